@@ -204,6 +204,23 @@ class Worlds:
         length = height * (width + 1)
         return [text[start : start + length - 1] for start in range(0, count * length, length)]
 
+    def same_text(self, other: Worlds) -> NDArray[np.bool_]:
+        """bool (N,): which worlds have the same text as `other`'s, without making the texts.
+
+        The markers under the robot and those in walls do not count, and 9 stands for more. Raises ValueError for a
+        batch of another shape.
+        """
+        if self.walls.shape != other.walls.shape:
+            raise ValueError(
+                f"worlds of shape {self.walls.shape} and {other.walls.shape} cannot be compared one by one; "
+                "give as many of the same size"
+            )
+        unlike = np.minimum(self.markers, 9) != np.minimum(other.markers, 9)
+        unlike &= ~self.walls
+        unlike[np.arange(len(self)), self.robot[:, 0], self.robot[:, 1]] = False
+        unlike |= self.walls != other.walls
+        return ~unlike.any(axis=(1, 2)) & (self.robot == other.robot).all(axis=1)
+
     @classmethod
     def random(
         cls,

@@ -1,6 +1,6 @@
 """Causal attention, exact, in the form that is fastest on each device.
 
-Shapes: B rows, H heads, T tokens, E head width.
+Shapes: B rows, H heads, T tokens, Q the last of them, E head width.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from torch import Tensor
 QUERY_BLOCK = 128
 
 
-def causal_attention(q_BHTE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor) -> Tensor:
-    """Softmax attention of each position over itself and those before it; (B, H, T, E)."""
-    if q_BHTE.device.type == "cuda":
-        return F.scaled_dot_product_attention(q_BHTE, k_BHTE, v_BHTE, is_causal=True)
-    length = q_BHTE.shape[2]
+def causal_attention(q_BHQE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor) -> Tensor:
+    """Softmax attention of the last Q of T positions over themselves and those before them; (B, H, Q, E)."""
+    queries, keys = q_BHQE.shape[2], k_BHTE.shape[2]
+    if q_BHQE.device.type == "cuda" and queries == keys:
+        return F.scaled_dot_product_attention(q_BHQE, k_BHTE, v_BHTE, is_causal=True)
     blocks = []
-    for start in range(0, length, QUERY_BLOCK):
-        stop = min(start + QUERY_BLOCK, length)
-        blocks.append(_attend(q_BHTE[:, :, start:stop], k_BHTE[:, :, :stop], v_BHTE[:, :, :stop]))
+    for start in range(0, queries, QUERY_BLOCK):
+        stop = min(start + QUERY_BLOCK, queries)
+        seen = keys - queries + stop
+        blocks.append(_attend(q_BHQE[:, :, start:stop], k_BHTE[:, :, :seen], v_BHTE[:, :, :seen]))
     return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=2)
 
 

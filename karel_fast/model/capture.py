@@ -101,25 +101,26 @@ class Recorder:
                     f'positions="program": {length} tokens hold no program (the prompt alone has {prompt_length})'
                 )
             self.start, self.stop = prompt_length - 1, length - 1
+        # `start` is the first position that is asked for, as far as that is known without reading a tensor.
         self.sum: Tensor | None = None
         self.kept: dict[int, Tensor] = {}
 
-    def select(self, x_BTD: Tensor) -> Tensor:
-        """The captured positions of one state, (B, K, D)."""
+    def select(self, x_BTD: Tensor, first: int) -> Tensor:
+        """The captured positions of one state, (B, K, D), out of the positions from `first` on."""
         positions = self.capture.positions
         if not isinstance(positions, Tensor):
-            return x_BTD[:, self.start : self.stop]
+            return x_BTD[:, self.start - first : self.stop - first]
         if positions.ndim == 1:
             return x_BTD.index_select(1, positions)
         return x_BTD.gather(1, positions.to(torch.int64)[:, :, None].expand(-1, -1, x_BTD.shape[2]))
 
-    def add(self, state: int, x_BTD: Tensor) -> None:
-        """Offer state number `state`; it is kept, summed or dropped."""
+    def add(self, state: int, x_BTD: Tensor, first: int = 0) -> None:
+        """Offer state number `state`, at the positions from `first` on; it is kept, summed or dropped."""
         if self.capture.layers == "mean":
-            picked = self.select(x_BTD).float()
+            picked = self.select(x_BTD, first).float()
             self.sum = picked if self.sum is None else self.sum + picked
         elif state in self.capture.layers:
-            self.kept[state] = self.select(x_BTD)
+            self.kept[state] = self.select(x_BTD, first)
 
     def result(self) -> Tensor:
         """(B, K, D) for the mean, (B, K, len(layers), D) for a list of layers."""

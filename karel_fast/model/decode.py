@@ -259,7 +259,7 @@ class Writer:
 def prefill(model: Transformer, prompts_BP: Tensor, capture: Capture | None) -> tuple[Tensor, Tensor | None, Cache]:
     """Read the prompts: logits (B, V) and captured state of their last position, and every layer's keys and values.
 
-    Only the last position goes on past the last block's attention: nobody reads the others.
+    Of the last block only the last position is computed, and every position's key and value: nobody reads more.
     """
     length = prompts_BP.shape[1]
     sin_PR, cos_PR = model.sin[:length], model.cos[:length]
@@ -271,13 +271,11 @@ def prefill(model: Transformer, prompts_BP: Tensor, capture: Capture | None) -> 
         if recorder is not None:
             recorder.add(index, x_BPD[:, -1:])
 
-        def attend(q_BHPE: Tensor, k_BHPE: Tensor, v_BHPE: Tensor, index: int = index) -> Tensor:
+        def attend(q_BHPE: Tensor, k_BHPE: Tensor, v_BHPE: Tensor) -> Tensor:
             cache.append((k_BHPE.contiguous(), v_BHPE.contiguous()))
-            if index == last:
-                return attend_all(q_BHPE[:, :, -1:], k_BHPE, v_BHPE)
             return causal_attention(q_BHPE, k_BHPE, v_BHPE)
 
-        x_BPD = block(x_BPD, sin_PR, cos_PR, attend)
+        x_BPD = block(x_BPD, sin_PR, cos_PR, attend, first=length - 1 if index == last else 0)
     logits_BV, hidden = finish(model, x_BPD, recorder)
     return logits_BV, hidden, cache
 
@@ -356,12 +354,6 @@ def write(
         valid=valid_B,
         hidden=kept,
     )
-
-
-def attend_all(q_BHQE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor) -> Tensor:
-    """Unmasked attention."""
-    scores_BHQT = (q_BHQE @ k_BHTE.transpose(2, 3)) * (q_BHQE.shape[3] ** -0.5)
-    return scores_BHQT.float().softmax(dim=-1).to(v_BHTE.dtype) @ v_BHTE
 
 
 def attend_cached(

@@ -63,7 +63,7 @@ def hidden_states(
 
 def _states(model: Transformer, tokens_BT: Tensor, capture: Capture) -> Tensor:
     recorder = Recorder(capture, model.states, model.prompt_length, tokens_BT.shape[1])
-    model.backbone(tokens_BT, recorder)
+    model.backbone(tokens_BT, recorder, recorder.start)
     return recorder.result()
 
 

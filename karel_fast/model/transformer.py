@@ -102,14 +102,24 @@ class Attention(nn.Module):
         self.qkv_proj = nn.Linear(config.n_embd, 3 * config.n_embd, bias=False)
         self.out_proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
 
-    def forward(self, x_BTD: Tensor, sin_TR: Tensor, cos_TR: Tensor, attend: Attend) -> Tensor:
-        rows, length, width = x_BTD.shape
-        qkv = self.qkv_proj(x_BTD).view(rows, length, 3, self.heads, width // self.heads)
-        q_BHTE, k_BHTE, v_BHTE = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        q_BHTE = rotate(q_BHTE, sin_TR, cos_TR)
+    def forward(self, x_BTD: Tensor, sin_TR: Tensor, cos_TR: Tensor, attend: Attend, first: int) -> Tensor:
+        """What the positions from `first` on take from all before them, (B, T - first, D)."""
+        if first == 0:
+            q_BHTE, k_BHTE, v_BHTE = self.split_heads(self.qkv_proj(x_BTD), 3)
+        else:
+            width = x_BTD.shape[2]
+            query, key_value = self.qkv_proj.weight.split((width, 2 * width))
+            (q_BHTE,) = self.split_heads(F.linear(x_BTD[:, first:], query), 1)
+            k_BHTE, v_BHTE = self.split_heads(F.linear(x_BTD, key_value), 2)
+        q_BHTE = rotate(q_BHTE, sin_TR[first:], cos_TR[first:])
         k_BHTE = rotate(k_BHTE, sin_TR, cos_TR)
         mixed_BHTE = attend(q_BHTE, k_BHTE, v_BHTE)
-        return self.out_proj(mixed_BHTE.transpose(1, 2).reshape(rows, -1, width))
+        return self.out_proj(mixed_BHTE.transpose(1, 2).flatten(2))
+
+    def split_heads(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """(B, T, parts * D) -> `parts` tensors (B, H, T, E)."""
+        rows, length, width = projected.shape
+        return projected.view(rows, length, parts, self.heads, width // parts // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
 
 
 class MLP(nn.Module):
@@ -120,7 +130,10 @@ class MLP(nn.Module):
         self.fc_out = nn.Linear(inner, config.n_embd)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        return self.fc_out(F.gelu(self.fc_in(x_BTD), approximate="tanh"))
+        # Biases are added on their own: compiled, they join the GELU and the residual sum, where a product that starts
+        # from a bias would have to copy it to every row first.
+        inner = F.linear(x_BTD, self.fc_in.weight) + self.fc_in.bias
+        return F.linear(F.gelu(inner, approximate="tanh"), self.fc_out.weight) + self.fc_out.bias
 
 
 class Block(nn.Module):
@@ -130,20 +143,20 @@ class Block(nn.Module):
         self.attn = Attention(config)
         self.mlp = MLP(config)
 
-    def forward(self, x_BTD: Tensor, sin_TR: Tensor, cos_TR: Tensor, attend: Attend = causal_attention) -> Tensor:
+    def forward(
+        self, x_BTD: Tensor, sin_TR: Tensor, cos_TR: Tensor, attend: Attend = causal_attention, *, first: int = 0
+    ) -> Tensor:
+        """The residual stream after this block at the positions from `first` on, (B, T - first, D)."""
         n_BTD = self.ln_1(x_BTD)
-        mixed_BTD = self.attn(n_BTD, sin_TR, cos_TR, attend)
-        # An attend that answers for the last positions only leaves the others out of the rest of the block too.
-        kept = mixed_BTD.shape[1]
-        return x_BTD[:, -kept:] + mixed_BTD + self.mlp(n_BTD[:, -kept:])
+        return x_BTD[:, first:] + self.attn(n_BTD, sin_TR, cos_TR, attend, first) + self.mlp(n_BTD[:, first:])
 
 
 class Transformer(nn.Module):
     """CodeGen, configured by `transformers.CodeGenConfig`; weights go to and from transformers through `hub`.
 
     `model(tokens)` -> logits (B, T, V); `model(tokens, capture=Capture(...))` -> (logits, hidden), see `Capture`.
-    tokens is an integer tensor (B, T) with T at most config.n_positions. `logits_from` leaves out the logits of the
-    positions before it.
+    tokens is an integer tensor (B, T) with T at most config.n_positions. With `logits_from`
+    only the positions from there on get logits (B, T - logits_from, V), and the last block is computed for no others.
 
     Raises ValueError for a config that CodeGen cannot be (see `check_config`), sequences longer than the context, or
     a capture that names an unknown layer or position.
@@ -196,30 +209,38 @@ class Transformer(nn.Module):
     ) -> Tensor | tuple[Tensor, Tensor]:
         length = tokens_BT.shape[1]
         self.check_length(length)
-        recorder = None
-        if capture is not None:
-            capture.check(tokens_BT.shape[0], length, self.states)
-            recorder = Recorder(capture, self.states, self.prompt_length, length)
-        x_BTD = self.backbone(tokens_BT, recorder)
-        logits_BTV = self.lm_head(x_BTD[:, logits_from:])
-        return logits_BTV if recorder is None else (logits_BTV, recorder.result())
+        if not 0 <= logits_from < length:
+            raise ValueError(f"logits_from={logits_from}: the sequences have {length} tokens (0..{length - 1})")
+        if capture is None:
+            return self.lm_head(self.backbone(tokens_BT, first=logits_from))
+        capture.check(tokens_BT.shape[0], length, self.states)
+        recorder = Recorder(capture, self.states, self.prompt_length, length)
+        first = min(logits_from, recorder.start)
+        x_BTD = self.backbone(tokens_BT, recorder, first)
+        return self.lm_head(x_BTD[:, logits_from - first :]), recorder.result()
 
-    def backbone(self, tokens_BT: Tensor, recorder: Recorder | None = None) -> Tensor:
-        """The normalised residual stream that the head reads, (B, T, D)."""
+    def backbone(self, tokens_BT: Tensor, recorder: Recorder | None = None, first: int = 0) -> Tensor:
+        """The normalised residual stream that the head reads, (B, T - first, D): that of the positions from `first` on.
+
+        The last block is computed at those positions only. The recorder must not ask for earlier ones.
+        """
         length = tokens_BT.shape[1]
         sin_TR, cos_TR = self.sin[:length], self.cos[:length]
         x_BTD = self.wte(tokens_BT)
+        last = len(self.h) - 1
         for index, block in enumerate(self.h):
             if recorder is not None:
                 recorder.add(index, x_BTD)
-            x_BTD = block(x_BTD, sin_TR, cos_TR)
-        return self.finish(x_BTD, recorder)
+            x_BTD = block(x_BTD, sin_TR, cos_TR, first=first if index == last else 0)
+        return self.finish(x_BTD, recorder, first)
 
-    def finish(self, x_BTD: Tensor, recorder: Recorder | None) -> Tensor:
-        """The final LayerNorm, offering the last state before or after it as the capture asks."""
+    def finish(self, x_BTD: Tensor, recorder: Recorder | None, first: int = 0) -> Tensor:
+        """The final LayerNorm, offering the last state before or after it as the capture asks. `first` is the position
+        that the tensor begins with.
+        """
         normed_BTD = self.ln_f(x_BTD)
         if recorder is not None:
-            recorder.add(self.config.n_layer, normed_BTD if recorder.capture.final_norm else x_BTD)
+            recorder.add(self.config.n_layer, normed_BTD if recorder.capture.final_norm else x_BTD, first)
         return normed_BTD
 
     def check_length(self, length: int) -> None:

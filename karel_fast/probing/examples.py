@@ -55,17 +55,15 @@ def describe_examples(
         generalizes = None
         if held_in is not None and held_out is not None:
             some = slice(i * samples.recipe.held_out, (i + 1) * samples.recipe.held_out)
-            generalizes = bool(
-                kf.run(program, held_in[some], semantics=samples.recipe.semantics).worlds == held_out[some]
-            )
+            held_results = kf.run(program, held_in[some], semantics=samples.recipe.semantics).worlds
+            generalizes = bool(held_results.same_text(held_out[some]).all())
         texts = [w.to_text() for w in (inputs, outputs, results)]
         worlds = [
             {
                 "input": texts[0][e].split("\n"),
                 "output": texts[1][e].split("\n"),
                 "result": texts[2][e].split("\n"),
-                # The text hides markers under the robot, so the page cannot tell by itself.
-                "right": bool(results[e : e + 1] == outputs[e : e + 1]),
+                "right": bool(results[e].same_text(outputs[e])[0]),
                 "robots": trace.robot[e, : length + 1].tolist(),
             }
             for e in range(examples_per)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from karel_fast.data import Samples, Tokenizer, layouts
+from karel_fast.data import Recipe, Samples, Tokenizer, layouts
 from karel_fast.data.symbols import CLOSE, COUNT, IF, OPEN, PAD, from_symbols
 from karel_fast.execution import run
 from karel_fast.language import CompiledPrograms, compile
@@ -188,17 +188,18 @@ def action_counts(tokenizer: Tokenizer, programs: np.ndarray) -> np.ndarray:
 def satisfied(programs: CompiledPrograms, samples: Samples) -> tuple[np.ndarray, np.ndarray | None]:
     """For each sample, whether its program maps every shown input to its output, and every held-out one (None if
     there are none).
+
+    Outputs are compared as a specification shows them, that is as text, as in the original: the markers under the
+    robot are seen by nobody, so no reader could know which of two programs put one there last.
     """
     recipe = samples.recipe
-    shown = _all_equal(programs, *samples.shown(), recipe)
-    return shown, _all_equal(programs, *samples.held_out(), recipe) if recipe.held_out else None
+    shown = _all_same(programs, *samples.shown(), recipe)
+    return shown, _all_same(programs, *samples.held_out(), recipe) if recipe.held_out else None
 
 
-def _all_equal(programs: CompiledPrograms, inputs: Worlds, outputs: Worlds, recipe: Any) -> np.ndarray:
+def _all_same(programs: CompiledPrograms, inputs: Worlds, outputs: Worlds, recipe: Recipe) -> np.ndarray:
     result = run(programs, inputs, semantics=recipe.semantics).worlds
-    same = (result.robot == outputs.robot).all(axis=1)
-    same &= (result.markers == outputs.markers).reshape(len(same), -1).all(axis=1)
-    return same.reshape(len(programs), -1).all(axis=1)
+    return result.same_text(outputs).reshape(len(programs), -1).all(axis=1)
 
 
 @torch.no_grad()

@@ -153,8 +153,7 @@ def _begin(
 
 def loss_sum(model: Transformer, tokens_BT: Tensor, first: int, pad_id: int) -> Tensor:
     """Summed next-token cross entropy, in nats, of the targets from position first + 1 on, without padding."""
-    x_BTD = model.backbone(tokens_BT[:, :-1])
-    logits_BTV = model.lm_head(x_BTD[:, first:]).float()
+    logits_BTV = model(tokens_BT[:, :-1], logits_from=first).float()
     targets_BT = tokens_BT[:, first + 1 :]
     return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=pad_id, reduction="sum")
 
