@@ -15,7 +15,7 @@ import fake_run
 import pytest
 
 from karel_fast.probing.run_folder import RunFolder, step_name, write_json
-from karel_fast.report import figures, write_report
+from karel_fast.report import plots, write_report
 from karel_fast.report.browser import example_html, world_svg
 from karel_fast.report.metrics import Run
 
@@ -264,6 +264,6 @@ def test_seeds_that_agree_draw_whiskers_of_no_length():
     """(0.7 + 0.7 + 0.7) / 3 is not 0.7 in floating point, and matplotlib refuses negative lengths."""
     seeds = [0.7, 0.7, 0.7]
     middle = 100 * sum(seeds) / 3
-    (below,), (above,) = figures._extents([middle], [[100 * v for v in seeds]])
+    (below,), (above,) = plots.extents([middle], [[100 * v for v in seeds]])
     assert below >= 0
     assert above >= 0
