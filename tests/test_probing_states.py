@@ -267,8 +267,8 @@ def test_latent_and_steering_commands(run):
         "original,map8", "--reference", "--withhold", "space", "--train-actions", "0,1", "--test-actions", "2,3",
     ]  # fmt: skip
     done = CliRunner().invoke(app, args, catch_exceptions=False)
-    assert done.stdout.strip().endswith("latent/step-000100.json")
-    result = json.loads(RunFolder(run).file("latent", 100).read_text())
+    assert done.stdout.strip().endswith("latent/space/step-000100.json")
+    result = json.loads(RunFolder(run).file("latent/space", 100).read_text())
     assert all(r["accuracy"] is not None for r in result["records"])
     assert {r["semantics"] for r in result["records"]} == {"original", "map8"}
     with pytest.raises(ValueError, match="outputs are withheld; use the reference"):
