@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from karel_fast.report.intervention_figures import difference_plot, interventions_plot, steering_plot
+from karel_fast.report.latent_figure import latent_plot
 from karel_fast.report.metrics import Run
 from karel_fast.report.plots import TITLES as TITLES
 from karel_fast.report.plots import Plot as Plot
@@ -27,6 +28,7 @@ def all_plots(run: Run) -> list[Plot]:
         difference_plot,
         layers_plot,
         baselines_plot,
+        latent_plot,
         steering_plot,
         loss_plot,
     )

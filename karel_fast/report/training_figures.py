@@ -76,8 +76,8 @@ def regression_plot(run: Run) -> Plot:
     plot = Plot(
         "regression",
         "Does meaning go with ability?",
-        "Generative accuracy against semantic content (mean probe accuracy over features) at each snapshot, with the "
-        "least-squares line. With a lag, accuracy is taken that many snapshots later.",
+        "Generative accuracy against semantic content (mean probe accuracy over features, state after the predicted "
+        "action) at each snapshot, with the least-squares line. With a lag, accuracy is taken that many snapshots later.",
     )
     found = regressions_of(run)
     accuracy = run.evaluated("generative_accuracy")
@@ -97,6 +97,9 @@ def regression_plot(run: Run) -> Plot:
                 ends = np.array([x.min(), x.max()])
                 ax.plot(ends, fit.intercept + fit.slope * ends, color=INK, linewidth=1)
                 says = f"R² = {fit.r2:.3f}, {p_value(fit.p)}\n{fit.n} snapshots"
+                for late in fits[1:]:
+                    if late.r2 is not None and late.p is not None:
+                        says += f"\n{late.lag} later: R² = {late.r2:.3f}, {p_value(late.p)}"
             else:
                 says = fit.note
             ax.text(0.04, 0.96, says, transform=ax.transAxes, va="top", wrap=True)
