@@ -47,7 +47,7 @@ def interventions_plot(run: Run) -> Plot:
         if number_ % len(features) == 0:
             ax.set_ylabel(f"{DEPTH_TITLES.get(depth, depth)}\nright answers (%)")
         if number_ // len(features) == len(depths) - 1:
-            step_axis(ax, run)
+            step_axis(ax)
         percent(ax, full=False)
     shared_legend(figure, axes[0])
     return drawn(plot, figure, ("step", "feature", "depth", "semantics", "mean", "lowest", "highest", "seeds"), rows)

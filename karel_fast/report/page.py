@@ -50,11 +50,11 @@ def write_report(run_directory: str | Path) -> Path:
             continue
         page_svg, file_svg, png = render(plot.figure, plot.name)
         drawings[plot.name] = Markup(page_svg)
-        _write(figures / f"{plot.name}.svg", file_svg.encode())
-        _write(figures / f"{plot.name}.png", png)
-        _write(figures / f"{plot.name}.csv", _csv(plot).encode())
+        write_bytes(figures / f"{plot.name}.svg", file_svg.encode())
+        write_bytes(figures / f"{plot.name}.png", png)
+        write_bytes(figures / f"{plot.name}.csv", _csv(plot).encode())
     path = folder.report / "report.html"
-    _write(path, _page(run, plots, drawings).encode())
+    write_bytes(path, _page(run, plots, drawings).encode())
     write_json(folder.report / "results.json", results_of(run))
     return path
 
@@ -186,7 +186,7 @@ def _cell(value: Any) -> Any:
     return "" if value is None else value
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(temporary, "wb") as file:
         file.write(data)

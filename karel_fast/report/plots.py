@@ -122,7 +122,7 @@ def percent(ax: Axes, full: bool = True) -> None:
         ax.set_ylim(-0.02, 1.02)
 
 
-def step_axis(ax: Axes, run: Run) -> None:
+def step_axis(ax: Axes) -> None:
     ax.set_xlabel("training step")
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     ax.xaxis.set_major_formatter(lambda value, _: short(int(value)))

@@ -51,7 +51,7 @@ def probes_plot(run: Run) -> Plot:
             rows += [(s, feature, depth, *summary(v), m) for s, v, m in zip(run.probed, seeds, majority, strict=True)]
         ax.set_title(TITLES.get(feature, feature))
         percent(ax)
-        step_axis(ax, run)
+        step_axis(ax)
     axes[0].set_ylabel("right answers (%)")
     shared_legend(figure, axes[0])
     return drawn(plot, figure, ("step", "feature", "depth", "mean", "lowest", "highest", "seeds", "majority"), rows)

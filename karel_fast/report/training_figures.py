@@ -66,7 +66,7 @@ def phases_plot(run: Run) -> Plot:
         if len(members) > 1:
             legend(ax)
     for ax in axes[2:]:
-        step_axis(ax, run)
+        step_axis(ax)
     rows = tuple((step, *(series[name][i] for name in names)) for i, step in enumerate(run.steps))
     return drawn(plot, figure, ("step", *names), rows)
 
@@ -128,7 +128,7 @@ def loss_plot(run: Run) -> Plot:
         x, y = zip(*points[::stride], strict=True)
         ax.plot(x, y, color=PALETTE[index], linewidth=1.1, label=labels[name])
     ax.set_ylabel("loss (nats per token)")
-    step_axis(ax, run)
+    step_axis(ax)
     if len(names) > 1:
         legend(ax)
     rows = [(line["step"], *(number(line.get(n)) for n in names)) for line in run.log]
