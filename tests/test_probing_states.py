@@ -250,6 +250,10 @@ def test_commands(run):
         (["--offsets", "a"], "offsets must be comma-separated integers"),
         (["--engine", "slurm"], "unknown engine 'slurm'"),
         (["--features", "speed"], "unknown feature 'speed'"),
+        (["--semantics", "original,move>fly"], "names no action"),
+        (["--batch-size", "0"], "batch-size must be at least 1"),
+        (["--max-rows", "0"], "max_rows has 0 for train"),
+        (["--address", "auto"], "give --engine ray too"),
     ):
         with pytest.raises(ValueError, match=message):
             CliRunner().invoke(app, ["probe", str(run), *extra], catch_exceptions=False)

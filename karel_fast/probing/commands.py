@@ -77,6 +77,8 @@ def probe_command(
         raise ValueError(f"unknown depth {unknown[0]!r}; the depths are {', '.join(DEPTHS)}")
     if engine not in ("local", "ray"):
         raise ValueError(f"unknown engine {engine!r}; use local or ray")
+    if batch_size < 1:
+        raise ValueError(f"batch-size must be at least 1, got {batch_size}")
     if address is not None and engine != "ray":
         raise ValueError("--address is a Ray cluster's: give --engine ray too")
     actions: dict[str, tuple[int, ...]] = {}
@@ -130,6 +132,8 @@ def steer_command(
     from karel_fast.probing.snapshot import snapshots_of, steer_snapshot
     from karel_fast.training.device import resolve_device
 
+    if batch_size < 1:
+        raise ValueError(f"batch-size must be at least 1, got {batch_size}")
     chosen = None if layers == "all" else numbers(layers, "layers")
     for path in snapshots_of(run, step):
         written = steer_snapshot(
