@@ -94,7 +94,7 @@ def compare(runs: Sequence[Run], feature: str | None = None, depth: str | None =
 
 def _row(run: Run, feature: str | None, depth: str | None, semantics: Sequence[str]) -> dict[str, Any]:
     results = results_of(run)
-    probes = next((r for r in results["probes"] if (r["feature"], r["depth"]) == (feature, depth)), {})
+    probes: dict[str, Any] = next((r for r in results["probes"] if (r["feature"], r["depth"]) == (feature, depth)), {})
     differences = probes.get("original_minus", {})
     fits = regressions_of(run).get(depth, []) if depth else []
     return {
