@@ -93,6 +93,7 @@ def test_runs_that_are_not_alike_are_said(runs, tmp_path):
     (other / "evaluation" / f"{step_name(400)}.json").write_text("{")
     notes = "\n".join(compare(read_runs([runs[0], other])).notes)
     for said in ("model.width", "same training.seed", "last evaluated at different steps: seed0 1200, other 800",
+                 "probed for different probe seeds: seed0 0, 1; other 0",
                  "other: evaluation/step-000400.json is not whole"):  # fmt: skip
         assert said in notes
 

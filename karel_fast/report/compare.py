@@ -139,6 +139,15 @@ def _notes(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> list[str]:
         if len(steps) > 1:
             found = ", ".join(f"{row['run']} {'never' if row[name] is None else row[name]}" for row in rows)
             notes.append(f"the runs were last {what} at different steps: {found}")
+    probed = [run for run in runs if run.probed]
+    # The layers are those of the snapshot that the numbers come from.
+    for what, key in (("semantics", "semantics"), ("layers", "layer"), ("probe seeds", "seed")):
+        told_by_run = [
+            (run.name, sorted({str(record[key]) for record in run.records(run.probed[-1])})) for run in probed
+        ]
+        if len({tuple(names) for _, names in told_by_run}) > 1:
+            found = "; ".join(f"{name} {', '.join(names)}" for name, names in told_by_run)
+            notes.append(f"the runs were probed for different {what}: {found}")
     return notes + [f"{run.name}: {problem}" for run in runs for problem in run.problems]
 
 
