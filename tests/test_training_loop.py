@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from tiny_model import PAD, PROMPT, VOCABULARY, losses, tiny_config, tiny_model, tiny_rows
 from transformers import AutoModelForCausalLM
 
-from karel_fast.model import from_hf
+from karel_fast.data import Recipe, Tokenizer
+from karel_fast.model import Transformer, from_hf, model_config
 from karel_fast.training import TrainConfig, TrainingDiverged, list_snapshots, train
 from karel_fast.training.loop import loss_sum
 from karel_fast.training.snapshots import read_card
@@ -47,6 +48,40 @@ def test_loss_is_the_mean_over_targets(first):
     ]
     assert len(wanted) == 4 * (13 - first)
     torch.testing.assert_close(loss_sum(model, tokens, first, PAD), torch.stack(wanted).sum(), atol=1e-4, rtol=1e-5)
+
+
+def test_ignored_positions_are_no_targets():
+    model, tokens = tiny_model(), torch.from_numpy(tiny_rows(0, 4)).long()
+    ignored = torch.zeros(16, dtype=torch.bool)
+    ignored[[3, 8]] = True
+    log = F.log_softmax(model(tokens), dim=-1)
+    wanted = sum(-log[row, t - 1, tokens[row, t]] for row in range(4) for t in (2, 4, 5, 6, 7, *range(9, 14)))
+    torch.testing.assert_close(loss_sum(model, tokens, 1, PAD, ignored), wanted, atol=1e-4, rtol=1e-5)
+
+
+def test_outputs_loss_leaves_out_the_input_worlds(tmp_path):
+    recipe = Recipe(height=4, width=5, examples=2, held_out=0, lengths=(1, 2))
+    tokenizer = Tokenizer(recipe)
+    shape = model_config(
+        tokenizer.vocab_size,
+        tokenizer.sequence_length,
+        layers=1,
+        width=16,
+        heads=4,
+        prompt_length=tokenizer.prompt_length,
+    )
+    torch.manual_seed(0)
+    model, rows = Transformer(shape), tokenizer.generate("train", 0, 4)
+    train(
+        TrainConfig(**{**BASE, "steps": 1, "batch_size": 4, "seed": 0, "log_every": 1}, loss="outputs"),
+        shape, lambda start, count: rows, tmp_path, pad_id=tokenizer.pad_id, tokenizer=tokenizer,
+    )  # fmt: skip
+    tokens = torch.from_numpy(rows).long()
+    log = F.log_softmax(model(tokens), dim=-1)
+    # input 6 cells output 6 cells input 6 cells output 6 cells code ..: the outputs' cells and what follows `code`.
+    places = [*range(8, 14), *range(22, 28), *range(29, tokenizer.sequence_length)]
+    terms = [-log[row, t - 1, tokens[row, t]] for row in range(4) for t in places if tokens[row, t] != tokenizer.pad_id]
+    assert losses(tmp_path)[0][1] == pytest.approx(torch.stack(terms).mean().item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
@@ -201,6 +236,8 @@ def test_wrong_rows(tmp_path, rows, message):
 def test_settings_that_do_not_fit_together(tmp_path):
     with pytest.raises(ValueError, match=r"prompt_length"):
         go(tmp_path, model=tiny_config(prompt_length=None), loss="program")
+    with pytest.raises(ValueError, match="needs the tokenizer"):
+        go(tmp_path, loss="outputs")
     with pytest.raises(ValueError, match="no target after a prompt"):
         go(tmp_path, model=tiny_config(prompt_length=16), loss="program")
     with pytest.raises(ValueError, match="accumulate=3"):

@@ -38,7 +38,7 @@ def train_command(
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
     schedule: Annotated[str, typer.Option(help="wsd, cosine, linear or constant.")] = "wsd",
     warmup: Annotated[int, typer.Option(help="Updates until the peak rate.")] = 100,
-    loss: Annotated[str, typer.Option(help="all tokens, or program only.")] = "all",
+    loss: Annotated[str, typer.Option(help="all tokens, outputs (and the program), or program only.")] = "all",
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     snapshot_every: Annotated[int, typer.Option(help="Updates between snapshots.")] = 500,

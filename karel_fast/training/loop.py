@@ -73,8 +73,9 @@ def train(
 
     rows: see `rows.RowSource`; update s trains on rows s * batch_size up to (s + 1) * batch_size, whatever the number
     of processes. pad_id fills rows up on the right and is never a target. model_config.prompt_length is needed for
-    config.loss="program". tokenizer (with `to_hf()`), recipe (its JSON text), layout and samples (how many there are
-    before they repeat, 0: never) go into every snapshot, and a resumed run must have the same. progress is called
+    config.loss "outputs" and "program", tokenizer (a `karel_fast.data.Tokenizer`) for "outputs". tokenizer, recipe (its
+    JSON text), layout and samples (how many there are before they repeat, 0: never) go into every snapshot, and a
+    resumed run must have the same. progress is called
     with every `Report`, on the first process.
 
     The loss is the mean over all targets of the global batch, and resuming gives the same bits on a CPU with as many
@@ -91,8 +92,10 @@ def train(
             f"x accumulate={config.accumulate}"
         )
     prompt_length = getattr(model_config, "prompt_length", None)
-    if config.loss == "program" and prompt_length is None:
-        raise ValueError('loss="program" needs model_config.prompt_length')
+    if config.loss != "all" and prompt_length is None:
+        raise ValueError(f'loss="{config.loss}" needs model_config.prompt_length')
+    if config.loss == "outputs" and tokenizer is None:
+        raise ValueError('loss="outputs" needs the tokenizer, which knows where the output worlds stand')
     run = Path(run_directory)
     card = {
         "recipe_hash": _hash(recipe) if recipe else "",
@@ -151,10 +154,15 @@ def _begin(
     return step, from_hf(snapshot), state
 
 
-def loss_sum(model: Transformer, tokens_BT: Tensor, first: int, pad_id: int) -> Tensor:
-    """Summed next-token cross entropy, in nats, of the targets from position first + 1 on, without padding."""
+def loss_sum(model: Transformer, tokens_BT: Tensor, first: int, pad_id: int, ignored_T: Tensor | None = None) -> Tensor:
+    """Summed next-token cross entropy, in nats, of the targets from position first + 1 on, without padding.
+
+    ignored_T: bool (T,), True for positions that are no targets.
+    """
     logits_BTV = model(tokens_BT[:, :-1], logits_from=first).float()
     targets_BT = tokens_BT[:, first + 1 :]
+    if ignored_T is not None:
+        targets_BT = targets_BT.masked_fill(ignored_T[first + 1 :], pad_id)
     return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=pad_id, reduction="sum")
 
 
@@ -179,13 +187,22 @@ class _Run:
         self.run, self.card, self.processes, self.device = run, card, processes, device
         self.dtype, self.tokenizer, self.progress = dtype, tokenizer, progress
         self.parameters = list(model.parameters())
-        self.first = (model.prompt_length or 1) - 1 if config.loss == "program" else 0
         self.pad_id = card["pad_id"]
         self.length: int | None = None
+        prompt = model.prompt_length or 1
+        targets = np.arange(model.config.n_positions) >= (1 if config.loss == "all" else prompt)
+        if config.loss == "outputs":
+            model.check_length(tokenizer.sequence_length - 1)
+            targets[tokenizer.output_positions] = True
+        # The last position before the first target: the first whose logits anybody needs.
+        self.first = int(targets.argmax()) - 1
+        self.targets = targets
+        ignored = None if targets[self.first + 1 :].all() else torch.from_numpy(~targets).to(device)
 
         def scaled_loss(tokens_BT: Tensor, scale: Tensor) -> Tensor:
             with autocast(device, dtype):
-                return loss_sum(model, tokens_BT, self.first, self.pad_id) * scale
+                part = None if ignored is None else ignored[: tokens_BT.shape[1]]
+                return loss_sum(model, tokens_BT, self.first, self.pad_id, part) * scale
 
         self.scaled_loss = compiled(scaled_loss) if config.compile else scaled_loss
 
@@ -272,7 +289,7 @@ class _Run:
 
     def update(self, batch: np.ndarray, lr: float) -> tuple[Tensor, Tensor]:
         """One optimizer step; the global mean loss before it and the gradient's norm, both still on the device."""
-        targets = int((batch[:, self.first + 1 :] != self.pad_id).sum())
+        targets = int((batch != self.pad_id)[:, self.targets[: batch.shape[1]]].sum())
         scale = torch.tensor(1.0 / max(1.0, self.processes.sum_number(targets, self.device)), device=self.device)
         total = torch.zeros((), device=self.device)
         for piece in np.split(batch, self.config.accumulate):
