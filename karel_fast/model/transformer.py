@@ -119,7 +119,11 @@ class Attention(nn.Module):
     def split_heads(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
         """(B, T, parts * D) -> `parts` tensors (B, H, T, E)."""
         rows, length, width = projected.shape
-        return projected.view(rows, length, parts, self.heads, width // parts // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        return (
+            projected.view(rows, length, parts, self.heads, width // parts // self.heads)
+            .permute(2, 0, 3, 1, 4)
+            .unbind(0)
+        )
 
 
 class MLP(nn.Module):
