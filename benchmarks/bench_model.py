@@ -45,8 +45,8 @@ def bench_train(compare: Compare, bench: Workbench) -> None:
     ours = Steady(bench.our_step("adamw"))
     peer, compiled_peer = bench.stock_step(eager[1], False), bench.stock_step(bench.dtype, True)
     loss = ours()
-    assert peer() == pytest.approx(loss, rel=bench.close["rtol"])
-    assert compiled_peer() == pytest.approx(loss, rel=bench.close["rtol"])
+    assert peer() == pytest.approx(loss, rel=bench.tolerance)
+    assert compiled_peer() == pytest.approx(loss, rel=bench.tolerance)
     flops = bench.model.flops_per_token(bench.tokens_BT.shape[1]) * bench.tokens_BT.numel()
     peak = peak_flops(bench.device, bench.dtype)
     limit = "peak rate (data sheet)" if cuda else "rate of a large product"
@@ -77,7 +77,7 @@ def bench_train_otherwise(
     """The default optimizer, and the loss of the program's tokens only."""
     ours, other = Steady(bench.our_step(optimizer, loss)), bench.our_step("adamw")
     if loss == "all":
-        assert ours() == pytest.approx(other(), rel=bench.close["rtol"])
+        assert ours() == pytest.approx(other(), rel=bench.tolerance)
     ours()
     compare(
         ours,
@@ -101,12 +101,12 @@ def bench_score(compare: Compare, bench: Workbench, logits: str) -> None:
     without = bench.waited(lambda: score(None))
     stacked, traced = bench.waited(lambda: bench.stock_score(start)), bench.nnsight_score(start)
     found_logits, hidden = ours()
-    torch.testing.assert_close(without(), found_logits, **bench.close)
+    bench.assert_same(found_logits, without())
     for peer in (stacked, traced):
         if peer is not None:
             peer_logits, peer_hidden = peer()
-            torch.testing.assert_close(found_logits, peer_logits, **bench.close)
-            torch.testing.assert_close(hidden, peer_hidden, check_dtype=False, **bench.close)
+            bench.assert_same(found_logits, peer_logits)
+            bench.assert_same(hidden, peer_hidden)
 
     peak = functools.partial(peak_bytes, device=bench.device)
     weights = sum(p.nbytes for p in bench.model.parameters())

@@ -79,10 +79,14 @@ class Workbench:
         self.tokens_BT = torch.from_numpy(self.tokenizer.encode(samples).astype(np.int64)).to(self.device)
 
     @property
-    def close(self) -> dict[str, float]:
-        """How near two ways to compute the same must come."""
-        error = 3e-2 if self.dtype == torch.bfloat16 else 1e-3
-        return {"atol": error, "rtol": error}
+    def tolerance(self) -> float:
+        """How near two ways to compute the same must come, relative to its size."""
+        return 0.03 if self.dtype == torch.bfloat16 else 1e-4
+
+    def assert_same(self, found: Tensor, expected: Tensor) -> None:
+        found, expected = found.float(), expected.float()
+        assert found.shape == expected.shape
+        assert (found - expected).norm() <= self.tolerance * expected.norm()
 
     @property
     def setting(self) -> dict[str, Any]:
