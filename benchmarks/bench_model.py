@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import OURS, Compare, Contender, Figure
-from model_setup import MODEL_SIZES, Steady, Workbench, peak_bytes
+from model_setup import MODEL_SIZES, Workbench
+from torch_measures import Steady, peak_bytes
 
 from karel_fast.data import generate
 from karel_fast.model import Capture

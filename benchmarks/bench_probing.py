@@ -1,7 +1,8 @@
 """Probing: building labels, training the 675 probes of an experiment together, and the report.
 
 Probes: 3 features x 3 depths x 3 semantics x 5 offsets x 5 seeds. The plain loop trains one probe of each feature and depth, and its time
-is multiplied; so is ours, where a size trains fewer together. The published code trains for 100 epochs, ours for 6 or 7 with a falling rate.
+is multiplied; so is ours, where a size trains fewer together. The published code trains for 100 epochs, ours for 6 or 7 with a falling
+rate.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import pytest
 import torch
 from conftest import OURS, Compare, Contender, Figure
 from fake_run import make as make_fake_run
-from model_setup import place
 from probing_setup import CLASSES, PROBING_SIZES, WORLDS, PlainProbe, Size, split, synthetic
+from torch_measures import place
 
 import karel_fast as kf
 from karel_fast.language import CompiledPrograms
