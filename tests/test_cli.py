@@ -93,6 +93,8 @@ def test_run_takes_several_worlds(call, tmp_path):
         (("fly",), "fly"),
         (("reproduce", "nonsense"), "unknown preset 'nonsense'"),
         (("bench", "nonsense"), "unknown suite 'nonsense'"),
+        (("bench", "model", "--size", "huge"), "unknown size 'huge'; choose from quick, small, paper"),
+        (("bench", "model", "--device", "abacus"), "device='abacus': use auto, cpu, cuda or cuda:N"),
         (("report", "nowhere"), "nowhere"),
         (("generate", "--out", "x", "--count", "5", "--recipe", "nonsense"), "nonsense"),
     ],
