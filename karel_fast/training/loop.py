@@ -213,7 +213,6 @@ class _Run:
         losses: list[Tensor] = []
         done = start
         with closing(self.batches(start)) as batches, self.reporter(start, seconds) as reporter:
-            asked = time.monotonic()
             for step, batch in zip(range(start, config.steps), batches, strict=True):
                 lr = config.lr * rate_factor(
                     step,
@@ -228,6 +227,7 @@ class _Run:
                 if step == start:
                     loss.item()  # waits for the device
                     reporter.start_clock()  # compilation is not training time
+                    asked = time.monotonic()
                 done = step + 1
                 if self.due(done) or done % config.log_every == 0:
                     # Only here does the host wait for the device.
