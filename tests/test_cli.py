@@ -92,6 +92,8 @@ def test_run_takes_several_worlds(call, tmp_path):
         (("run", "program.karel"), "--world"),
         (("fly",), "fly"),
         (("reproduce", "nonsense"), "unknown preset 'nonsense'"),
+        (("reproduce", "small", "--faithful"), "'small' has no faithful variant; those that have: paper"),
+        (("reproduce", "smoke", "--output", "x", "--minutes", "0"), "minutes=0"),
         (("bench", "nonsense"), "unknown suite 'nonsense'"),
         (("bench", "model", "--size", "huge"), "unknown size 'huge'; choose from quick, small, paper"),
         (("bench", "model", "--device", "abacus"), "device='abacus': use auto, cpu, cuda or cuda:N"),

@@ -8,6 +8,8 @@
     RUN/latent/step-000100.json         probe scores on programs the model only read, with outputs withheld
     RUN/steering/step-000100.json       {"step", "records"}: what editing the robot's direction does, per layer
     RUN/tables/step-000100/NAME/        hidden states (karel_fast.probing.table): train, validation, test, ...
+    RUN/time.json                       wall seconds of each stage: {"train": {"seconds", "longest"}, ...}
+    RUN/summary.json                    the few numbers that people quote, and what they cost: karel_fast.report.summary
     RUN/report/report.html              and figures/*.png, *.svg, *.csv
 
 Files are JSON (no NaN: a missing number is null), written under a temporary name, synced and renamed.
@@ -34,6 +36,7 @@ EVALUATION_FIELDS = {
 """What an evaluation file holds, besides "step" and "samples" (specifications): the metrics of
 `karel_fast.training.evaluate.evaluate`. Any may be missing or null."""
 
+TIME = "time.json"
 _STEP = re.compile(r"step-(\d+)\.json")
 
 
@@ -88,6 +91,15 @@ class RunFolder:
     @property
     def report(self) -> Path:
         return self.path / "report"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    def times(self) -> dict[str, Any]:
+        """What each stage took, {} when nobody has timed them."""
+        path = self.path / TIME
+        return self._read(path) or {} if path.exists() else {}
 
     def config(self) -> dict[str, Any]:
         """The run's settings, {} when it has none."""

@@ -46,7 +46,7 @@ def train_command(
     seed: Annotated[int, typer.Option(help="Of the initial weights.")] = 0,
     compile: Annotated[bool, typer.Option(help="Compile the training step.")] = True,
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard files, too.")] = False,
-    resume: Annotated[bool, typer.Option(help="Go on from the run's last snapshot.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on from the run's last saved state.")] = False,
 ) -> None:
     """Train a model from scratch on programs of a recipe, or resume a run.
 

@@ -200,7 +200,7 @@ def satisfied(programs: CompiledPrograms, samples: Samples) -> tuple[np.ndarray,
 def _all_same(programs: CompiledPrograms, inputs: Worlds, outputs: Worlds, recipe: Recipe) -> np.ndarray:
     result = run(programs, inputs, semantics=recipe.semantics).worlds
     same: np.ndarray = result.same_text(outputs).reshape(len(programs), -1)
-    return np.asarray(same.all(axis=1))
+    return np.all(same, axis=1)
 
 
 @torch.no_grad()
