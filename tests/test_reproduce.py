@@ -181,7 +181,7 @@ def row_flops(preset) -> float:
                 rotary_dim=shape.rotary_dim,
             )
         )  # fmt: skip
-    first = tokenizer.prompt_length - 1 if preset.training.loss == "program" else 0
+    first = {"all": 0, "outputs": tokenizer.output_positions[0] - 1}[preset.training.loss]
     return length * model.flops_per_token(length, first)
 
 
