@@ -92,7 +92,7 @@ def test_run_takes_several_worlds(call, tmp_path):
         (("run", "program.karel"), "--world"),
         (("fly",), "fly"),
         (("reproduce", "nonsense"), "unknown preset 'nonsense'"),
-        (("reproduce", "small", "--faithful"), "'small' has no faithful variant; those that have: paper"),
+        (("reproduce", "smoke", "--faithful"), "'smoke' has no faithful variant; those that have: paper"),
         (("reproduce", "smoke", "--output", "x", "--minutes", "0"), "minutes=0"),
         (("bench", "nonsense"), "unknown suite 'nonsense'"),
         (("bench", "model", "--size", "huge"), "unknown size 'huge'; choose from quick, small, paper"),
