@@ -76,10 +76,13 @@ class Probing:
     epochs: int = 6
     least_steps: int = 1000
     examples: int = 8
+    layers: str | list[int] = "mean"
 
     def __post_init__(self) -> None:
         from karel_fast.probing.experiments import SPLITS
 
+        if isinstance(self.layers, str) and self.layers not in ("mean", "all"):
+            raise ValueError(f'probing.layers is {self.layers!r}: give "mean", "all" or a list of states')
         if sorted(self.programs) != sorted(SPLITS):
             raise ValueError(f"probing.programs needs {', '.join(SPLITS)}, got {', '.join(self.programs) or 'nothing'}")
 
@@ -103,6 +106,7 @@ class Probing:
             config=ProbeConfig(epochs=self.epochs, least_steps=self.least_steps, precision=precision),
             programs=dict(self.programs),
             examples=self.examples,
+            layers=self.layers,
         )
 
 
