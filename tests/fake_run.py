@@ -122,6 +122,11 @@ def make(path: Path, snapshots: int = 8, seeds: int = 3, layers: list | None = N
         for kind, lift in (("none", 0.0), ("probe", 0.5 * layer), ("random", 0.05))
     ]  # fmt: skip
     write_json(path / "steering" / f"{step_name(steps[-1])}.json", {"step": steps[-1], "records": steered, "notes": []})
+    for kind, loss in (("shown", 0.0), ("space", 0.3)):
+        found = records(steps[-1], 1.0 - loss, seeds, ["mean"], rng)
+        grid = {"actions": {"train": [0, 1], "test": [2]}}
+        result = {"step": steps[-1], "grid": grid, "records": found, "differences": differences(found), "notes": []}
+        write_json(path / "latent" / kind / f"{step_name(steps[-1])}.json", result)
     if examples:
         made = [example(i, i % 2 == 0, rng) for i in range(examples)]
         found = {"step": steps[-1], "reader": "mlp2", "examples": made}

@@ -145,8 +145,6 @@ def test_mappings_in_words(splits):
         parse_mapping("move>turn_left>move")
     with pytest.raises(ValueError, match="jump"):
         trace_programs(actions, lengths, splits["test"].inputs, "jump>move")
-    with pytest.raises(ValueError, match="fly"):
-        run_experiment(splits, replace(GRID, semantics=("original", "fly")), config=FAST)
 
 
 def test_differences_are_scipy_s_paired_test():
@@ -224,3 +222,18 @@ class TestSaid:
             Grid(features=("x",))
         with pytest.raises(ValueError, match="'all', 'correct' or 'wrong'"):
             Grid(programs="some")
+        with pytest.raises(ValueError, match="max_rows has 0 for train"):
+            Grid(max_rows={"train": 0, "validation": 1, "test": 1})
+
+    @pytest.mark.parametrize(
+        ("semantics", "said"),
+        [("map12", "unknown semantics .map12."), ("move>fly", "names no action"), ("jump>move", "names no action")],
+    )
+    def test_meanings_are_checked_before_anything_is_written(self, semantics, said):
+        with pytest.raises(ValueError, match=said):
+            Grid(semantics=("original", semantics))
+
+    def test_actions_that_no_program_has(self, splits):
+        result = self.result(splits, actions={"train": (9,)})
+        assert "train: no row has a label at actions 9 (from 0)" in result["notes"]
+        assert all(r["accuracy"] is None and r["note"] for r in result["records"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from karel_fast.probing import probes as module
+from karel_fast.probing import probe_network as module
 from karel_fast.probing.probes import DEPTHS, TEST, TRAIN, UNUSED, VALIDATION, ProbeConfig, Task, train_probes
 
 SMALL = {"linear": (), "mlp1": (16,), "mlp2": (16, 24)}
@@ -83,14 +83,14 @@ def test_gradients_are_autograd_s():
     rng = np.random.default_rng(0)
     states = torch.randn(40, 6)
     labels = rng.integers(-1, 3, (40, 2, 2)).astype(np.int8)
-    data = module._Data.build(states, [torch.arange(40)] * 3, ProbeConfig(), torch.device("cpu"))
+    data = module.Data.build(states, [torch.arange(40)] * 3, ProbeConfig(), torch.device("cpu"))
     for hidden in ((), (5,), (5, 7)):
         sizes = (6, *hidden, 12)
-        network = module._Network(sizes, (0, 1), 2, 40, data)
-        x = module._per_probe(torch.stack([data.inputs[0]] * 2), 2)
+        network = module.Network(sizes, (0, 1), 2, 40, data)
+        x = module.per_probe(torch.stack([data.inputs[0]] * 2), 2)
         logits = network.forward(x, network.outputs)
         stacked = torch.from_numpy(np.stack([labels.reshape(40, 4), np.roll(labels, 1, 0).reshape(40, 4)], 1))
-        network.backward(x, module._loss_gradient(logits, torch.stack([stacked] * 2), 3))
+        network.backward(x, module.loss_gradient(logits, torch.stack([stacked] * 2), 3))
 
         matrices = [m.clone().requires_grad_() for m in network.matrices]
         biases = [b.clone().requires_grad_() for b in network.biases]

@@ -250,6 +250,10 @@ def test_commands(run):
         (["--offsets", "a"], "offsets must be comma-separated integers"),
         (["--engine", "slurm"], "unknown engine 'slurm'"),
         (["--features", "speed"], "unknown feature 'speed'"),
+        (["--semantics", "original,move>fly"], "names no action"),
+        (["--batch-size", "0"], "batch-size must be at least 1"),
+        (["--max-rows", "0"], "max_rows has 0 for train"),
+        (["--address", "auto"], "give --engine ray too"),
     ):
         with pytest.raises(ValueError, match=message):
             CliRunner().invoke(app, ["probe", str(run), *extra], catch_exceptions=False)
@@ -267,8 +271,8 @@ def test_latent_and_steering_commands(run):
         "original,map8", "--reference", "--withhold", "space", "--train-actions", "0,1", "--test-actions", "2,3",
     ]  # fmt: skip
     done = CliRunner().invoke(app, args, catch_exceptions=False)
-    assert done.stdout.strip().endswith("latent/step-000100.json")
-    result = json.loads(RunFolder(run).file("latent", 100).read_text())
+    assert done.stdout.strip().endswith("latent/space/step-000100.json")
+    result = json.loads(RunFolder(run).file("latent/space", 100).read_text())
     assert all(r["accuracy"] is not None for r in result["records"])
     assert {r["semantics"] for r in result["records"]} == {"original", "map8"}
     with pytest.raises(ValueError, match="outputs are withheld; use the reference"):

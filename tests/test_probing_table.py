@@ -96,7 +96,7 @@ def test_wrong_tables_are_refused(tmp_path):
         HiddenTable(tmp_path / "none")
     out = writer(tmp_path / "t")
     out.append(*batch(3, 1))
-    with pytest.raises(ValueError, match=r"identity \{'recipe': 'x'\}, not \{'recipe': 'y'\}"):
+    with pytest.raises(ValueError, match=r"with recipe 'x', not 'y'"):
         writer(tmp_path / "t", identity={"recipe": "y"})
     with pytest.raises(ValueError, match="do not fit a table"):
         out.append(*batch(3, 1, layers=3))

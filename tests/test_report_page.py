@@ -15,13 +15,13 @@ import fake_run
 import pytest
 
 from karel_fast.probing.run_folder import RunFolder, step_name, write_json
-from karel_fast.report import figures, write_report
+from karel_fast.report import plots, write_report
 from karel_fast.report.browser import example_html, world_svg
 from karel_fast.report.metrics import Run
 
 FIGURES = (
-    "phases", "probes", "regression", "offsets", "interventions", "differences", "layers", "baselines", "steering",
-    "loss",
+    "phases", "probes", "regression", "offsets", "interventions", "differences", "layers", "baselines", "latent",
+    "steering", "loss",
 )  # fmt: skip
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -112,6 +112,28 @@ def test_drawn_numbers_are_the_run_s(report):
     ]
     assert float(row["mean"]) == pytest.approx(sum(mine) / len(mine))
     assert row["seeds"] == "3"
+
+
+def test_latent_probing_is_drawn_and_said(report):
+    rows = table_of(report, "latent")
+    assert {row["outputs"] for row in rows} == {"shown", "space"}
+    found = RunFolder(report.parent.parent).read_all("latent/space")
+    [row] = [r for r in rows if (r["outputs"], r["feature"], r["semantics"]) == ("space", "direction", "flip")]
+    mine = [
+        r["accuracy"]
+        for r in next(iter(found.values()))["records"]
+        if (r["feature"], r["depth"], r["offset"], r["semantics"]) == ("direction", "mlp2", 0, "flip")
+    ]
+    assert float(row["mean"]) == pytest.approx(sum(mine) / len(mine))
+    assert "Outputs left empty: learnt on actions 1, 2, tested on 3." in report.read_text()
+
+
+def test_results_are_written(report):
+    results = json.loads((report.parent / "results.json").read_text())
+    fits = {(r["depth"], r["lag"]): r["r2"] for r in table_of(report, "regression")}
+    assert float(fits["mlp1", "0"]) == pytest.approx(results["regression"]["mlp1"][0]["r2"])
+    assert results["latent"].keys() == {"latent/shown", "latent/space"}
+    assert f"R² = {results['regression']['mlp1'][0]['r2']:.3f}" in report.read_text()
 
 
 def test_the_same_run_gives_the_same_bytes(report, tmp_path):
@@ -264,6 +286,6 @@ def test_seeds_that_agree_draw_whiskers_of_no_length():
     """(0.7 + 0.7 + 0.7) / 3 is not 0.7 in floating point, and matplotlib refuses negative lengths."""
     seeds = [0.7, 0.7, 0.7]
     middle = 100 * sum(seeds) / 3
-    (below,), (above,) = figures._extents([middle], [[100 * v for v in seeds]])
+    (below,), (above,) = plots.extents([middle], [[100 * v for v in seeds]])
     assert below >= 0
     assert above >= 0

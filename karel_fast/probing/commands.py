@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from karel_fast.probing.snapshot import ProbeRun
 
 # torch takes seconds to load, so the command imports what it needs when it runs.
@@ -37,6 +39,9 @@ def probe_command(
     programs: Annotated[str, typer.Option(help="all, correct or wrong programs.")] = "all",
     max_rows: Annotated[int, typer.Option(help="Most training rows (a tenth for validation and test).")] = 100_000,
     epochs: Annotated[int, typer.Option(help="Epochs of probe training.")] = 6,
+    least_steps: Annotated[
+        int, typer.Option(help="Least steps of probe training: few rows are gone through more often.")
+    ] = 1000,
     untrained: Annotated[bool, typer.Option(help="Also probe an untrained model's states.")] = True,
     shuffled: Annotated[bool, typer.Option(help="Also train probes on shuffled labels.")] = True,
     examples: Annotated[int, typer.Option(help="Specifications drawn for the report.")] = 8,
@@ -47,7 +52,7 @@ def probe_command(
     batch_size: Annotated[int, typer.Option(help="Programs decoded together.")] = 256,
     compile: Annotated[bool, typer.Option(help="Compile decoding; not worth its minute for few programs.")] = True,
     reference: Annotated[
-        bool, typer.Option(help="Probe the states of reading the reference programs (results: RUN/latent).")
+        bool, typer.Option(help="Probe the states of reading the reference programs (results: RUN/latent/..).")
     ] = False,
     withhold: Annotated[
         str | None, typer.Option(help="With --reference: input or space in place of the specifications' outputs.")
@@ -57,6 +62,7 @@ def probe_command(
     ] = None,
     test_actions: Annotated[str | None, typer.Option(help="Choose the epoch and test on these positions only.")] = None,
     engine: Annotated[str, typer.Option(help="local, or ray: snapshots over a cluster.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; without one a local Ray starts.")] = None,
 ) -> None:
     """Train probes on the hidden states of a run's snapshots; goes on where it stopped."""
     import torch
@@ -71,6 +77,10 @@ def probe_command(
         raise ValueError(f"unknown depth {unknown[0]!r}; the depths are {', '.join(DEPTHS)}")
     if engine not in ("local", "ray"):
         raise ValueError(f"unknown engine {engine!r}; use local or ray")
+    if batch_size < 1:
+        raise ValueError(f"batch-size must be at least 1, got {batch_size}")
+    if address is not None and engine != "ray":
+        raise ValueError("--address is a Ray cluster's: give --engine ray too")
     actions: dict[str, tuple[int, ...]] = {}
     if train_actions is not None:
         actions["train"] = numbers(train_actions, "train-actions")
@@ -90,7 +100,9 @@ def probe_command(
             shuffled=shuffled,
             actions=actions,
         ),
-        config=ProbeConfig(epochs=epochs, precision="bfloat16" if dtype == torch.bfloat16 else "float32"),
+        config=ProbeConfig(
+            epochs=epochs, least_steps=least_steps, precision="bfloat16" if dtype == torch.bfloat16 else "float32"
+        ),
         programs={"train": train, "validation": validation, "test": test},
         layers=layers if layers in ("mean", "all") else numbers(layers, "layers"),
         untrained=untrained,
@@ -100,7 +112,8 @@ def probe_command(
     )
     settings = {"device": str(place), "dtype": dtype, "batch_size": batch_size, "compile_model": compile}
     found = snapshots_of(run, step)
-    for path in _on_ray(run, found, what, settings) if engine == "ray" else _here(run, found, what, settings):
+    written = _on_ray(run, found, what, settings, address) if engine == "ray" else _here(run, found, what, settings)
+    for path in written:
         typer.echo(str(path))
 
 
@@ -119,6 +132,8 @@ def steer_command(
     from karel_fast.probing.snapshot import snapshots_of, steer_snapshot
     from karel_fast.training.device import resolve_device
 
+    if batch_size < 1:
+        raise ValueError(f"batch-size must be at least 1, got {batch_size}")
     chosen = None if layers == "all" else numbers(layers, "layers")
     for path in snapshots_of(run, step):
         written = steer_snapshot(
@@ -149,14 +164,9 @@ def numbers(text: str, what: str) -> tuple[int, ...]:
 
 
 def _here(run: Path, snapshots: Sequence[Path], what: ProbeRun, settings: dict[str, Any]) -> list[Path]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from karel_fast.probing.snapshot import probe_snapshot
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with _bar() as bar:
         all_tasks = bar.add_task("snapshots", total=len(snapshots))
         stage = bar.add_task("", total=None)
 
@@ -172,16 +182,28 @@ def _here(run: Path, snapshots: Sequence[Path], what: ProbeRun, settings: dict[s
     return written
 
 
-def _on_ray(run: Path, snapshots: Sequence[Path], what: ProbeRun, settings: dict[str, Any]) -> list[Path]:
-    """One task per snapshot; every node must see the run folder under the same path."""
-    try:
-        import ray
-    except ImportError as error:
-        raise ValueError("--engine ray needs the package: pip install karel_fast[ray]") from error
-    from karel_fast.probing.snapshot import probe_snapshot
+def _on_ray(
+    run: Path, snapshots: Sequence[Path], what: ProbeRun, settings: dict[str, Any], address: str | None
+) -> list[Path]:
+    from karel_fast.probing.cluster import probe_on_ray
 
-    gpus = 1 if str(settings["device"]).startswith("cuda") else 0
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False)
-    task = ray.remote(num_gpus=gpus, max_retries=3)(probe_snapshot)
-    return ray.get([task.remote(run.resolve(), path.resolve(), what, **settings) for path in snapshots])
+    with _bar() as bar:
+        task = bar.add_task("snapshots", total=len(snapshots))
+        return probe_on_ray(
+            run,
+            snapshots,
+            what,
+            settings,
+            address=address,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+
+
+def _bar() -> Progress:
+    """On standard error; nothing where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
+from karel_fast.language import Semantics, resolve_semantics
 from karel_fast.probing.features import PAPER_FEATURES, Setting, TraceArrays, label_set, resolve_feature
 from karel_fast.probing.probes import DEPTHS, TEST, TRAIN, VALIDATION, ProbeConfig, ProbeResult, Task, train_probes
 from karel_fast.probing.table import HiddenTable
@@ -65,6 +66,11 @@ class Grid:
                 raise ValueError(f"Grid.{name} is empty: name at least one")
         for feature in self.features:
             resolve_feature(feature)
+        for name in self.semantics:
+            resolve_meaning(name)
+        for split, most in self.max_rows.items():
+            if most < 1:
+                raise ValueError(f"Grid.max_rows has {most} for {split}; take at least 1")
         if self.programs not in ("all", "correct", "wrong"):
             raise ValueError(f"Grid.programs must be 'all', 'correct' or 'wrong', got {self.programs!r}")
 
@@ -97,9 +103,12 @@ def trace_programs(actions: np.ndarray, lengths: np.ndarray, worlds: Any, semant
     import karel_fast as kf
     from karel_fast.language import CompiledPrograms
 
-    if isinstance(semantics, str) and ">" in semantics:
-        semantics = parse_mapping(semantics)
-    return kf.trace(CompiledPrograms.from_actions(actions, lengths), worlds, semantics=semantics)
+    return kf.trace(CompiledPrograms.from_actions(actions, lengths), worlds, semantics=resolve_meaning(semantics))
+
+
+def resolve_meaning(semantics: Any) -> Semantics:
+    """The semantics that a name, pairs like "move>turn_left" or a mapping means. Raises ValueError."""
+    return resolve_semantics(parse_mapping(semantics) if isinstance(semantics, str) and ">" in semantics else semantics)
 
 
 def parse_mapping(text: str) -> dict[str, str]:
@@ -390,9 +399,9 @@ def _notes(
                 f"{name}: every program has {lengths[0]} actions, so position in the program says all about its end"
             )
         if len(rows.rows) == 0:
-            notes.append(
-                f"{name}: no row has a label" + (f" among {grid.programs} programs" if grid.programs != "all" else "")
-            )
+            among = f" among {grid.programs} programs" if grid.programs != "all" else ""
+            at = f" at actions {', '.join(map(str, grid.actions[name]))} (from 0)" if name in grid.actions else ""
+            notes.append(f"{name}: no row has a label{among}{at}")
     said = {f"{r['feature']} at offset {r['offset']:+d}, {r['semantics']}: {r['note']}" for r in records if r["note"]}
     return notes + sorted(said)
 

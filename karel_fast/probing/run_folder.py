@@ -5,12 +5,13 @@
     RUN/evaluation/step-000100.json     what the snapshot generates: see EVALUATION_FIELDS
     RUN/probing/step-000100.json        probe scores: {"step", "records", "differences", "notes", ...}
     RUN/examples/step-000100.json       a few specifications with the written program, its trace and what probes read
-    RUN/latent/step-000100.json         probe scores on programs the model only read, with outputs withheld
+    RUN/latent/space/step-000100.json   probe scores on programs the model only read; input, space: what stood in place
+                                        of the specifications' outputs; shown: the outputs themselves
     RUN/steering/step-000100.json       {"step", "records"}: what editing the robot's direction does, per layer
     RUN/tables/step-000100/NAME/        hidden states (karel_fast.probing.table): train, validation, test, ...
     RUN/time.json                       wall seconds of each stage: {"train": {"seconds", "longest"}, ...}
     RUN/summary.json                    the few numbers that people quote, and what they cost: karel_fast.report.summary
-    RUN/report/report.html              and figures/*.png, *.svg, *.csv
+    RUN/report/report.html              and results.json (karel_fast.report.results), figures/*.png, *.svg, *.csv
 
 Files are JSON (no NaN: a missing number is null), written under a temporary name, synced and renamed.
 """
@@ -37,6 +38,9 @@ EVALUATION_FIELDS = {
 `karel_fast.training.evaluate.evaluate`. Any may be missing or null."""
 
 TIME = "time.json"
+LATENT = {"latent/shown": None, "latent/input": "input", "latent/space": "space"}
+"""Folders of latent causal probing, and what is withheld in each."""
+
 _STEP = re.compile(r"step-(\d+)\.json")
 
 
@@ -81,7 +85,7 @@ class RunFolder:
             raise FileNotFoundError(f"there is no run folder at {self.path}")
 
     def file(self, kind: str, step: int) -> Path:
-        """The JSON file of a snapshot; `kind` is evaluation, probing, examples, latent or steering."""
+        """The JSON file of a snapshot; `kind` is evaluation, probing, examples, steering or one of LATENT."""
         return self.path / kind / f"{step_name(step)}.json"
 
     def table(self, step: int, name: str) -> Path:

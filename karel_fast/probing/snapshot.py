@@ -38,7 +38,7 @@ class ProbeRun:
 
     programs_from "reference" (latent causal probing, COLM 2024): the model does not write but reads the
     specifications' own programs, with their outputs withheld as `withhold` says (see `forced_states`), and results go
-    to RUN/latent; choose `grid.actions` to learn on some positions of a program and test on others.
+    to RUN/latent/WITHHELD; choose `grid.actions` to learn on some positions of a program and test on others.
     """
 
     grid: Grid = field(default_factory=Grid)
@@ -61,7 +61,7 @@ class ProbeRun:
     @property
     def kind(self) -> str:
         """Which folder of a run the results go to."""
-        return "probing" if self.programs_from == "written" else "latent"
+        return "probing" if self.programs_from == "written" else f"latent/{self.withhold or 'shown'}"
 
     def to_json(self) -> dict[str, Any]:
         layers = self.layers if isinstance(self.layers, str) else list(self.layers)
@@ -129,7 +129,7 @@ def probe_snapshot(
             count = what.programs[split]
             stage = f"{'read' if like else 'write'} {split} programs"
             table = write_table(
-                folder.table(step, _table_name(what, split, like is not None)),
+                folder.table(step, _table_name(what, split, like is not None, dtype)),
                 model,
                 tokenizer,
                 split,
@@ -212,7 +212,7 @@ def steer_snapshot(
     splits = {}
     for split in SPLITS:
         table = write_table(
-            folder.table(step, f"{split}-steering"),
+            folder.table(step, f"{split}-{counts[split]}-{_layers_name(chosen)}-steering"),
             model,
             tokenizer,
             split,
@@ -262,11 +262,17 @@ def direction_probe(splits: dict[str, Split], layer: int, semantics: Any, device
     return results[0].weights
 
 
-def _table_name(what: ProbeRun, split: str, untrained: bool) -> str:
-    parts = [split, "" if what.layers == "mean" else "layers", "untrained" if untrained else ""]
+def _table_name(what: ProbeRun, split: str, untrained: bool, dtype: torch.dtype) -> str:
+    """Everything that a user may ask for anew has its own table."""
+    parts = [split, str(what.programs[split]), "" if what.layers == "mean" else _layers_name(what.layers)]
+    parts += ["bf16" if dtype == torch.bfloat16 else "", "untrained" if untrained else ""]
     if what.programs_from == "reference":
         parts += ["reference", what.withhold or ""]
     return "-".join(part for part in parts if part)
+
+
+def _layers_name(layers: Layers) -> str:
+    return "layers-" + (layers if isinstance(layers, str) else "-".join(map(str, layers)))
 
 
 def _report(progress: Callable[[str, int, int], None] | None, stage: str, of: int, done: int) -> None:

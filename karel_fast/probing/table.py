@@ -69,9 +69,13 @@ class TableWriter:
         if head.exists():
             found = json.loads(head.read_text(encoding="utf-8"))
             for name, value in self._head.items():
-                if found.get(name) != value:
+                old = found.get(name)
+                if old != value:
+                    if name == "identity" and isinstance(old, dict):
+                        name = next(key for key in {**old, **value} if old.get(key) != value.get(key))  # type: ignore[attr-defined]
+                        old, value = old.get(name), value.get(name)  # type: ignore[attr-defined]
                     raise ValueError(
-                        f"{self.directory} holds a table with {name} {found.get(name)!r}, not {value!r}; "
+                        f"{self.directory} holds a table with {name} {old!r}, not {value!r}; "
                         "choose another folder or remove it"
                     )
             self._parts = found["parts"]

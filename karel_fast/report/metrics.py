@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from karel_fast.probing.phases import Phases, Regression, find_phases, regress, semantic_content
-from karel_fast.probing.run_folder import RunFolder
+from karel_fast.probing.run_folder import LATENT, RunFolder
 
 Record = Mapping[str, Any]
 
@@ -28,6 +28,7 @@ class Run:
     examples: dict[int, dict[str, Any]]
     steering: dict[int, dict[str, Any]]
     problems: list[str]
+    latent: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
     _records: dict[int, list[Record]] = field(default_factory=dict)
     _groups: dict[int, dict[tuple[object, ...], list[Record]]] = field(default_factory=dict)
     _names: dict[str, list[Any]] = field(default_factory=dict)
@@ -42,8 +43,13 @@ class Run:
             probing=folder.read_all("probing"),
             examples=folder.read_all("examples"),
             steering=folder.read_all("steering"),
+            latent={kind: found for kind in LATENT if (found := folder.read_all(kind))},
             problems=folder.problems,
         )
+
+    def reading(self, kind: str) -> Run:
+        """The same run, its probes those of latent causal probing of one kind (see `run_folder.LATENT`)."""
+        return replace(self, probing=self.latent[kind], _records={}, _groups={}, _names={})
 
     @property
     def steps(self) -> list[int]:

@@ -15,11 +15,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from karel_fast.probing.phases import RULE
-from karel_fast.probing.run_folder import RunFolder
+from karel_fast.probing.run_folder import RunFolder, write_json
 from karel_fast.report import costs
 from karel_fast.report.browser import example_html
 from karel_fast.report.figures import TITLES, Plot, all_plots
 from karel_fast.report.metrics import Run, mean, number, phases_of
+from karel_fast.report.results import CONTENT, results_of
 from karel_fast.report.style import render
 from karel_fast.report.summary import write_summary
 
@@ -28,7 +29,7 @@ MOST_EXAMPLES = 24
 
 
 def write_report(run_directory: str | Path) -> Path:
-    """Write RUN/report/report.html, RUN/report/figures/* and RUN/summary.json; returns the page's path.
+    """Write RUN/report/report.html, results.json and figures/*, and RUN/summary.json; returns the page's path.
 
     Reads only files of the run folder. Whatever is missing, half written or undefined is left out and said on the page.
     Raises FileNotFoundError when there is no such folder, ValueError when it holds nothing to report.
@@ -51,12 +52,13 @@ def write_report(run_directory: str | Path) -> Path:
             continue
         page_svg, file_svg, png = render(plot.figure, plot.name)
         drawings[plot.name] = Markup(page_svg)
-        _write(figures / f"{plot.name}.svg", file_svg.encode())
-        _write(figures / f"{plot.name}.png", png)
-        _write(figures / f"{plot.name}.csv", _csv(plot).encode())
+        write_bytes(figures / f"{plot.name}.svg", file_svg.encode())
+        write_bytes(figures / f"{plot.name}.png", png)
+        write_bytes(figures / f"{plot.name}.csv", _csv(plot).encode())
     write_summary(folder, run)
     path = folder.report / "report.html"
-    _write(path, _page(run, plots, drawings).encode())
+    write_bytes(path, _page(run, plots, drawings).encode())
+    write_json(folder.report / "results.json", results_of(run))
     return path
 
 
@@ -139,15 +141,20 @@ def _notes(run: Run) -> list[str]:
             "Probe accuracy counts a world as right when every part of the feature is; chance differs by feature, so "
             "the majority class is drawn. A probe's epoch is chosen on validation rows; test rows give its accuracy."
         )
+        notes.append(CONTENT)
     notes += run.problems
     for step, probing in run.probing.items():
         dropped = len(probing.get("records", [])) - len(run.records(step))
         if dropped:
             notes.append(f"step {step}: {dropped} probe records were not whole and were left out")
     said: dict[str, list[int]] = {}
-    for step, probing in run.probing.items():
-        for note in probing.get("notes", []):
-            said.setdefault(str(note), []).append(step)
+    for kind, found in (("", run.probing), *run.latent.items()):
+        for step, probing in found.items():
+            for note in probing.get("notes", []):
+                said.setdefault(f"{kind}: {note}" if kind else str(note), []).append(step)
+    for step, steered in run.steering.items():
+        for note in steered.get("notes", []):
+            said.setdefault(f"steering: {note}", []).append(step)
     for note, steps in said.items():
         where = f"step {steps[0]}" if len(steps) == 1 else f"{len(steps)} snapshots, steps {steps[0]} to {steps[-1]}"
         notes.append(f"{where}: {note}")
@@ -185,7 +192,7 @@ def _cell(value: Any) -> Any:
     return "" if value is None else value
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(temporary, "wb") as file:
         file.write(data)

@@ -129,8 +129,9 @@ def read_resume(run: Path) -> State:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file under a temporary name, then rename it."""
+    """Write a text file under a temporary name, then rename it; its folder is made."""
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text)
     publish(temporary, path)

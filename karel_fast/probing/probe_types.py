@@ -1,0 +1,115 @@
+"""What a probe is told, and what comes back: settings, tasks, weights and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+DEPTHS: dict[str, tuple[int, ...]] = {"linear": (), "mlp1": (256,), "mlp2": (256, 1024)}
+"""Hidden units per depth. The published code's probes with one and two hidden layers have these sizes."""
+
+TRAIN, VALIDATION, TEST, UNUSED = 0, 1, 2, 3
+"""Codes of a row's part in `train_probes(parts=)`."""
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """How probes are trained.
+
+    epochs; least_steps (few rows are gone through more often, until that many steps were made, and then validated
+    some twenty times in all), batch_size (rows), learning_rate (peak; rises over the first twentieth of the steps,
+    then falls linearly to nothing), weight_decay (AdamW, matrices only), precision "float32" or "bfloat16" (matrix
+    products only; weights, loss and optimiser stay float32), group_bytes (memory for one group of probes; it changes
+    speed only).
+    """
+
+    epochs: int = 6
+    least_steps: int = 1000
+    batch_size: int = 512
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    precision: str = "float32"
+    group_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "least_steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"ProbeConfig.{name} must be at least 1, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"ProbeConfig.learning_rate must be above 0, got {self.learning_rate}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"ProbeConfig.precision must be 'float32' or 'bfloat16', got {self.precision!r}")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a probe reads: labels (rows, worlds, heads), -1 where there is none, of `classes` classes.
+
+    `key` says what it is (feature, offset, semantics, ...) and is copied to its results.
+    """
+
+    key: Mapping[str, object]
+    labels: np.ndarray
+    classes: int
+
+    def __post_init__(self) -> None:
+        if self.labels.ndim != 3:
+            raise ValueError(
+                f"labels of {dict(self.key)} must have 3 axes (rows, worlds, heads), got {self.labels.shape}"
+            )
+        if self.classes < 1:
+            raise ValueError(f"{dict(self.key)} has {self.classes} classes; a probe needs at least one")
+        if self.labels.size and not -1 <= int(self.labels.min()) <= int(self.labels.max()) < self.classes:
+            raise ValueError(
+                f"labels of {dict(self.key)} run from {self.labels.min()} to {self.labels.max()}, "
+                f"outside -1..{self.classes - 1}"
+            )
+
+
+@dataclass(frozen=True)
+class ProbeWeights:
+    """A trained probe: `layers` of (matrix (I, O), bias (O,)) for inputs standardised with `mean` and `std` (D,)."""
+
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    mean: Tensor
+    std: Tensor
+    worlds: int
+    heads: int
+    classes: int
+
+    @torch.no_grad()
+    def logits(self, states: np.ndarray | Tensor) -> Tensor:
+        """(R, D) hidden states -> (R, worlds, heads, classes) scores."""
+        x = (torch.as_tensor(np.asarray(states)).float() - self.mean) / self.std
+        for index, (matrix, bias) in enumerate(self.layers):
+            x = (x.relu() if index else x) @ matrix + bias
+        return x.view(len(x), self.worlds, self.heads, self.classes)
+
+    def predict(self, states: np.ndarray | Tensor) -> np.ndarray:
+        """(R, D) hidden states -> (R, worlds, heads) classes."""
+        return self.logits(states).argmax(-1).numpy()
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """One probe's scores. A world counts as right when all its heads are; None where there was nothing to score.
+
+    accuracy: share of (row, world) right on test rows. joint: share of test rows with every world right (the paper's
+    count). majority: the accuracy of always answering each head's most frequent training class. epoch counts from 1.
+    """
+
+    key: Mapping[str, object]
+    depth: str
+    seed: int
+    accuracy: float | None
+    joint: float | None
+    validation: float | None
+    majority: float | None
+    epoch: int | None
+    rows: tuple[int, int, int]
+    note: str = ""
+    weights: ProbeWeights | None = field(default=None, repr=False, compare=False)

@@ -1,0 +1,164 @@
+"""What a figure is, and the parts every figure is drawn from.
+
+Bands and whiskers span the lowest and highest seed; lines and bars are means over seeds.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from karel_fast.report.metrics import Run
+from karel_fast.report.style import INK, PALETTE, look, new_figure
+
+Row = tuple[object, ...]
+TITLES = {
+    "direction": "Direction",
+    "position": "Position",
+    "facing": "Facing a wall",
+    "absolute": "Cell",
+    "from_end": "Offset from the end",
+    "walls": "Walls around",
+    "markers": "Markers here",
+    "steps_left": "Steps left",
+}
+DEPTH_TITLES = {"linear": "linear", "mlp1": "1 hidden layer", "mlp2": "2 hidden layers"}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One figure: a file name, a title, a caption, its table, and the drawing; or why there is none."""
+
+    name: str
+    title: str
+    caption: str
+    columns: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = ()
+    figure: Figure | None = None
+    missing: str = ""
+
+
+def drawn(plot: Plot, figure: Figure, columns: Sequence[str], rows: Sequence[Row]) -> Plot:
+    return Plot(plot.name, plot.title, plot.caption, tuple(columns), tuple(rows), figure)
+
+
+def undrawn(plot: Plot, why: str) -> Plot:
+    return Plot(plot.name, plot.title, plot.caption, missing=why)
+
+
+def panels(count: int, height: float = 3.1) -> tuple[Figure, list[Axes]]:
+    columns = min(3, max(1, count))
+    rows = -(-count // columns)
+    figure, axes = new_figure(9, height * rows, rows, columns, sharey=True)
+    for ax in axes[count:]:
+        ax.set_visible(False)
+    return figure, axes
+
+
+def gaps(values: Sequence[float | None]) -> list[float]:
+    """None as matplotlib's gap."""
+    return [np.nan if v is None else v for v in values]
+
+
+def extents(middles: Sequence[float], values: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Lengths from each middle down to its lowest value and up to its highest; rounding never makes one negative."""
+    below = [max(0.0, middle - min(v)) for middle, v in zip(middles, values, strict=True)]
+    above = [max(0.0, max(v) - middle) for middle, v in zip(middles, values, strict=True)]
+    return [below, above]
+
+
+def summary(values: Sequence[float]) -> tuple[float | None, float | None, float | None, int]:
+    """Mean, lowest, highest, how many."""
+    if not values:
+        return None, None, None, 0
+    return sum(values) / len(values), min(values), max(values), len(values)
+
+
+def curve(ax: Axes, x: Sequence[int], values: Sequence[float | None], label: str, index: int | None) -> None:
+    """A series; without an index it is the reference that others are seen against, in ink."""
+    known = [(a, b) for a, b in zip(x, values, strict=True) if b is not None]
+    if not known:
+        return
+    style: dict[str, Any] = {"color": INK, "linestyle": "-", "linewidth": 1.1} if index is None else look(index)
+    ax.plot(*zip(*known, strict=True), label=label, **style)
+
+
+def band(ax: Axes, x: Sequence[int], seeds: Sequence[Sequence[float]], label: str, index: int) -> None:
+    known = [(a, v) for a, v in zip(x, seeds, strict=True) if v]
+    if not known:
+        return
+    at = [a for a, _ in known]
+    ax.plot(at, [sum(v) / len(v) for _, v in known], label=label, **look(index))
+    ax.fill_between(at, [min(v) for _, v in known], [max(v) for _, v in known], color=PALETTE[index], alpha=0.2, lw=0)
+
+
+def whiskers(
+    ax: Axes, x: Sequence[int], seeds: Sequence[Sequence[float]], label: str, index: int, shift: float
+) -> None:
+    known = [(a + shift, v) for a, v in zip(x, seeds, strict=True) if v]
+    if not known:
+        return
+    middle = [sum(v) / len(v) for _, v in known]
+    ax.errorbar(
+        [a for a, _ in known],
+        middle,
+        yerr=extents(middle, [v for _, v in known]),
+        capsize=2,
+        label=label,
+        **look(index),
+    )
+
+
+def percent(ax: Axes, full: bool = True) -> None:
+    ax.yaxis.set_major_formatter(PercentFormatter(1, 0, symbol=""))
+    if full:
+        ax.set_ylim(-0.02, 1.02)
+
+
+def step_axis(ax: Axes) -> None:
+    ax.set_xlabel("training step")
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.xaxis.set_major_formatter(lambda value, _: short(int(value)))
+
+
+def short(step: int) -> str:
+    return f"{step / 1000:g}k" if step >= 10_000 else str(step)
+
+
+def shade(ax: Axes, run: Run, syntax: int | None, semantics: int | None) -> None:
+    start, end = run.steps[0], run.steps[-1]
+    edges = [start, syntax if syntax is not None else end, semantics if semantics is not None else end, end]
+    for index, (left, right) in enumerate(itertools.pairwise(edges)):
+        if right > left:
+            ax.axvspan(left, right, color=PALETTE[(5, 4, 2)[index]], alpha=0.13, lw=0, zorder=0)
+            ax.text(
+                (left + right) / 2,
+                1.0,
+                ("babbling", "syntax", "semantics")[index],
+                transform=ax.get_xaxis_transform(),
+                ha="center",
+                va="bottom",
+                fontsize=7.5,
+            )
+
+
+def legend(ax: Axes) -> None:
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="best")
+
+
+def shared_legend(figure: Figure, ax: Axes) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
+
+
+def p_value(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -1,0 +1,88 @@
+"""The numbers of a run that are quoted, as JSON values: phases, regressions, the last snapshot's probes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from karel_fast.probing.phases import RULE
+from karel_fast.report.metrics import Run, content_of, mean, number, phases_of, regressions_of
+
+CONTENT = (
+    "Semantic content: the mean over features, seeds and layers of probe accuracy for the state after the predicted "
+    "action, under the original semantics, on test rows."
+)
+
+
+def results_of(run: Run) -> dict[str, Any]:
+    """What RUN/report/results.json holds; None where a number is not defined.
+
+    final: evaluation of the last evaluated snapshot. phases: see `karel_fast.probing.phases`. semantic_content: per
+    depth, by step. regression: per depth and lag, generative accuracy on semantic content. probes: `probe_rows` of
+    the last probed snapshot. latent: the same per kind of latent causal probing.
+    """
+    evaluated = [s for s in run.steps if number(run.evaluation.get(s, {}).get("generative_accuracy")) is not None]
+    last = evaluated[-1] if evaluated else None
+    names = ("generative_accuracy", "generalization", "perplexity", "parse_rate", "mean_length")
+    return {
+        "run": run.name,
+        "final": {
+            "step": last,
+            **{name: number(run.evaluation.get(last, {}).get(name)) if last is not None else None for name in names},
+        },
+        "phases": {**asdict(phases_of(run)), "rule": RULE},
+        "semantic_content": {
+            "definition": CONTENT,
+            **{
+                depth: dict(zip(map(str, run.steps), content_of(run, depth), strict=True))
+                for depth in run.names("depth")
+            },
+        },
+        "regression": {depth: [asdict(fit) for fit in fits] for depth, fits in regressions_of(run).items()},
+        "probes": probe_rows(run),
+        "latent": {kind: probe_rows(run.reading(kind)) for kind in run.latent},
+        "problems": list(run.problems),
+    }
+
+
+def probe_rows(run: Run) -> list[dict[str, Any]]:
+    """Per feature and depth at the last probed snapshot, offset 0, means over seeds and layers: accuracy, the baselines,
+    and original minus each altered semantics with its paired interval over probe seeds (one layer only; else None).
+    """
+    if not run.probed:
+        return []
+    step = run.probed[-1]
+    rows = []
+    for feature in run.names("feature"):
+        for depth in run.names("depth"):
+            where: dict[str, object] = {"feature": feature, "depth": depth}
+            original = mean(run.values(step, **where))
+            differences = {}
+            for name in run.names("semantics"):
+                altered = mean(run.values(step, semantics=name, **where))
+                if name == "original" or original is None or altered is None:
+                    continue
+                known = [
+                    d
+                    for d in run.probing[step].get("differences", [])
+                    if (d["feature"], d["depth"], d["semantics"], d["offset"]) == (feature, depth, name, 0)
+                    and (d["labels"], d["states"]) == ("true", "trained")
+                ]
+                one = known[0] if len(known) == 1 else {}
+                differences[name] = {
+                    "mean": original - altered,
+                    **{key: number(one.get(key)) for key in ("low", "high", "p")},
+                }
+            rows.append(
+                {
+                    "step": step,
+                    **where,
+                    "seeds": len(run.by_seed(step, **where)),
+                    "accuracy": original,
+                    "majority": mean(run.values(step, "majority", **where)),
+                    "untrained": mean(run.values(step, states="untrained", **where)),
+                    "shuffled": mean(run.values(step, labels="shuffled", **where)),
+                    "original_minus": differences,
+                }
+            )
+    return rows

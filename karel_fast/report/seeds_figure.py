@@ -1,0 +1,44 @@
+"""Accuracy and what probes read over training, with a band over runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from karel_fast.report.metrics import Run, mean
+from karel_fast.report.plots import TITLES, band, percent, shared_legend, step_axis
+from karel_fast.report.style import new_figure, styled
+
+
+def seeds_figure(runs: Sequence[Run], feature: str | None, depth: str | None) -> Figure:
+    """Left: specifications satisfied. Right: the probe under each semantics. Lines: means; bands: lowest to highest run."""
+    with styled():
+        probed = feature is not None
+        figure, axes = new_figure(9 if probed else 5, 3.3, 1, 2 if probed else 1)
+        evaluated = [dict(zip(run.steps, run.evaluated("generative_accuracy"), strict=True)) for run in runs]
+        steps = sorted({step for one in evaluated for step in one})
+        values = [[v for one in evaluated if (v := one.get(step)) is not None] for step in steps]
+        band(axes[0], steps, values, f"{len(runs)} runs", 0)
+        axes[0].set_title("Right programs")
+        axes[0].set_ylabel("specifications (%)")
+        if feature is not None:
+            steps = sorted({step for run in runs for step in run.probed})
+            names = list(dict.fromkeys(name for run in runs for name in run.names("semantics")))
+            for index, name in enumerate(names):
+                seen = [
+                    [
+                        m
+                        for run in runs
+                        if (m := mean(run.values(s, feature=feature, depth=depth, semantics=name))) is not None
+                    ]
+                    for s in steps
+                ]
+                band(axes[1], steps, seen, name, index)
+            axes[1].set_title(f"{TITLES.get(feature, feature)}, {depth}")
+            axes[1].set_ylabel("right answers (%)")
+            shared_legend(figure, axes[1])
+        for ax in axes:
+            percent(ax, full=False)
+            step_axis(ax)
+    return figure

@@ -1,0 +1,135 @@
+"""Figures of training: phases, accuracy against semantic content, the loss."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.ticker import PercentFormatter
+
+from karel_fast.report.metrics import Run, content_of, number, phases_of, regressions_of
+from karel_fast.report.plots import (
+    DEPTH_TITLES,
+    Plot,
+    Row,
+    curve,
+    drawn,
+    legend,
+    p_value,
+    panels,
+    percent,
+    shade,
+    step_axis,
+    undrawn,
+)
+from karel_fast.report.style import INK, PALETTE, look, new_figure
+
+
+def phases_plot(run: Run) -> Plot:
+    """Accuracy, generalization, diversity, perplexity and length over training, with the phases shaded."""
+    phases = phases_of(run)
+    shares = ("generative_accuracy", "generalization", "distinct", "top_share", "parse_rate")
+    names = (*shares, "perplexity", "mean_length", "reference_mean_length")
+    series = {name: run.evaluated(name) for name in names}
+    caption = (
+        "What the model writes for unseen specifications at every snapshot. Shading: babbling, syntax acquisition and "
+        "semantics acquisition."
+    )
+    if phases.note:
+        caption += f" {phases.note[0].upper()}{phases.note[1:]}."
+    plot = Plot("phases", "Three phases of training", caption)
+    if not any(v is not None for values in series.values() for v in values):
+        return undrawn(plot, "the run folder has no evaluation")
+    figure, axes = new_figure(9, 5.6, 2, 2, sharex=True)
+    groups = (
+        ("Right programs", "specifications (%)", ("generative_accuracy", "generalization"), True),
+        ("Diversity", "programs (%)", ("distinct", "top_share", "parse_rate"), True),
+        ("Perplexity", "per token of reference programs", ("perplexity",), False),
+        ("Program length", "actions", ("mean_length", "reference_mean_length"), False),
+    )
+    labels = {
+        "generative_accuracy": "accuracy, shown worlds",
+        "generalization": "generalization, held-out world",
+        "distinct": "distinct programs",
+        "top_share": "most frequent program",
+        "parse_rate": "whole programs",
+        "perplexity": "perplexity",
+        "mean_length": "written",
+        "reference_mean_length": "reference",
+    }
+    for ax, (title, unit, members, share) in zip(axes, groups, strict=True):
+        shade(ax, run, phases.syntax, phases.semantics)
+        for index, name in enumerate(members):
+            curve(ax, run.steps, series[name], labels[name], index)
+        ax.set_title(title, pad=16)
+        ax.set_ylabel(unit)
+        if share:
+            percent(ax)
+        if len(members) > 1:
+            legend(ax)
+    for ax in axes[2:]:
+        step_axis(ax)
+    rows = tuple((step, *(series[name][i] for name in names)) for i, step in enumerate(run.steps))
+    return drawn(plot, figure, ("step", *names), rows)
+
+
+def regression_plot(run: Run) -> Plot:
+    """Generative accuracy against semantic content, a point per snapshot."""
+    plot = Plot(
+        "regression",
+        "Does meaning go with ability?",
+        "Generative accuracy against semantic content (mean probe accuracy over features, state after the predicted "
+        "action) at each snapshot, with the least-squares line. With a lag, accuracy is taken that many snapshots later.",
+    )
+    found = regressions_of(run)
+    accuracy = run.evaluated("generative_accuracy")
+    if not run.probed or not any(a is not None for a in accuracy):
+        return undrawn(plot, "it needs both evaluations and probes")
+    figure, axes = panels(len(found), height=3.3)
+    rows: list[Row] = []
+    for index, (ax, (depth, fits)) in enumerate(zip(axes, found.items(), strict=False)):
+        content = content_of(run, depth)
+        points = [(c, a) for c, a in zip(content, accuracy, strict=True) if c is not None and a is not None]
+        style = look(index)
+        if points:
+            x, y = np.array(points).T
+            ax.scatter(x, y, s=22, color=str(style["color"]), marker=str(style["marker"]))
+            fit = fits[0]
+            if fit.slope is not None and fit.intercept is not None and fit.r2 is not None and fit.p is not None:
+                ends = np.array([x.min(), x.max()])
+                ax.plot(ends, fit.intercept + fit.slope * ends, color=INK, linewidth=1)
+                says = f"R² = {fit.r2:.3f}, {p_value(fit.p)}\n{fit.n} snapshots"
+                for late in fits[1:]:
+                    if late.r2 is not None and late.p is not None:
+                        says += f"\n{late.lag} later: R² = {late.r2:.3f}, {p_value(late.p)}"
+            else:
+                says = fit.note
+            ax.text(0.04, 0.96, says, transform=ax.transAxes, va="top", wrap=True)
+        ax.set_title(DEPTH_TITLES.get(depth, depth))
+        ax.set_xlabel("semantic content (%)")
+        percent(ax, full=False)
+        ax.xaxis.set_major_formatter(PercentFormatter(1, 0, symbol=""))
+        ax.margins(0.08)
+        rows += [(depth, f.lag, f.n, f.slope, f.intercept, f.r2, f.p, f.note) for f in fits]
+    axes[0].set_ylabel("generative accuracy (%)")
+    return drawn(plot, figure, ("depth", "lag", "snapshots", "slope", "intercept", "r2", "p", "note"), rows)
+
+
+def loss_plot(run: Run) -> Plot:
+    """Training and validation loss."""
+    plot = Plot("loss", "Training loss", "Cross entropy of the training log.")
+    names = [n for n in ("loss", "val_loss") if any(number(line.get(n)) is not None for line in run.log)]
+    if not names:
+        return undrawn(plot, "the run folder has no training log with a loss")
+    figure, (ax,) = new_figure(9, 2.8)
+    labels = {"loss": "training", "val_loss": "validation"}
+    for index, name in enumerate(names):
+        points = [(line["step"], v) for line in run.log if (v := number(line.get(name))) is not None]
+        # More points than pixels say nothing more.
+        stride = max(1, len(points) // 1500)
+        x, y = zip(*points[::stride], strict=True)
+        ax.plot(x, y, color=PALETTE[index], linewidth=1.1, label=labels[name])
+    ax.set_ylabel("loss (nats per token)")
+    step_axis(ax)
+    if len(names) > 1:
+        legend(ax)
+    rows = [(line["step"], *(number(line.get(n)) for n in names)) for line in run.log]
+    return drawn(plot, figure, ("step", *names), rows)

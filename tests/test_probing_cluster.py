@@ -1,0 +1,93 @@
+"""Snapshots probed on Ray: the same bytes as on one machine, and one error that names what is wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from test_probing_states import RECIPE, SMALL, make_model
+
+from karel_fast.data import Tokenizer
+from karel_fast.probing import cluster
+from karel_fast.probing.cluster import WorkerLost, probe_on_ray
+from karel_fast.probing.run_folder import RunFolder
+from karel_fast.probing.snapshot import ProbeRun, probe_snapshot, snapshots_of
+from karel_fast.training.snapshots import write_snapshot
+
+pytest.importorskip("ray")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="no SIGKILL"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray.*"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+SETTINGS = {"compile_model": False}
+
+
+@pytest.fixture(scope="module")
+def local_ray():
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    # Workers see this module, though it is no installed package.
+    ray.cloudpickle.register_pickle_by_value(__import__(__name__))
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    card = {"recipe": RECIPE.to_json(), "recipe_hash": RECIPE.hash, "layout": "compact"}
+    for step in (0, 100):
+        write_snapshot(tmp_path / "run", step, make_model(Tokenizer(RECIPE), seed=step), card)
+    return tmp_path / "run"
+
+
+def killed_once(run: str, snapshot: str, what: ProbeRun, settings: dict, threads: int) -> None:
+    """The worker of snapshot 0 is killed the first time, that of snapshot 100 every time."""
+    mark = Path(run) / f".{Path(snapshot).name}"
+    if not mark.exists() or snapshot.endswith("100"):
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    cluster.probe_snapshot(run, snapshot, what, **settings)
+
+
+def test_the_same_bytes_as_on_one_machine(run, local_ray):
+    shutil.copytree(run, run.parent / "local")
+    calls = []
+    paths = probe_on_ray(run, snapshots_of(run), SMALL, SETTINGS, progress=lambda *at: calls.append(at))
+    assert calls == [(1, 2), (2, 2)]
+    for path, snapshot in zip(paths, snapshots_of(run.parent / "local"), strict=True):
+        assert path.read_bytes() == probe_snapshot(run.parent / "local", snapshot, SMALL, **SETTINGS).read_bytes()
+    # Done already: no task, nothing written.
+    before = [path.stat().st_mtime_ns for path in paths]
+    assert probe_on_ray(run, snapshots_of(run), SMALL, SETTINGS, progress=lambda *at: calls.append(at)) == paths
+    assert len(calls) == 2
+    assert [path.stat().st_mtime_ns for path in paths] == before
+
+
+def test_a_failing_snapshot_leaves_the_others(run, local_ray):
+    first, last = snapshots_of(run)
+    (first / "model.safetensors").write_bytes(b"half a file")
+    with pytest.raises(ValueError, match="step-000000") as raised:
+        probe_on_ray(run, [first, last], SMALL, SETTINGS)
+    assert "Traceback" not in str(raised.value)
+    assert RunFolder(run).file("probing", 100).exists()
+
+
+def test_workers_that_are_killed(run, local_ray, monkeypatch):
+    monkeypatch.setattr(cluster, "_probe_one", killed_once)
+    with pytest.raises(WorkerLost, match="step-000100") as raised:
+        probe_on_ray(run, snapshots_of(run), SMALL, SETTINGS, retries=1)
+    assert "\n" not in str(raised.value)
+    assert RunFolder(run).file("probing", 0).exists()
+
+
+def test_a_gpu_that_is_not_there(run, local_ray):
+    if local_ray.cluster_resources().get("GPU"):
+        pytest.skip("there is one")
+    with pytest.raises(ValueError, match="no GPU"):
+        probe_on_ray(run, snapshots_of(run), SMALL, {**SETTINGS, "device": "cuda"})

@@ -1,0 +1,144 @@
+"""Several runs side by side, and the numbers that are quoted."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import fake_run
+import pytest
+import typer
+from scipy import stats
+from typer.testing import CliRunner
+
+from karel_fast.probing.run_folder import RunFolder, step_name, write_json
+from karel_fast.report import commands
+from karel_fast.report.compare import compare, interval, read_runs
+from karel_fast.report.metrics import Run
+from karel_fast.report.results import results_of
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> list[Path]:
+    """Three runs whose last snapshots satisfy 0.9, 0.8 and 0.7 of the specifications."""
+    root = tmp_path_factory.mktemp("seeds")
+    paths = []
+    for seed in range(3):
+        path = fake_run.make(root / f"seed{seed}", snapshots=4, seeds=2, examples=0)
+        write_json(path / "config.json", {"experiment": {"model": {"width": 64}, "training": {"seed": seed}}})
+        last = path / "evaluation" / f"{step_name(1200)}.json"
+        write_json(last, {**json.loads(last.read_text()), "generative_accuracy": 0.9 - seed / 10})
+        probing = path / "probing" / f"{step_name(1200)}.json"
+        found = json.loads(probing.read_text())
+        for record in found["records"]:
+            if record["semantics"] == "flip":
+                record["accuracy"] = max(0.0, record["accuracy"] - seed / 50)
+        write_json(probing, found)
+        paths.append(path)
+    return paths
+
+
+def invoke(*args: object):
+    app = typer.Typer()
+    commands.register(app)
+    return CliRunner().invoke(app, [str(a) for a in args], catch_exceptions=False)
+
+
+def test_intervals_are_scipy_s_over_runs(runs):
+    found = compare(read_runs(runs), "direction", "mlp1")
+    assert [row["generative_accuracy"] for row in found.rows] == pytest.approx([0.9, 0.8, 0.7])
+    expected = stats.ttest_1samp([0.9, 0.8, 0.7], 0).confidence_interval(0.95)
+    summary = found.summary["generative_accuracy"]
+    assert (summary["low"], summary["high"], summary["runs"]) == pytest.approx((expected.low, expected.high, 3))
+    # A run counts once: the mean over its probe seeds, original minus altered.
+    records = RunFolder(runs[1]).read_all("probing")[1200]["records"]
+
+    def accuracy(semantics: str) -> float:
+        mine = [
+            r["accuracy"]
+            for r in records
+            if (r["feature"], r["depth"], r["offset"], r["labels"], r["states"], r["semantics"])
+            == ("direction", "mlp1", 0, "true", "trained", semantics)
+        ]
+        assert len(mine) == 2
+        return sum(mine) / 2
+
+    assert found.rows[1]["original - flip"] == pytest.approx(accuracy("original") - accuracy("flip"))
+    flips = [row["original - flip"] for row in found.rows]
+    assert flips[0] < flips[1] < flips[2]
+    assert found.rows[0]["majority"] == pytest.approx(0.27)
+    assert found.rows[0]["untrained"] == pytest.approx(0.35, abs=0.02)
+    assert 0 < found.rows[0]["r2"] <= 1
+    assert found.notes == ()
+
+
+def test_the_command_prints_and_writes(runs, tmp_path):
+    done = invoke("compare", *runs, "--out", tmp_path / "table")
+    lines = done.stdout.splitlines()
+    assert done.exit_code == 0
+    assert [line.split()[1] for line in lines[2:6]] == ["90.0", "80.0", "70.0", "80.0"]
+    assert lines[-1] == str(tmp_path / "table" / "comparison.json")
+    written = json.loads((tmp_path / "table" / "comparison.json").read_text())
+    assert written["summary"]["generative_accuracy"]["mean"] == pytest.approx(0.8)
+    table = list(csv.reader((tmp_path / "table" / "comparison.csv").read_text().splitlines()))
+    assert len({len(row) for row in table}) == 1
+    assert (tmp_path / "table" / "comparison.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert "nan" not in (tmp_path / "table" / "comparison.svg").read_text().lower().replace("dominant", "")
+
+
+def test_runs_that_are_not_alike_are_said(runs, tmp_path):
+    other = fake_run.make(tmp_path / "other", snapshots=3, seeds=1, examples=0)
+    write_json(other / "config.json", {"experiment": {"model": {"width": 128}, "training": {"seed": 0}}})
+    (other / "evaluation" / f"{step_name(400)}.json").write_text("{")
+    notes = "\n".join(compare(read_runs([runs[0], other])).notes)
+    for said in ("model.width", "same training.seed", "last evaluated at different steps: seed0 1200, other 800",
+                 "other: evaluation/step-000400.json is not whole"):  # fmt: skip
+        assert said in notes
+
+
+def test_one_run_and_a_run_without_probes(runs, tmp_path):
+    one = compare(read_runs(runs[:1]))
+    assert one.summary["probe"]["low"] is None
+    write_json(tmp_path / "bare" / "evaluation" / f"{step_name(1200)}.json", {"step": 1200, "generative_accuracy": 0.5})
+    both = compare(read_runs([tmp_path / "bare", runs[0]]))
+    assert both.rows[0]["probe"] is None
+    assert both.rows[0]["generative_accuracy"] == 0.5
+    assert both.summary["probe"]["runs"] == 1
+    assert "bare never" in "\n".join(both.notes)
+    bare = invoke("compare", tmp_path / "bare", "--out", tmp_path / "out")
+    assert bare.exit_code == 0
+    assert "50.0" in bare.stdout
+
+
+def test_wrong_requests(runs, tmp_path):
+    with pytest.raises(ValueError, match="named twice"):
+        read_runs([runs[0], runs[0]])
+    with pytest.raises(FileNotFoundError, match="no run folder"):
+        read_runs([tmp_path / "none"])
+    with pytest.raises(ValueError, match="holds no evaluation"):
+        read_runs([tmp_path])
+    with pytest.raises(ValueError, match="feature 'speed'; there is direction, position, facing"):
+        compare(read_runs(runs), "speed")
+    with pytest.raises(ValueError, match="depth 'mlp9'"):
+        compare(read_runs(runs), depth="mlp9")
+
+
+def test_intervals_that_are_not_there():
+    assert interval([None, None]) == {"mean": None, "low": None, "high": None, "runs": 0}
+    assert interval([0.5, None]) == {"mean": 0.5, "low": None, "high": None, "runs": 1}
+    assert interval([0.5, 0.5])["low"] is None
+
+
+def test_results_have_the_regression_and_nothing_undefined(runs):
+    run = Run.read(RunFolder(runs[0]))
+    found = results_of(run)
+    json.dumps(found, allow_nan=False)
+    content = [found["semantic_content"]["mlp1"][str(step)] for step in run.steps]
+    expected = stats.linregress(content, run.evaluated("generative_accuracy"))
+    fit = found["regression"]["mlp1"][0]
+    assert (fit["r2"], fit["p"], fit["n"]) == pytest.approx((expected.rvalue**2, expected.pvalue, 4))
+    assert [f["lag"] for f in found["regression"]["mlp1"]] == [0, 1, 2]
+    assert found["final"]["step"] == 1200
+    [probe] = [r for r in found["probes"] if (r["feature"], r["depth"]) == ("facing", "linear")]
+    assert probe["original_minus"].keys() == {"flip", "adversarial"}
