@@ -6,6 +6,7 @@ that was stopped goes on where it was.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import platform
 import time
@@ -245,15 +246,19 @@ def _probe(preset: Preset, folder: Path, console: Console, pieces: Pieces) -> No
     device = resolve_device(preset.training.device)
     dtype = resolve_precision(preset.training.precision, device)
     what = preset.probing.run("bfloat16" if dtype == torch.bfloat16 else "float32")
-    with _bar(console, "snapshots probed", len(list_snapshots(folder))) as advance:
-        for snapshot in list_snapshots(folder):
+    # The report draws the examples of the last snapshot.
+    without_examples = dataclasses.replace(what, examples=0)
+    snapshots = list_snapshots(folder)
+    with _bar(console, "snapshots probed", len(snapshots)) as advance:
+        for snapshot in snapshots:
             step = int(read_card(snapshot)["step"])
-            if not is_done(folder, step, what):
+            task = what if snapshot == snapshots[-1] else without_examples
+            if not is_done(folder, step, task):
                 with pieces.piece("probe", f"before probing the snapshot of step {step}"):
                     probe_snapshot(
                         folder,
                         snapshot,
-                        what,
+                        task,
                         device=str(device),
                         dtype=dtype,
                         batch_size=preset.evaluation.batch_size,

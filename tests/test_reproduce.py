@@ -72,6 +72,8 @@ def test_every_stage_and_nothing_twice(tiny, tmp_path):
         assert [path.name for path in sorted((folder / kind).glob("*.json"))] == [
             "step-000000.json", "step-000002.json", "step-000004.json"
         ]  # fmt: skip
+    # Only those of the last snapshot are drawn.
+    assert [path.name for path in (folder / "examples").glob("*.json")] == ["step-000004.json"]
     metrics = json.loads((folder / "evaluation" / "step-000004.json").read_text())
     assert 0 <= metrics["generative_accuracy"] <= 1
     before = modified(folder)
