@@ -28,6 +28,7 @@ def test_a_short_rise_does_not_count():
     [
         ([0.5, 0.5], [0, 1], None, "too few"),
         ([0.0, 0.0, 0.0], [0, 0, 0], None, "no snapshot wrote distinct programs"),
+        ([0.01, 0.003, 0.003], [0.1, 0.2, 0.2], None, "babbling throughout"),
         ([0.9, 0.9, 0.1], [0, 0.5, 0.9], None, "fell back below half"),
         ([0.1, 0.9, 0.9], [0, 0.01, 0.02], 1, "less than five points"),
         ([None, 0.9, 0.9, 0.9], [0.2, None, 0.5, 0.7], None, "too few"),

@@ -289,3 +289,8 @@ def test_seeds_that_agree_draw_whiskers_of_no_length():
     (below,), (above,) = plots.extents([middle], [[100 * v for v in seeds]])
     assert below >= 0
     assert above >= 0
+
+
+def test_ticks_say_the_number_they_stand_at():
+    """22.5 % rounded to 22 beside 25 is a wrong axis."""
+    assert [plots.as_percent(v) for v in (0.0, 0.2, 0.225, 0.21, -0.05)] == ["0", "20", "22.5", "21", "−5"]

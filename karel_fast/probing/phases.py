@@ -4,11 +4,13 @@ The paper describes babbling (repetitive outputs), syntax acquisition (outputs a
 yet) and semantics acquisition (accuracy climbs), with boundaries drawn by eye. Here:
 
 * Babbling ends at the first snapshot from which the share of distinct programs stays at or above half of its largest
-  value.
+  value. Where that never reaches two percent, the model says the same few things all along: it is all babbling.
 * Syntax acquisition ends at the first snapshot from there on, from which accuracy has made a tenth of its way, for
-  good, from its
-  value where babbling ended to its highest later value; a way of less than five points is noise, and there is no
-  third phase.
+  good, from its value where babbling ended to its highest later value; a way of less than five points is noise, and
+  there is no third phase.
+
+Semantic content is the mean over features of probe accuracy for the state after the predicted action. The published
+code holds no regression, so how the paper weighs its features there is not known from it.
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ import numpy as np
 from scipy import stats
 
 LEAST_RISE = 0.05
+LEAST_DIVERSITY = 0.02
 RULE = (
-    "Babbling ends where the share of distinct programs has reached half of its maximum for good; syntax acquisition "
+    "Babbling ends where the share of distinct programs has reached half of its maximum for good (a maximum below two "
+    "percent is babbling throughout); syntax acquisition "
     "ends where accuracy has made a tenth of its later rise for good (a rise of less than five points does not count)."
 )
 
@@ -51,6 +55,8 @@ def find_phases(steps: Sequence[int], distinct: Sequence[float | None], accuracy
     s, d, a = (np.array(column) for column in zip(*known, strict=True))
     if d.max() <= 0:
         return Phases(None, None, "no snapshot wrote distinct programs")
+    if d.max() < LEAST_DIVERSITY:
+        return Phases(None, None, "no snapshot wrote two percent of distinct programs: babbling throughout")
     first = _for_good(d >= d.max() / 2)
     if first is None:
         return Phases(None, None, "the share of distinct programs fell back below half of its maximum at the end")

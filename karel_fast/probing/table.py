@@ -72,8 +72,8 @@ class TableWriter:
                 old = found.get(name)
                 if old != value:
                     if name == "identity" and isinstance(old, dict):
-                        name = next(key for key in {**old, **value} if old.get(key) != value.get(key))  # type: ignore[attr-defined]
-                        old, value = old.get(name), value.get(name)  # type: ignore[attr-defined]
+                        name = next(key for key in {**old, **value} if old.get(key) != value.get(key))
+                        old, value = old.get(name), value.get(name)
                     raise ValueError(
                         f"{self.directory} holds a table with {name} {old!r}, not {value!r}; "
                         "choose another folder or remove it"

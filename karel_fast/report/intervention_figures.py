@@ -157,8 +157,11 @@ def steering_plot(run: Run) -> Plot:
     axes[1].set_title("Programs that obey the edit")
     axes[1].set_ylabel("right programs (%)")
     percent(axes[1], full=False)
+    most = max(0.05, *((number(r["obeys"]) or 0.0) for r in records))
+    axes[1].set_ylim(-0.05 * most, 1.1 * most)
     for ax in axes:
         ax.set_xticks(layers)
+        ax.set_xlim(layers[0] - 0.5, layers[-1] + 0.5)
         ax.set_xlabel("layer edited (0 is the embedding)")
     shared_legend(figure, axes[1])
     columns = (

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from karel_fast.report.metrics import Run
 from karel_fast.report.style import INK, PALETTE, look, new_figure
@@ -116,15 +116,20 @@ def whiskers(
     )
 
 
+def as_percent(value: float, _: object = None) -> str:
+    """A share as a percentage with the decimals it needs: rounded ticks of a narrow axis would repeat or mislead."""
+    return f"{round(100 * value, 2):g}".replace("-", "−")
+
+
 def percent(ax: Axes, full: bool = True) -> None:
-    ax.yaxis.set_major_formatter(PercentFormatter(1, 0, symbol=""))
+    ax.yaxis.set_major_formatter(as_percent)
     if full:
         ax.set_ylim(-0.02, 1.02)
 
 
 def step_axis(ax: Axes) -> None:
     ax.set_xlabel("training step")
-    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter(lambda value, _: short(int(value)))
 
 

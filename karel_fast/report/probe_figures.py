@@ -71,7 +71,7 @@ def offsets_plot(run: Run) -> Plot:
     step = run.probed[-1]
     offsets = sorted({r["offset"] for r in run.records(step)})
     if len(offsets) < 2:
-        return undrawn(plot, f"the last snapshot was probed at offset {offsets[0]:+d} only")
+        return undrawn(plot, f"the last snapshot was probed at offset {offsets[0]} only")
     features, depths = run.names("feature"), run.names("depth")
     figure, axes = panels(len(features))
     rows: list[Row] = []

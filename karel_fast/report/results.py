@@ -55,7 +55,7 @@ def probe_rows(run: Run) -> list[dict[str, Any]]:
     rows = []
     for feature in run.names("feature"):
         for depth in run.names("depth"):
-            where: dict[str, object] = {"feature": feature, "depth": depth}
+            where: dict[str, Any] = {"feature": feature, "depth": depth}
             original = mean(run.values(step, **where))
             differences = {}
             for name in run.names("semantics"):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.ticker import PercentFormatter
 
 from karel_fast.report.metrics import Run, content_of, number, phases_of, regressions_of
 from karel_fast.report.plots import (
     DEPTH_TITLES,
     Plot,
     Row,
+    as_percent,
     curve,
     drawn,
     legend,
@@ -106,7 +106,7 @@ def regression_plot(run: Run) -> Plot:
         ax.set_title(DEPTH_TITLES.get(depth, depth))
         ax.set_xlabel("semantic content (%)")
         percent(ax, full=False)
-        ax.xaxis.set_major_formatter(PercentFormatter(1, 0, symbol=""))
+        ax.xaxis.set_major_formatter(as_percent)
         ax.margins(0.08)
         rows += [(depth, f.lag, f.n, f.slope, f.intercept, f.r2, f.p, f.note) for f in fits]
     axes[0].set_ylabel("generative accuracy (%)")
