@@ -78,9 +78,7 @@ class Grid:
         """How many probes it has, with its controls."""
         each = len(self.features) * len(self.depths) * len(self.seeds)
         full = each * len(self.offsets) * len(self.semantics)
-        controls = (each if self.shuffled and 0 in self.offsets else 0) + (
-            each * len(self.offsets) if untrained else 0
-        )
+        controls = (each if self.shuffled and 0 in self.offsets else 0) + (each * len(self.offsets) if untrained else 0)
         return layers * (full + controls)
 
     def to_json(self) -> dict[str, Any]:
