@@ -22,7 +22,11 @@ TOKENIZER = Tokenizer(RECIPE)
 SAMPLES = 2_000  # made at a time
 VALUES = 10 * 37 + 9  # 16-bit values in a sample: 36 cells and a pose per world; length and 8 actions of the program
 BATCH = 256
-TRAINING_SET = 500_000
+
+
+@pytest.fixture
+def training_set(size: str) -> int:
+    return 20_000 if size == "quick" else 500_000
 
 
 def checked(backend: str) -> Samples:
@@ -99,27 +103,27 @@ def bench_stream(compare: Compare) -> None:
 
 
 @pytest.mark.benchmark(group="data")
-def bench_training_set_in_memory(compare: Compare) -> None:
+def bench_training_set_in_memory(compare: Compare, training_set: int) -> None:
     """500,000 samples on two threads; the target is one second."""
     threads = [generate(RECIPE, "train", 0, 20_000, threads=n) for n in (1, 2)]
     assert threads[0].outputs == threads[1].outputs
     compare(
-        lambda: generate(RECIPE, "train", 0, TRAINING_SET, threads=2), {},
-        units=TRAINING_SET, unit="samples", rounds=3, target_rate=TRAINING_SET / 1,
+        lambda: generate(RECIPE, "train", 0, training_set, threads=2), {},
+        units=training_set, unit="samples", rounds=3, target_rate=500_000,
     )  # fmt: skip
 
 
 @pytest.mark.benchmark(group="data")
-def bench_training_set_on_disk(compare: Compare) -> None:
+def bench_training_set_on_disk(compare: Compare, training_set: int) -> None:
     """500,000 samples written as shards and verified, on two threads; to be done in five seconds, at 150 bytes each."""
 
     def write_and_verify() -> None:
         with TemporaryDirectory() as name:
             folder = Path(name)
-            write_shards(RECIPE, "train", folder, count=TRAINING_SET, threads=2)
-            assert verify(folder, threads=2).rows == TRAINING_SET
-            assert sum(path.stat().st_size for path in folder.iterdir()) < 150 * TRAINING_SET
-            last = open_shards(folder)[TRAINING_SET - 10 :]
-            assert last.outputs == generate(RECIPE, "train", TRAINING_SET - 10, 10).outputs
+            write_shards(RECIPE, "train", folder, count=training_set, threads=2)
+            assert verify(folder, threads=2).rows == training_set
+            assert sum(path.stat().st_size for path in folder.iterdir()) < 150 * training_set
+            last = open_shards(folder)[training_set - 10 :]
+            assert last.outputs == generate(RECIPE, "train", training_set - 10, 10).outputs
 
-    compare(write_and_verify, {}, units=TRAINING_SET, unit="samples", rounds=2, target_rate=TRAINING_SET / 5)
+    compare(write_and_verify, {}, units=training_set, unit="samples", rounds=2, target_rate=500_000 / 5)

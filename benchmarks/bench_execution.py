@@ -15,7 +15,6 @@ from conftest import Compare, Contender, memcpy
 
 import karel_fast as kf
 
-PROGRAMS = 100_000
 REFERENCE_PROGRAMS = 2_000
 ACTION_WEIGHTS = np.array([5, 3, 3, 2, 2]) / 15
 
@@ -34,11 +33,12 @@ class Batch:
 
 
 @pytest.fixture(scope="module")
-def batch() -> Batch:
+def batch(size: str) -> Batch:
     rng = np.random.default_rng(0)
-    actions = rng.choice(5, (PROGRAMS, 10), p=ACTION_WEIGHTS).astype(np.uint8)
-    programs = kf.CompiledPrograms.from_actions(actions, rng.integers(6, 11, PROGRAMS))
-    return Batch(programs, kf.Worlds.random(PROGRAMS, seed=1))
+    count = REFERENCE_PROGRAMS if size == "quick" else 100_000
+    actions = rng.choice(5, (count, 10), p=ACTION_WEIGHTS).astype(np.uint8)
+    programs = kf.CompiledPrograms.from_actions(actions, rng.integers(6, 11, count))
+    return Batch(programs, kf.Worlds.random(count, seed=1))
 
 
 def outputs(result: kf.Result) -> list[np.ndarray]:
@@ -71,7 +71,7 @@ def bench_run(compare: Compare, batch: Batch) -> None:
     compare(
         lambda: kf.run(batch.programs, batch.worlds, backend="cpp", threads=1),
         {"memcpy of inputs and outputs": memcpy([*batch.inputs(), *outputs(result)], target=3.0)},
-        units=PROGRAMS, unit="programs", target_rate=25e6,
+        units=len(batch.worlds), unit="programs", target_rate=25e6,
     )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def bench_trace(compare: Compare, batch: Batch) -> None:
     compare(
         lambda: kf.trace(batch.programs, batch.worlds, backend="cpp", threads=1),
         {"2 x run + memcpy of the trace": Contender(twice_run_and_copy, target=1.0)},
-        units=PROGRAMS, unit="programs",
+        units=len(batch.worlds), unit="programs",
     )  # fmt: skip
 
 
@@ -107,7 +107,7 @@ def bench_two_threads(compare: Compare, batch: Batch) -> None:
     """Four times the programs, so that starting a thread does not count; the outputs are still small enough for the
     allocator to use again, as memory that is new to the process costs more than the runs."""
     programs = kf.CompiledPrograms.from_actions(
-        np.random.default_rng(2).choice(5, (4 * PROGRAMS, 10), p=ACTION_WEIGHTS).astype(np.uint8)
+        np.random.default_rng(2).choice(5, (4 * len(batch.worlds), 10), p=ACTION_WEIGHTS).astype(np.uint8)
     )
     worlds = kf.Worlds.concatenate([batch.worlds] * 4)
     one = kf.run(programs, worlds, backend="cpp", threads=1)
@@ -119,7 +119,7 @@ def bench_two_threads(compare: Compare, batch: Batch) -> None:
                 lambda: kf.run(programs, worlds, backend="cpp", threads=1), target=1.8, at_least=True
             )
         },
-        units=4 * PROGRAMS, unit="programs", rounds=7,
+        units=4 * len(batch.worlds), unit="programs", rounds=7,
     )  # fmt: skip
 
 
@@ -133,7 +133,7 @@ def bench_numba(compare: Compare, batch: Batch) -> None:
                 lambda: kf.run(batch.programs, batch.worlds, backend="cpp", threads=1), target=0.5, at_least=True
             )
         },
-        units=PROGRAMS, unit="programs",
+        units=len(batch.worlds), unit="programs",
     )  # fmt: skip
 
 

@@ -1,12 +1,16 @@
-"""What every benchmark shares: measuring this project, its peers and its limits in turn, so that a change of the machine's speed meets
-all of them alike."""
+"""What every benchmark shares: sizes and devices, and measuring this project, its peers and its limits in turn, so that a change of the
+machine's speed meets all of them alike.
+
+    pytest benchmarks --size quick --device cpu        # as `karel-fast bench` runs it
+    pytest benchmarks --benchmark-disable              # everything once, quick, without timing
+"""
 
 from __future__ import annotations
 
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +19,46 @@ import numpy as np
 import pytest
 
 import karel_fast as kf
+from karel_fast.bench import SIZES
 
 CPUINFO = Path("/proc/cpuinfo")
+SETTINGS = pytest.StashKey[dict[str, dict[str, Any]]]()  # of each group of benchmarks, for the machine's description
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--size", choices=SIZES, help="default: small; quick where nothing is timed")
+    parser.addoption("--device", default="auto", help="of model and probes: auto, cpu, cuda or cuda:N")
+
+
+@pytest.fixture(scope="session")
+def size(pytestconfig: pytest.Config) -> str:
+    """One of karel_fast.bench.SIZES."""
+    untimed = pytestconfig.getoption("benchmark_disable")
+    return pytestconfig.getoption("size") or ("quick" if untimed else "small")
 
 
 @dataclass(frozen=True)
 class Contender:
     """Something measured beside this project: a peer, or a limit. With `at_least` the ratio is how many times faster than it this
-    project is, else how many times longer this project takes. target: the ratio aimed at, the least or the most."""
+    project is, else how many times longer this project takes. target: the ratio aimed at, the least or the most.
 
-    action: Callable[[], Any]
+    action does 1 / `scale` of the work; None stands for a peer that is not installed.
+    """
+
+    action: Callable[[], Any] | None
     target: float | None = None
     at_least: bool = False
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number beside the times. value: of the seconds by name, called when they are known. unit: written behind it."""
+
+    value: Callable[[dict[str, float]], float]
+    target: float | None = None
+    at_least: bool = False
+    unit: str = ""
 
 
 def memcpy(arrays: list[np.ndarray], target: float | None = None) -> Contender:
@@ -44,57 +76,73 @@ Compare = Callable[..., dict[str, float]]
 
 
 @pytest.fixture
-def compare(benchmark: Any) -> Compare:
-    """compare(action, {name: Contender}, units=.., unit="programs", rounds=..) -> seconds by name.
+def compare(benchmark: Any, pytestconfig: pytest.Config) -> Compare:
+    """compare(action, {name: Contender or Figure}, units=.., unit="programs", rounds=..) -> seconds by name.
 
-    Each round runs this project once and then every contender once; medians over rounds are compared. With --benchmark-disable
-    everything runs once and nothing is said about time.
+    Each round runs every contender once and then this project; medians over rounds are compared, after a round that is not counted
+    (warm=False: without it). name: of the row, if not the function's. scale: `action` does 1 / scale of the work. setting: what the
+    group of benchmarks was run with. With --benchmark-disable everything runs once and nothing is said about time.
     """
 
     def measure(
         action: Callable[[], Any],
-        contenders: dict[str, Contender],
+        beside: Mapping[str, Contender | Figure],
         *,
         units: int,
         unit: str,
         rounds: int = 15,
         target_rate: float | None = None,
+        name: str | None = None,
+        scale: float = 1.0,
+        warm: bool = True,
+        setting: dict[str, Any] | None = None,
     ) -> dict[str, float]:
-        actions = {"karel_fast": action, **{name: contender.action for name, contender in contenders.items()}}
-        if benchmark.disabled:
-            for contender in contenders.values():
-                contender.action()
-            benchmark(action)
-            return {}
-        times: dict[str, list[float]] = {name: [] for name in actions}
-        for each in actions.values():
-            each()  # warm caches, compile
-        for _ in range(rounds):
-            for name, each in actions.items():
-                start = time.perf_counter()
-                each()
-                times[name].append(time.perf_counter() - start)
-        seconds = {name: statistics.median(values) for name, values in times.items()}
-        ours = seconds["karel_fast"]
+        times: dict[str, list[float]] = {}
+
+        def run(who: str, action: Callable[[], Any], scale: float) -> None:
+            start = time.perf_counter()
+            action()
+            times.setdefault(who, []).append(scale * (time.perf_counter() - start))
+
+        def others() -> None:
+            for who, other in beside.items():
+                if isinstance(other, Contender) and other.action is not None:
+                    run(who, other.action, other.scale)
+
+        benchmark.pedantic(run, (OURS, action, scale), setup=others, rounds=rounds, warmup_rounds=int(warm))
+        uncounted = 0 if benchmark.disabled else int(warm)
+        seconds = {who: statistics.median(values[uncounted:]) for who, values in times.items()}
+        ours = seconds[OURS]
         benchmark.extra_info.update(
             seconds=seconds,
             rate=units / ours,
             unit=f"{unit}/s",
             target_rate=target_rate,
-            comparisons=[
-                {
-                    "with": name,
-                    "ratio": seconds[name] / ours if contender.at_least else ours / seconds[name],
-                    "target": contender.target,
-                    "at_least": contender.at_least,
-                }
-                for name, contender in contenders.items()
-            ],
+            comparisons=[_comparison(who, other, seconds) for who, other in beside.items()],
         )
-        benchmark.pedantic(action, rounds=rounds, iterations=1, warmup_rounds=1)
+        if name is not None:
+            benchmark.extra_info["name"] = name
+        if setting is not None:
+            pytestconfig.stash.setdefault(SETTINGS, {})[benchmark.group] = setting
         return seconds
 
     return measure
+
+
+OURS = "karel_fast"
+
+
+def _comparison(who: str, other: Contender | Figure, seconds: dict[str, float]) -> dict[str, Any]:
+    """A line of the table; its ratio is None where the peer is not installed."""
+    ours, theirs = seconds[OURS], seconds.get(who)
+    ratio: float | None
+    if isinstance(other, Figure):
+        ratio, unit = other.value(seconds), other.unit
+    elif theirs is None:
+        ratio, unit = None, "x as fast" if other.at_least else "x its time"
+    else:
+        ratio, unit = (theirs / ours, "x as fast") if other.at_least else (ours / theirs, "x its time")
+    return {"with": who, "ratio": ratio, "unit": unit, "target": other.target, "at_least": other.at_least}
 
 
 def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, Any]) -> None:
@@ -111,4 +159,5 @@ def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, An
         "processor": model,
         "backends": kf.available_backends(),
         "numpy": np.__version__,
+        "settings": config.stash.get(SETTINGS, {}),
     }

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+SIZES = ("quick", "small", "paper")
 
 
 def register(app: typer.Typer) -> None:
@@ -24,10 +25,20 @@ def bench_command(
     names: Annotated[
         list[str] | None, typer.Argument(help="Suites to run, as in benchmarks/bench_NAME.py; default: all.")
     ] = None,
+    size: Annotated[
+        str, typer.Option(help="quick: everything tiny; small: two processors; paper: the paper's model, for a GPU.")
+    ] = "small",
+    device: Annotated[str, typer.Option(help="Of model and probes: auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Run the benchmarks with pytest-benchmark: this project, its peers and its limits, measured in turn on this machine."""
     files = _files(names or [])
+    if size not in SIZES:
+        raise ValueError(f"unknown size {size!r}; choose from {', '.join(SIZES)}")
+    if device not in ("auto", "cpu"):
+        from karel_fast.training.device import resolve_device  # torch takes a second to load
+
+        resolve_device(device)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "benchmarks.json"
         command = [
@@ -38,6 +49,8 @@ def bench_command(
             "-p",
             "no:cacheprovider",
             f"--benchmark-json={output}",
+            f"--size={size}",
+            f"--device={device}",
             *map(str, files),
         ]
         # The table is for standard output; what pytest says goes beside it.
@@ -47,11 +60,13 @@ def bench_command(
         if not output.exists():
             raise ValueError(f"the benchmarks did not finish (pytest exit code {code})")
         found = json.loads(output.read_text(encoding="utf-8"))
+    machine = {"size": size, **found["machine_info"]["karel_fast"]}
     rows = [_row(bench) for bench in found["benchmarks"]]
     if as_json:
-        typer.echo(json.dumps({"machine": found["machine_info"].get("karel_fast", {}), "benchmarks": rows}))
+        typer.echo(json.dumps({"machine": machine, "benchmarks": rows}))
     else:
-        _print_table(rows)
+        _print_table(rows, size)
+        _print_machine(machine)
     raise typer.Exit(code)
 
 
@@ -70,11 +85,12 @@ def _row(bench: dict[str, Any]) -> dict[str, Any]:
     return {"name": bench["name"].removeprefix("bench_"), "group": bench["group"], **bench["extra_info"]}
 
 
-def _print_table(rows: list[dict[str, Any]]) -> None:
+def _print_table(rows: list[dict[str, Any]], size: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="karel_fast against its peers and limits (medians, measured in turn)")
+    what = "tiny sizes: only shows that all runs" if size == "quick" else "medians, measured in turn"
+    table = Table(title=f"karel_fast against its peers and limits ({what})")
     for heading in ("benchmark", "this project", "target", "beside", "ratio", "target ratio", "met"):
         table.add_column(heading, justify="left" if heading in {"benchmark", "beside"} else "right")
     for row in rows:
@@ -83,20 +99,32 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         if not row["comparisons"]:
             table.add_row(*first, "", "", "", "" if target is None else "yes" if rate >= target else "no")
         for comparison in row["comparisons"]:
-            goal = comparison["target"]
-            at_least = comparison["at_least"]
-            ratio = comparison["ratio"]
-            met = [] if goal is None else [ratio >= goal if at_least else ratio <= goal]
+            ratio, unit = comparison["ratio"], comparison["unit"]
+            goal, at_least = comparison["target"], comparison["at_least"]
+            met = [] if goal is None or ratio is None else [ratio >= goal if at_least else ratio <= goal]
             met += [] if target is None else [rate >= target]
             table.add_row(
                 *first,
                 comparison["with"],
-                f"{ratio:.2f}x {'as fast' if at_least else 'its time'}",
-                "" if goal is None else f"{'>=' if at_least else '<='} {goal:g}x",
+                "not installed" if ratio is None else f"{_short(ratio)}{unit}",
+                "" if goal is None else f"{'>=' if at_least else '<='} {goal:g}{unit}",
                 "" if not met else "yes" if all(met) else "no",
             )
             first, target = ["", "", ""], None
     Console(width=max(Console().width, 150)).print(table)
+
+
+def _print_machine(machine: dict[str, Any]) -> None:
+    """Versions, and device, threads, precision and sizes of each suite that has them."""
+    settings = machine.pop("settings")
+    for name, facts in {"machine": machine, **settings}.items():
+        typer.echo(f"{name}: " + ", ".join(f"{key} {_plain(value)}" for key, value in facts.items()))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{key} {_plain(each)}" for key, each in value.items()) + ")"
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _rate(value: float, unit: str) -> str:
@@ -104,3 +132,7 @@ def _rate(value: float, unit: str) -> str:
         if value >= scale:
             return f"{value / scale:.3g}{prefix} {unit}"
     return f"{value:.3g} {unit}"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -173,7 +173,7 @@ def info_command(
         "backend_problem": problem,
         "backend_variable": os.environ.get("KAREL_FAST_BACKEND"),
         "backends": {known: unavailable().get(known, "available") for known in BACKENDS},
-        "processor": _processor(),
+        "processor": processor(),
         "threads": available_threads(),
         "packages": {package: _version(package) for package in PACKAGES},
     }
@@ -227,7 +227,7 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
     return lines + [f"{package}: {version or 'not installed'}" for package, version in facts["packages"].items()]
 
 
-def _processor() -> dict[str, str]:
+def processor() -> dict[str, str]:
     """Model, and those of its features that the kernels ask about."""
     found = {"model": platform.processor() or platform.machine(), "features": ""}
     if CPUINFO.exists():

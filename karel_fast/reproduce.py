@@ -6,6 +6,7 @@ that was stopped goes on where it was.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import platform
 import time
@@ -22,9 +23,16 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from karel_fast.data import Tokenizer
+    from karel_fast.pieces import Pieces
     from karel_fast.presets import Preset
 
 # torch and transformers take seconds to load, so the stages import what they need when they run.
+
+
+STOPPED = 75
+"""Exit code of a call that --minutes ended: EX_TEMPFAIL of sysexits.h, "try again"."""
+REPORT_SECONDS = 20.0
+"""Enough for the report's figures and page."""
 
 
 def register(app: typer.Typer) -> None:
@@ -37,41 +45,70 @@ def reproduce_command(
     output: Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/PRESET, with -seedN.")] = None,
     seed: Annotated[int, typer.Option(help="Of the initial weights.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    faithful: Annotated[
+        bool, typer.Option("--faithful", help="The original's model, optimizer, sequences and data instead of ours.")
+    ] = False,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop before so many have passed, with exit code 75: run it again to go on.")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Copy the small results here, e.g. benchmarks/results/PRESET-HARDWARE.")
+    ] = None,
 ) -> None:
     """Run a whole experiment: train, keep snapshots, evaluate, probe under every semantics, write the report.
 
-    The same command goes on where it was stopped.
+    The same command goes on where it was stopped, by --minutes (exit code 75), Ctrl-C (130) or a kill.
     """
+    started = time.monotonic()  # before torch is loaded
     from rich.console import Console
 
-    from karel_fast.presets import load_preset
+    from karel_fast.pieces import OutOfTime
+    from karel_fast.presets import faithful_name, load_preset
+    from karel_fast.report import keep_results
 
-    chosen = load_preset(preset, seed=seed, device=device)
+    chosen = load_preset(faithful_name(preset) if faithful else preset, seed=seed, device=device)
     folder = output or Path("runs") / (chosen.name if seed == 0 else f"{chosen.name}-seed{seed}")
-    page = reproduce(chosen, folder, Console(stderr=True))
+    try:
+        page = reproduce(chosen, folder, Console(stderr=True), minutes=minutes, started=started)
+    except OutOfTime as stopped:
+        typer.echo(f"{folder}: stopped {stopped}; the same command goes on", err=True)
+        raise typer.Exit(STOPPED) from None
+    except KeyboardInterrupt:
+        typer.echo(f"{folder}: interrupted; the same command goes on from the last saved state", err=True)
+        raise typer.Exit(130) from None
+    if keep is not None:
+        keep_results(folder, keep)
     typer.echo(str(page))
 
 
-def reproduce(preset: Preset, folder: Path, console: Console) -> Path:
-    """Run or finish the experiment in `folder`; returns the report's page. Progress goes to `console`.
+def reproduce(
+    preset: Preset, folder: Path, console: Console, *, minutes: float | None = None, started: float | None = None
+) -> Path:
+    """Run or finish the experiment in `folder`; returns the report's page. Progress goes to `console`. minutes,
+    started: how long this call may take, see `karel_fast.pieces`.
 
-    Raises ValueError if the folder holds another experiment.
+    Raises ValueError if the folder holds another experiment; OutOfTime when the minutes were not enough.
     """
     from karel_fast.data import Tokenizer
+    from karel_fast.pieces import OutOfTime, Pieces
     from karel_fast.report import write_report
 
     clock = time.monotonic()
+    pieces = Pieces(folder, minutes, started)
     _write_config(preset, folder)
     tokenizer = Tokenizer(preset.recipe, layout=preset.layout)
     with _stage(console, "train"):
-        _train(preset, tokenizer, folder)
+        _train(preset, tokenizer, folder, pieces)
     with _stage(console, "evaluate"):
-        _evaluate(preset, tokenizer, folder, console)
+        _evaluate(preset, tokenizer, folder, console, pieces)
     with _stage(console, "probe"):
-        _probe(preset, folder, console)
+        _probe(preset, folder, console, pieces)
+    if pieces.done and not pieces.fits(REPORT_SECONDS):
+        raise OutOfTime("before the report")
     with _stage(console, "report"):
         page = write_report(folder)
     _print_summary(folder, console)
+    _print_costs(folder, console)
     console.print(f"{preset.name}: {time.monotonic() - clock:.0f} s in all", highlight=False)
     return page
 
@@ -106,17 +143,35 @@ def _write_config(preset: Preset, folder: Path) -> None:
                 "python": platform.python_version(),
                 **{package: importlib.metadata.version(package) for package in ("torch", "transformers", "numpy")},
             },
-            "machine": {"processor": platform.machine(), "system": platform.system()},
+            "machine": _machine(preset.training.device),
         },
     )
 
 
-def _train(preset: Preset, tokenizer: Tokenizer, folder: Path) -> None:
+def _machine(device: str) -> dict[str, Any]:
+    """Where the run began."""
+    import torch
+
+    from karel_fast.commands import processor
+    from karel_fast.execution import available_threads
+    from karel_fast.training.device import resolve_device
+
+    place = resolve_device(device)
+    return {
+        "processor": processor()["model"],
+        "threads": available_threads(),
+        "gpu": torch.cuda.get_device_name(place) if place.type == "cuda" else None,
+        "system": platform.system(),
+    }
+
+
+def _train(preset: Preset, tokenizer: Tokenizer, folder: Path, pieces: Pieces) -> None:
     from karel_fast.model import model_config
-    from karel_fast.training import list_snapshots, train
+    from karel_fast.pieces import OutOfTime
+    from karel_fast.training import train
     from karel_fast.training.commands import TrainingBar
     from karel_fast.training.rows import generated_rows
-    from karel_fast.training.snapshots import snapshot_path
+    from karel_fast.training.snapshots import has_state, snapshot_path
 
     config = preset.training
     if snapshot_path(folder, config.steps).is_dir():
@@ -127,26 +182,32 @@ def _train(preset: Preset, tokenizer: Tokenizer, folder: Path) -> None:
         layers=preset.model.layers,
         width=preset.model.width,
         heads=preset.model.heads,
+        rotary_dim=preset.model.rotary_dim,
         prompt_length=tokenizer.prompt_length,
         pad_id=tokenizer.pad_id,
         end_id=tokenizer.end_id,
     )
-    with TrainingBar(config.steps) as bar:
-        train(
+    samples = preset.data.samples
+    with pieces.piece("train", "before training"), TrainingBar(config.steps) as bar:
+        result = train(
             config,
             shape,
-            generated_rows(preset.recipe, tokenizer),
+            generated_rows(preset.recipe, tokenizer, limit=samples or None),
             folder,
             pad_id=tokenizer.pad_id,
             tokenizer=tokenizer,
             recipe=preset.recipe.to_json(),
             layout=preset.layout,
-            resume=bool(list_snapshots(folder)),
+            samples=samples,
+            resume=has_state(folder),
             progress=bar,
+            stop=lambda seconds: not pieces.fits(seconds),
         )
+    if result.step < config.steps:
+        raise OutOfTime(f"training after {result.step} of {config.steps} updates")
 
 
-def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Console) -> None:
+def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Console, pieces: Pieces) -> None:
     from karel_fast.data import generate
     from karel_fast.probing.run_folder import RunFolder, write_json
     from karel_fast.training import list_snapshots
@@ -160,40 +221,49 @@ def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Conso
             step = int(read_card(snapshot)["step"])
             path = run.file("evaluation", step)
             if not path.exists():
-                result = evaluate(
-                    snapshot,
-                    tokenizer,
-                    samples,
-                    batch_size=preset.evaluation.batch_size,
-                    device=preset.training.device,
-                    precision=preset.training.precision,
-                    compile_model=preset.evaluation.compile,
-                )
-                write_json(path, {"step": step, **result.metrics})
+                with pieces.piece("evaluate", f"before evaluating the snapshot of step {step}"):
+                    result = evaluate(
+                        snapshot,
+                        tokenizer,
+                        samples,
+                        batch_size=preset.evaluation.batch_size,
+                        device=preset.training.device,
+                        precision=preset.training.precision,
+                        compile_model=preset.evaluation.compile,
+                    )
+                    write_json(path, {"step": step, **result.metrics})
             advance()
 
 
-def _probe(preset: Preset, folder: Path, console: Console) -> None:
+def _probe(preset: Preset, folder: Path, console: Console, pieces: Pieces) -> None:
     import torch
 
-    from karel_fast.probing.snapshot import probe_snapshot
+    from karel_fast.probing.snapshot import is_done, probe_snapshot
     from karel_fast.training import list_snapshots
     from karel_fast.training.device import resolve_device, resolve_precision
+    from karel_fast.training.snapshots import read_card
 
     device = resolve_device(preset.training.device)
     dtype = resolve_precision(preset.training.precision, device)
     what = preset.probing.run("bfloat16" if dtype == torch.bfloat16 else "float32")
-    with _bar(console, "snapshots probed", len(list_snapshots(folder))) as advance:
-        for snapshot in list_snapshots(folder):
-            probe_snapshot(
-                folder,
-                snapshot,
-                what,
-                device=str(device),
-                dtype=dtype,
-                batch_size=preset.evaluation.batch_size,
-                compile_model=preset.evaluation.compile,
-            )
+    # The report draws the examples of the last snapshot.
+    without_examples = dataclasses.replace(what, examples=0)
+    snapshots = list_snapshots(folder)
+    with _bar(console, "snapshots probed", len(snapshots)) as advance:
+        for snapshot in snapshots:
+            step = int(read_card(snapshot)["step"])
+            task = what if snapshot == snapshots[-1] else without_examples
+            if not is_done(folder, step, task):
+                with pieces.piece("probe", f"before probing the snapshot of step {step}"):
+                    probe_snapshot(
+                        folder,
+                        snapshot,
+                        task,
+                        device=str(device),
+                        dtype=dtype,
+                        batch_size=preset.evaluation.batch_size,
+                        compile_model=preset.evaluation.compile,
+                    )
             advance()
 
 
@@ -233,6 +303,23 @@ def _print_summary(folder: Path, console: Console) -> None:
         "answering the majority class.",
         highlight=False,
     )
+
+
+def _print_costs(folder: Path, console: Console) -> None:
+    """What the accuracy cost, and what the original spent."""
+    from rich.table import Table
+
+    from karel_fast.probing.run_folder import RunFolder
+    from karel_fast.report.costs import COLUMNS, RULE, cost_rows
+    from karel_fast.report.metrics import Run
+
+    table = Table(title="What it took to satisfy so many of the specifications")
+    for heading in COLUMNS:
+        table.add_column(heading, justify="right")
+    for row in cost_rows(Run.read(RunFolder(folder))):
+        table.add_row(*row)
+    console.print(table)
+    console.print(RULE, highlight=False)
 
 
 def _probe_cells(probing: dict[str, Any]) -> dict[str, str]:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import fake_run
+import numpy as np
 import pytest
 import typer
 from scipy import stats
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 from karel_fast.probing.run_folder import RunFolder, step_name, write_json
 from karel_fast.report import commands
 from karel_fast.report.compare import compare, interval, read_runs
-from karel_fast.report.metrics import Run
+from karel_fast.report.metrics import Run, content_of
 from karel_fast.report.results import results_of
 
 
@@ -141,5 +142,25 @@ def test_results_have_the_regression_and_nothing_undefined(runs):
     assert (fit["r2"], fit["p"], fit["n"]) == pytest.approx((expected.rvalue**2, expected.pvalue, 4))
     assert [f["lag"] for f in found["regression"]["mlp1"]] == [0, 1, 2]
     assert found["final"]["step"] == 1200
-    [probe] = [r for r in found["probes"] if (r["feature"], r["depth"]) == ("facing", "linear")]
+    [probe] = [r for r in found["probes"] if (r["feature"], r["depth"], r["offset"]) == ("facing", "linear", 0)]
     assert probe["original_minus"].keys() == {"flip", "adversarial"}
+
+
+def test_other_offsets_and_the_regression_without_the_untrained_snapshot(runs):
+    run = Run.read(RunFolder(runs[0]))
+    offset = next(offset for offset in run.names("offset") if offset != 0)
+    accuracy = run.evaluated("generative_accuracy")
+    content = content_of(run, "linear", "facing", offset)
+    assert run.steps[0] == 0
+    expected = stats.linregress(content[1:], accuracy[1:])
+    row = compare(read_runs(runs[:1]), "facing", "linear", offset).rows[0]
+    assert row["r2"] == pytest.approx(expected.rvalue**2)
+    last = run.records(run.probed[-1])
+    of_probe = [
+        r["accuracy"] for r in last
+        if (r["feature"], r["depth"], r["offset"], r["semantics"], r["labels"], r["states"])
+        == ("facing", "linear", offset, "original", "true", "trained")
+    ]  # fmt: skip
+    assert row["probe"] == pytest.approx(np.mean(of_probe))
+    with pytest.raises(ValueError, match="offset 9; there is"):
+        compare(read_runs(runs), offset=9)

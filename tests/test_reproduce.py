@@ -6,10 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
+from typer.testing import CliRunner
 
-from karel_fast.presets import load_preset, preset_names
-from karel_fast.reproduce import reproduce
+from karel_fast.cli import app
+from karel_fast.data import Recipe, Tokenizer, generate
+from karel_fast.model import Transformer, model_config
+from karel_fast.pieces import OutOfTime, Pieces
+from karel_fast.presets import faithful_name, load_preset, preset_names
+from karel_fast.probing.run_folder import read_json
+from karel_fast.reproduce import _train, reproduce
+from karel_fast.training import read_metrics
+from karel_fast.training.snapshots import list_snapshots, read_card
 
 TINY = """
 layout = "compact"
@@ -63,6 +72,8 @@ def test_every_stage_and_nothing_twice(tiny, tmp_path):
         assert [path.name for path in sorted((folder / kind).glob("*.json"))] == [
             "step-000000.json", "step-000002.json", "step-000004.json"
         ]  # fmt: skip
+    # Only those of the last snapshot are drawn.
+    assert [path.name for path in (folder / "examples").glob("*.json")] == ["step-000004.json"]
     metrics = json.loads((folder / "evaluation" / "step-000004.json").read_text())
     assert 0 <= metrics["generative_accuracy"] <= 1
     before = modified(folder)
@@ -83,6 +94,71 @@ def test_a_stopped_run_goes_on(tiny, tmp_path):
     assert (tmp_path / "stopped" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
 
 
+def test_in_the_smallest_pieces(tmp_path):
+    """No minutes at all, so that every call does one piece: the results are those of one call, and no more of them."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY.replace("steps = 4", "steps = 4\nlog_every = 1"))
+    console, whole, pieces = Console(quiet=True), tmp_path / "whole", tmp_path / "pieces"
+    reproduce(load_preset(str(path), seed=0), whole, console)
+    found = CliRunner().invoke(app, ["reproduce", str(path), "--output", str(pieces), "--minutes", "0.000001"])
+    assert found.exit_code == 75
+    assert found.stdout == ""
+    assert found.stderr.splitlines()[-1] == (
+        f"{pieces}: stopped training after 1 of 4 updates; the same command goes on"
+    )
+    stops = []
+    for _ in range(20):
+        try:
+            reproduce(load_preset(str(path), seed=0), pieces, console, minutes=1e-6)
+            break
+        except OutOfTime as stopped:
+            stops.append(str(stopped))
+    assert stops == [
+        "training after 2 of 4 updates",
+        "training after 3 of 4 updates",
+        "before evaluating the snapshot of step 0",
+        "before evaluating the snapshot of step 2",
+        "before evaluating the snapshot of step 4",
+        "before probing the snapshot of step 0",
+        "before probing the snapshot of step 2",
+        "before probing the snapshot of step 4",
+        "before the report",
+    ]
+    names = [sorted(p.relative_to(run) for p in run.rglob("*") if p.is_file()) for run in (whole, pieces)]
+    assert names[0] == names[1]
+    for kind in ("evaluation/*.json", "probing/*.json", "snapshots/*/model.safetensors"):
+        for path in whole.glob(kind):
+            assert (pieces / path.relative_to(whole)).read_bytes() == path.read_bytes(), path
+    for name in ("loss", "grad_norm", "tokens", "flops"):
+        assert [line[name] for line in read_metrics(pieces)] == [line[name] for line in read_metrics(whole)]
+    assert set(read_json(pieces / "time.json")) == {"train", "evaluate", "probe"}
+
+
+def test_samples_are_used_over_and_over(tmp_path):
+    """8 samples and batches of 8: the second update sees the first one's rows again."""
+    losses = {}
+    for samples in (0, 8):
+        path, run = tmp_path / f"of{samples}.toml", tmp_path / f"run{samples}"
+        path.write_text(
+            TINY.replace("steps = 4", "steps = 2\nlog_every = 1\nlr = 0.0") + f"[data]\nsamples = {samples}\n"
+        )
+        preset = load_preset(str(path))
+        _train(preset, Tokenizer(preset.recipe), run, Pieces(run))
+        losses[samples] = [line["loss"] for line in read_metrics(run)]
+        assert read_card(list_snapshots(run)[-1])["samples"] == samples
+    assert losses[8][0] == losses[8][1] == losses[0][0] != losses[0][1]
+
+
+def test_ctrl_c_is_one_line(tmp_path, tiny, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("karel_fast.reproduce.reproduce", interrupted)
+    found = CliRunner().invoke(app, ["reproduce", tiny, "--output", str(tmp_path / "run")])
+    assert found.exit_code == 130
+    assert "the same command goes on from the last saved state" in found.stderr
+
+
 def test_another_experiment_is_not_mixed_in(tiny, tmp_path):
     reproduce(load_preset(tiny), tmp_path / "run", Console(quiet=True))
     with pytest.raises(ValueError, match="another experiment"):
@@ -95,9 +171,60 @@ def test_presets_load():
         assert load_preset(name).training.steps > 0
 
 
+def row_flops(preset) -> float:
+    """Of one training row, counted on a model that has no memory."""
+    tokenizer = Tokenizer(preset.recipe, layout=preset.layout)
+    length = tokenizer.sequence_length - 1
+    with torch.device("meta"):
+        shape = preset.model
+        model = Transformer(
+            model_config(
+                tokenizer.vocab_size, length, layers=shape.layers, width=shape.width, heads=shape.heads,
+                rotary_dim=shape.rotary_dim,
+            )
+        )  # fmt: skip
+    first = {"all": 0, "outputs": tokenizer.output_positions[0] - 1}[preset.training.loss]
+    return length * model.flops_per_token(length, first)
+
+
+@pytest.mark.parametrize("name", ["paper", "paper-faithful"])
+def test_the_paper_s_setting(name):
+    preset = load_preset(name)
+    assert preset.recipe.hash == Recipe.paper().hash
+    assert preset.evaluation.specifications == 10_000
+    assert preset.training.steps == 20 * preset.training.snapshot_every
+    grid = preset.probing.run("float32").grid
+    assert (len(grid.seeds), grid.features, grid.offsets) == (5, ("direction", "position", "facing"), (-2, -1, 0, 1, 2))
+    assert (tuple(grid.depths), grid.semantics) == (("linear", "mlp1", "mlp2"), ("original", "flip", "adversarial"))
+
+
+def test_the_paper_s_budget():
+    """What the file says: 4.2e17 FLOP, under 20 minutes at 40 % of an H100."""
+    preset = load_preset("paper")
+    flops = preset.training.steps * preset.training.batch_size * row_flops(preset)
+    assert flops == pytest.approx(4.2e17, rel=0.02)
+    assert flops / (0.4 * 989e12) < 20 * 60
+
+
+def test_the_faithful_paper_has_the_original_s_tokens():
+    preset = load_preset(faithful_name("paper"))
+    tokenizer = Tokenizer(preset.recipe, layout=preset.layout)
+    rows = tokenizer.encode(generate(preset.recipe, "train", 0, 2000))
+    tokens = (rows != tokenizer.pad_id).sum() / 2000 * preset.training.batch_size
+    assert tokens == pytest.approx(16 * 2048, rel=0.01)
+    assert preset.training.steps == 80_000
+    assert preset.data.samples == 500_000
+    assert preset.training.steps * preset.training.batch_size * row_flops(preset) == pytest.approx(4.5e18, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (("heads = 4", "heads = 4\nrotary_dim = 3"), "rotary_dim=3"),
+        (("heads = 4", "heads = 4\nrotary_dim = 6"), "rotary_dim=6.*head width 4"),
+        (("width = 16", "width = 0"), "width=0"),
+        (("[model]", "[data]\nsamples = -1\n[model]"), r"\[data\]: samples=-1"),
+        (("[model]", "[data]\nrows = 1\n[model]"), "unknown key 'rows'"),
         (("steps = 4", "steps = 0"), r"\[training\]: steps=0"),
         (("steps = 4", "stepz = 4"), "unknown key 'stepz'"),
         (("lengths = [2, 2]", "lengths = [5, 3]"), r"\[recipe\]: "),

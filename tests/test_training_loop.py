@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tiny_model import PAD, PROMPT, VOCABULARY, losses, tiny_config, tiny_model, tiny_rows
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
-from karel_fast.model import from_hf
-from karel_fast.training import TrainConfig, TrainingDiverged, list_snapshots, train
+from karel_fast.data import Recipe, Tokenizer
+from karel_fast.model import Transformer, from_hf, model_config
+from karel_fast.training import TrainConfig, TrainingDiverged, list_snapshots, read_metrics, train
 from karel_fast.training.loop import loss_sum
 from karel_fast.training.snapshots import read_card
 
@@ -29,9 +33,19 @@ BASE = {
 }
 
 
-def go(run, steps=9, rows=tiny_rows, model=None, resume=False, recipe="", progress=None, **changes):
+def go(run, steps=9, rows=tiny_rows, model=None, resume=False, recipe="", progress=None, stop=None, **changes):
     config = TrainConfig(**{**BASE, "steps": steps, **changes})
-    return train(config, model or tiny_config(), rows, run, pad_id=PAD, resume=resume, recipe=recipe, progress=progress)
+    return train(
+        config,
+        model or tiny_config(),
+        rows,
+        run,
+        pad_id=PAD,
+        resume=resume,
+        recipe=recipe,
+        progress=progress,
+        stop=stop,
+    )
 
 
 def weights(snapshot):
@@ -47,6 +61,40 @@ def test_loss_is_the_mean_over_targets(first):
     ]
     assert len(wanted) == 4 * (13 - first)
     torch.testing.assert_close(loss_sum(model, tokens, first, PAD), torch.stack(wanted).sum(), atol=1e-4, rtol=1e-5)
+
+
+def test_ignored_positions_are_no_targets():
+    model, tokens = tiny_model(), torch.from_numpy(tiny_rows(0, 4)).long()
+    ignored = torch.zeros(16, dtype=torch.bool)
+    ignored[[3, 8]] = True
+    log = F.log_softmax(model(tokens), dim=-1)
+    wanted = sum(-log[row, t - 1, tokens[row, t]] for row in range(4) for t in (2, 4, 5, 6, 7, *range(9, 14)))
+    torch.testing.assert_close(loss_sum(model, tokens, 1, PAD, ignored), wanted, atol=1e-4, rtol=1e-5)
+
+
+def test_outputs_loss_leaves_out_the_input_worlds(tmp_path):
+    recipe = Recipe(height=4, width=5, examples=2, held_out=0, lengths=(1, 2))
+    tokenizer = Tokenizer(recipe)
+    shape = model_config(
+        tokenizer.vocab_size,
+        tokenizer.sequence_length,
+        layers=1,
+        width=16,
+        heads=4,
+        prompt_length=tokenizer.prompt_length,
+    )
+    torch.manual_seed(0)
+    model, rows = Transformer(shape), tokenizer.generate("train", 0, 4)
+    train(
+        TrainConfig(**{**BASE, "steps": 1, "batch_size": 4, "seed": 0, "log_every": 1}, loss="outputs"),
+        shape, lambda start, count: rows, tmp_path, pad_id=tokenizer.pad_id, tokenizer=tokenizer,
+    )  # fmt: skip
+    tokens = torch.from_numpy(rows).long()
+    log = F.log_softmax(model(tokens), dim=-1)
+    # input 6 cells output 6 cells input 6 cells output 6 cells code ..: the outputs' cells and what follows `code`.
+    places = [*range(8, 14), *range(22, 28), *range(29, tokenizer.sequence_length)]
+    terms = [-log[row, t - 1, tokens[row, t]] for row in range(4) for t in places if tokens[row, t] != tokenizer.pad_id]
+    assert losses(tmp_path)[0][1] == pytest.approx(torch.stack(terms).mean().item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
@@ -103,6 +151,53 @@ def test_resume_has_the_same_bits(tmp_path, optimizer):
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     again = go(killed, optimizer=optimizer, resume=True)
     assert again.report is None
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_stopping_changes_nothing_but_the_number_of_calls(tmp_path, optimizer):
+    """Asked to stop after every second report: no extra snapshot, the same bits, and training time that adds up."""
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    go(whole, optimizer=optimizer)
+    ends, asked = [], []
+
+    def stop(seconds):
+        asked.append(seconds)
+        return len(asked) % 2 == 0
+
+    while not ends or ends[-1] < 9:
+        ends.append(go(pieces, optimizer=optimizer, resume=bool(ends), stop=stop).step)
+    assert ends == [2, 4, 6, 8, 9]
+    assert all(seconds > 0 for seconds in asked)
+    assert [p.name for p in list_snapshots(pieces)] == [p.name for p in list_snapshots(whole)]
+    assert losses(pieces) == losses(whole)
+    for ours, theirs in zip(list_snapshots(pieces), list_snapshots(whole), strict=True):
+        ours, theirs = weights(ours), weights(theirs)
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    lines = read_metrics(pieces)
+    assert all(before["seconds"] <= after["seconds"] for before, after in pairwise(lines))
+    assert [line["flops"] for line in lines] == [line["step"] * lines[0]["flops"] for line in lines]
+
+
+def test_killed_between_state_and_snapshot(tmp_path):
+    wanted = weights(go(tmp_path, 6).snapshots[-1])
+    shutil.rmtree(tmp_path / "snapshots" / "step-000006")
+    result = go(tmp_path, 6, resume=True)
+    assert result.report is None
+    assert [p.name for p in result.snapshots] == ["step-000000", "step-000003", "step-000006"]
+    found = weights(result.snapshots[-1])
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("loss", ["all", "program"])
+def test_floating_point_operations_are_those_that_torch_counts(tmp_path, loss):
+    """Of a forward and backward pass, matrix products only: what FlopCounterMode knows of."""
+    first = PROMPT - 1 if loss == "program" else 0
+    model, tokens = tiny_model(layers=3), torch.from_numpy(tiny_rows(0, 8)).long()
+    with FlopCounterMode(display=False) as counter:
+        loss_sum(model, tokens, first, PAD).backward()
+    go(tmp_path, 1, model=tiny_config(layers=3), loss=loss)
+    assert read_metrics(tmp_path)[0]["flops"] == counter.get_total_flops()
+    assert model.flops_per_token(15, first) * 15 * 8 == counter.get_total_flops()
 
 
 def test_accumulation_is_the_same_step(tmp_path):
@@ -201,6 +296,8 @@ def test_wrong_rows(tmp_path, rows, message):
 def test_settings_that_do_not_fit_together(tmp_path):
     with pytest.raises(ValueError, match=r"prompt_length"):
         go(tmp_path, model=tiny_config(prompt_length=None), loss="program")
+    with pytest.raises(ValueError, match="needs the tokenizer"):
+        go(tmp_path, loss="outputs")
     with pytest.raises(ValueError, match="no target after a prompt"):
         go(tmp_path, model=tiny_config(prompt_length=16), loss="program")
     with pytest.raises(ValueError, match="accumulate=3"):
@@ -210,7 +307,9 @@ def test_settings_that_do_not_fit_together(tmp_path):
 def test_metrics_are_json_lines(tmp_path):
     go(tmp_path, 2)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert set(lines[0]) == {"step", "loss", "lr", "grad_norm", "tokens", "tokens_per_second", "mfu", "seconds"}
+    assert set(lines[0]) == {
+        "step", "loss", "lr", "grad_norm", "tokens", "flops", "tokens_per_second", "mfu", "seconds"
+    }  # fmt: skip
 
 
 def test_compiled_training_has_the_same_bits_twice(tmp_path):

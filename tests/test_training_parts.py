@@ -9,6 +9,7 @@ from tiny_model import tiny_model
 
 from karel_fast.training import NotEnoughMemory, TrainConfig
 from karel_fast.training.device import memory_advice, resolve_device, resolve_precision
+from karel_fast.training.metrics import Reporter
 from karel_fast.training.muon import Muon, orthogonalise
 from karel_fast.training.optim import Optimizers
 from karel_fast.training.rows import prefetched, shuffled_rows
@@ -162,3 +163,22 @@ def test_devices_and_memory():
         torch.empty(1 << 60)
     with pytest.raises(RuntimeError, match="shape"), memory_advice("lower batch_size"):
         torch.zeros(2).view(3)
+
+
+def test_training_time_counts_every_update_once(monkeypatch):
+    """The first update compiles: it counts as one of the next ones; a pause does not count; an earlier process does."""
+    now = 100.0
+    monkeypatch.setattr("karel_fast.training.metrics.time.perf_counter", lambda: now)
+    seen = []
+    reporter = Reporter(None, seen.append, first_step=40, peak=1000.0, seconds=7.0)
+    now = 160.0  # compiled
+    reporter.start_clock()
+    now += 8.0  # four updates of two seconds
+    reporter.report(45, 1.0, 0.1, 1.0, tokens_per_step=10, flops_per_step=500.0)
+    now += 30.0  # a snapshot
+    reporter.skip_pause()
+    now += 10.0
+    reporter.report(50, 1.0, 0.1, 1.0, tokens_per_step=10, flops_per_step=500.0)
+    assert [report.seconds for report in seen] == [17.0, 27.0]
+    assert [report.mfu for report in seen] == [0.25, 0.25]
+    assert [(report.tokens, report.flops) for report in seen] == [(450, 22500.0), (500, 25000.0)]

@@ -349,3 +349,25 @@ def test_random_worlds_at_the_extremes():
 def test_wrong_random_worlds(arguments, says):
     with pytest.raises(ValueError, match=says):
         Worlds.random(**{"count": 1, "seed": 0, **arguments})
+
+
+@given(worlds(count=3), st.randoms(use_true_random=False))
+def test_same_text_is_equality_of_the_texts(some, random):
+    markers = some.markers.copy()
+    for _ in range(3):
+        place = tuple(random.randrange(size) for size in markers.shape)
+        markers[place] = random.choice([0, 1, 9, 200])
+    turned = some.robot.copy()
+    turned[:, 2] = (turned[:, 2] + random.choice([0, 0, 1])) % 4
+    for other in (
+        Worlds(walls=some.walls, markers=markers, robot=some.robot),
+        Worlds(walls=some.walls, markers=some.markers, robot=turned),
+    ):
+        expected = [a == b for a, b in zip(some.to_text(), other.to_text(), strict=True)]
+        assert some.same_text(other).tolist() == expected
+
+
+def test_same_text_wants_the_same_shape():
+    one, two = Worlds.random(2, 5, 5, seed=0), Worlds.random(1, 5, 5, seed=0)
+    with pytest.raises(ValueError, match=r"\(2, 5, 5\) and \(1, 5, 5\)"):
+        one.same_text(two)

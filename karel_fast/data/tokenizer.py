@@ -61,6 +61,11 @@ class Tokenizer:
     def prompt_length(self) -> int:
         return len(self._layout.template)
 
+    @property
+    def output_positions(self) -> np.ndarray:
+        """int64 (examples * cells,): where in a row the cells of the output worlds stand."""
+        return self._layout.cell_positions.reshape(-1, 2, self._layout.cells)[:, 1].ravel()
+
     @cached_property
     def sequence_length(self) -> int:
         recipe = self.recipe

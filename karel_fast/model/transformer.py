@@ -253,12 +253,25 @@ class Transformer(nn.Module):
                 f"sequence of {length} tokens: this model's context is n_positions={self.config.n_positions}"
             )
 
-    def flops_per_token(self, length: int) -> float:
-        """Floating-point operations of one token's forward and backward pass: 6 per matrix weight, and the full
-        (uncut) attention.
+    def flops_per_token(self, length: int, first: int = 0) -> float:
+        """Floating-point operations of a forward and backward pass over `length` tokens, per token, when logits are
+        wanted from position `first` on (see `backbone`).
+
+        Counted are matrix products, 2 per multiplication forward and twice that backward: 6 per weight and position that
+        meets it, and attention without its causal half cut. Lookups, normalisation and all else between products are not.
         """
-        matrices = sum(p.numel() for name, p in self.named_parameters() if p.ndim == 2 and not name.startswith("wte"))
-        return 6.0 * matrices + 12.0 * self.config.n_layer * self.config.n_embd * length
+        width = self.config.n_embd
+        *blocks, last = self.h
+        share = (length - first) / length  # of the positions, those that the last block and the head are computed for
+        everywhere = (
+            sum(_matrix_weights(block) for block in blocks) + 2 * width * width
+        )  # the last block's keys, values
+        later = _matrix_weights(last) - 2 * width * width + self.lm_head.weight.numel()
+        return 6.0 * (everywhere + share * later) + 12.0 * (len(blocks) + share) * width * length
+
+
+def _matrix_weights(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters() if p.ndim == 2)
 
 
 def rotary_table(positions: int, rotary_dim: int) -> tuple[Tensor, Tensor]:

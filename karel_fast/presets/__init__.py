@@ -16,13 +16,40 @@ if TYPE_CHECKING:
     from karel_fast.training import TrainConfig
 
 
+FAITHFUL = "-faithful"
+"""What the name of a preset's variant with the original's model, optimizer, layout and data ends in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """samples: how many training samples there are, used over and over; 0: never the same one twice."""
+
+    samples: int = 0
+
+    def __post_init__(self) -> None:
+        _check_whole("samples", self.samples, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """Size of the Transformer: blocks, width of the residual stream, attention heads."""
+    """Size of the Transformer: blocks, width of the residual stream, attention heads, dimensions of each head that are
+    rotated (None: half).
+    """
 
     layers: int
     width: int
     heads: int
+    rotary_dim: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "width", "heads"):
+            _check_whole(name, getattr(self, name), 1)
+        if self.rotary_dim is not None:
+            _check_whole("rotary_dim", self.rotary_dim, 2)
+            if self.rotary_dim % 2 or self.rotary_dim > self.width // self.heads:
+                raise ValueError(
+                    f"rotary_dim={self.rotary_dim}: use an even number up to the head width {self.width // self.heads}"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +76,13 @@ class Probing:
     epochs: int = 6
     least_steps: int = 1000
     examples: int = 8
+    layers: str | list[int] = "mean"
 
     def __post_init__(self) -> None:
         from karel_fast.probing.experiments import SPLITS
 
+        if isinstance(self.layers, str) and self.layers not in ("mean", "all"):
+            raise ValueError(f'probing.layers is {self.layers!r}: give "mean", "all" or a list of states')
         if sorted(self.programs) != sorted(SPLITS):
             raise ValueError(f"probing.programs needs {', '.join(SPLITS)}, got {', '.join(self.programs) or 'nothing'}")
 
@@ -76,6 +106,7 @@ class Probing:
             config=ProbeConfig(epochs=self.epochs, least_steps=self.least_steps, precision=precision),
             programs=dict(self.programs),
             examples=self.examples,
+            layers=self.layers,
         )
 
 
@@ -87,6 +118,7 @@ class Preset:
     description: str
     layout: str
     recipe: Recipe
+    data: Data
     model: ModelShape
     training: TrainConfig
     evaluation: Evaluation
@@ -97,6 +129,16 @@ class Preset:
 def preset_names() -> list[str]:
     """The presets that come with the package."""
     return sorted(path.name.removesuffix(".toml") for path in files(__name__).iterdir() if path.name.endswith(".toml"))
+
+
+def faithful_name(name: str) -> str:
+    """The preset with the original's own settings beside `name`. Raises ValueError if there is none."""
+    if name.endswith(FAITHFUL) and name in preset_names():
+        return name
+    if name + FAITHFUL not in preset_names():
+        having = [known.removesuffix(FAITHFUL) for known in preset_names() if known.endswith(FAITHFUL)]
+        raise ValueError(f"preset {name!r} has no faithful variant; those that have: {', '.join(having)}")
+    return name + FAITHFUL
 
 
 def load_preset(name: str, **training: Any) -> Preset:
@@ -121,6 +163,7 @@ def load_preset(name: str, **training: Any) -> Preset:
     source = {**source, "training": {**source.get("training", {}), **training}}
     tables = {
         "recipe": Recipe,
+        "data": Data,
         "model": ModelShape,
         "training": TrainConfig,
         "evaluation": Evaluation,
@@ -155,3 +198,8 @@ def _make(where: str, kind: Any, values: Any) -> Any:
         )
     except (ValueError, TypeError) as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}={value!r}: use a whole number of at least {least}")

@@ -78,9 +78,7 @@ class Grid:
         """How many probes it has, with its controls."""
         each = len(self.features) * len(self.depths) * len(self.seeds)
         full = each * len(self.offsets) * len(self.semantics)
-        controls = (each if self.shuffled and 0 in self.offsets else 0) + (
-            each if untrained and 0 in self.offsets else 0
-        )
+        controls = (each if self.shuffled and 0 in self.offsets else 0) + (each * len(self.offsets) if untrained else 0)
         return layers * (full + controls)
 
     def to_json(self) -> dict[str, Any]:
@@ -240,7 +238,7 @@ def run_experiment(
             splits, gathered, layer, [*tasks, *controls], parts, grid, config, device, progress, "trained"
         )
         if untrained is not None:
-            plain = [t for t in tasks if t.key["offset"] == 0 and t.key["semantics"] == "original"]
+            plain = [t for t in tasks if t.key["semantics"] == "original"]
             records += _train(untrained, gathered, layer, plain, parts, grid, config, device, progress, "untrained")
     return {
         "format": FORMAT,

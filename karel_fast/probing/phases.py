@@ -105,8 +105,10 @@ def regress(content: Sequence[float | None], accuracy: Sequence[float | None], l
     return Regression(len(pairs), lag, float(fit.slope), float(fit.intercept), float(fit.rvalue**2), float(fit.pvalue))
 
 
-def semantic_content(probing: Mapping[str, Any], depth: str, feature: str | None = None) -> float | None:
-    """A snapshot's mean test accuracy of true-label probes at offset 0 under the original semantics.
+def semantic_content(
+    probing: Mapping[str, Any], depth: str, feature: str | None = None, offset: int = 0
+) -> float | None:
+    """A snapshot's mean test accuracy of true-label probes at an offset under the original semantics.
 
     Over seeds, layers and, without `feature`, features. None when there is none.
     """
@@ -115,7 +117,7 @@ def semantic_content(probing: Mapping[str, Any], depth: str, feature: str | None
         for r in probing.get("records", [])
         if r["accuracy"] is not None
         and r["depth"] == depth
-        and r["offset"] == 0
+        and r["offset"] == offset
         and r["semantics"] == "original"
         and r["labels"] == "true"
         and r["states"] == "trained"

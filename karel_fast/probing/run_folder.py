@@ -9,6 +9,8 @@
                                         of the specifications' outputs; shown: the outputs themselves
     RUN/steering/step-000100.json       {"step", "records"}: what editing the robot's direction does, per layer
     RUN/tables/step-000100/NAME/        hidden states (karel_fast.probing.table): train, validation, test, ...
+    RUN/time.json                       wall seconds of each stage: {"train": {"seconds", "longest"}, ...}
+    RUN/summary.json                    the few numbers that people quote, and what they cost: karel_fast.report.summary
     RUN/report/report.html              and results.json (karel_fast.report.results), figures/*.png, *.svg, *.csv
 
 Files are JSON (no NaN: a missing number is null), written under a temporary name, synced and renamed.
@@ -35,6 +37,7 @@ EVALUATION_FIELDS = {
 """What an evaluation file holds, besides "step" and "samples" (specifications): the metrics of
 `karel_fast.training.evaluate.evaluate`. Any may be missing or null."""
 
+TIME = "time.json"
 LATENT = {"latent/shown": None, "latent/input": "input", "latent/space": "space"}
 """Folders of latent causal probing, and what is withheld in each."""
 
@@ -92,6 +95,15 @@ class RunFolder:
     @property
     def report(self) -> Path:
         return self.path / "report"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    def times(self) -> dict[str, Any]:
+        """What each stage took, {} when nobody has timed them."""
+        path = self.path / TIME
+        return self._read(path) or {} if path.exists() else {}
 
     def config(self) -> dict[str, Any]:
         """The run's settings, {} when it has none."""

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from karel_fast.lazy import lazy
 
 if TYPE_CHECKING:
+    from karel_fast.report.keep import keep_results as keep_results
     from karel_fast.report.page import write_report as write_report
 
-_HOME = {"write_report": "page"}
+_HOME = {"keep_results": "keep", "write_report": "page"}
 
 __all__ = sorted(_HOME)
 

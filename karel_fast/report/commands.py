@@ -30,6 +30,7 @@ def compare_command(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, the same experiment from other seeds.")],
     feature: Annotated[str | None, typer.Option(help="Feature that is probed (default: the first).")] = None,
     depth: Annotated[str | None, typer.Option(help="Depth of the probe (default: the deepest).")] = None,
+    offset: Annotated[int | None, typer.Option(help="Of the states that are read (default: 0).")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the table as JSON and CSV and a figure with bands over runs.")
     ] = None,
@@ -38,7 +39,7 @@ def compare_command(
     from karel_fast.report.compare import compare, read_runs, write_comparison
 
     read = read_runs(runs)
-    found = compare(read, feature, depth)
+    found = compare(read, feature, depth, offset)
     _print(found)
     if out is not None:
         typer.echo(str(write_comparison(found, read, out)))
@@ -59,7 +60,9 @@ def _print(found: Comparison) -> None:
         lines.append([title, *(cell(name, found.summary[name][kind]) for name in found.columns)])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     if found.feature:
-        typer.echo(f"Probes: {found.feature}, {found.depth}, state after the predicted action; in %, R2 aside.")
+        typer.echo(
+            f"Probes: {found.feature}, {found.depth}, offset {found.offset} (0: the state after the predicted action); in %, R2 aside."
+        )
     for line in lines:
         first, *rest = (
             text.ljust(w) if not i else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True))

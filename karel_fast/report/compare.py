@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from karel_fast.probing.run_folder import RunFolder, write_json
-from karel_fast.report.metrics import Run, regressions_of
+from karel_fast.report.metrics import Run, regression_while_training
 from karel_fast.report.results import results_of
 
 
@@ -26,6 +26,7 @@ class Comparison:
 
     feature: str | None
     depth: str | None
+    offset: int
     columns: tuple[str, ...]
     rows: tuple[Mapping[str, Any], ...]
     summary: Mapping[str, Mapping[str, float | int | None]]
@@ -35,6 +36,7 @@ class Comparison:
         return {
             "feature": self.feature,
             "depth": self.depth,
+            "offset": self.offset,
             "rows": [dict(row) for row in self.rows],
             "summary": {name: dict(value) for name, value in self.summary.items()},
             "notes": list(self.notes),
@@ -65,15 +67,20 @@ def read_runs(paths: Sequence[str | Path]) -> list[Run]:
     return runs
 
 
-def compare(runs: Sequence[Run], feature: str | None = None, depth: str | None = None) -> Comparison:
-    """The last snapshots of some runs. feature and depth: of the probes; the first feature and the deepest probe of the
-    first run that was probed, unless named. Raises ValueError for a feature or depth that no run was probed for.
+def compare(
+    runs: Sequence[Run], feature: str | None = None, depth: str | None = None, offset: int | None = None
+) -> Comparison:
+    """The last snapshots of some runs. feature, depth, offset: of the probes; the first feature and the deepest probe of
+    the first run that was probed, at offset 0, unless named. r2: of accuracy on what these probes read, over the
+    snapshots of training. Raises ValueError for a feature, depth or offset that no run was probed for.
     """
     probed = next((run for run in runs if run.probed), None)
-    for what, wanted in (("feature", feature), ("depth", depth)):
+    for what, wanted in (("feature", feature), ("depth", depth), ("offset", offset)):
         known = list(dict.fromkeys(name for run in runs for name in run.names(what)))
         if wanted is not None and wanted not in known:
-            raise ValueError(f"no run was probed for {what} {wanted!r}; there is {', '.join(known) or 'none'}")
+            raise ValueError(
+                f"no run was probed for {what} {wanted!r}; there is {', '.join(map(str, known)) or 'none'}"
+            )
     if probed is not None:
         feature = feature or probed.names("feature")[0]
         depth = depth or probed.deepest()
@@ -81,10 +88,11 @@ def compare(runs: Sequence[Run], feature: str | None = None, depth: str | None =
     columns = ["generative_accuracy", "generalization"]
     if probed is not None:
         columns += ["probe", "majority", "untrained", *(f"original - {name}" for name in semantics), "r2"]
-    rows = [_row(run, feature, depth, semantics) for run in runs]
+    rows = [_row(run, feature, depth, offset or 0, semantics) for run in runs]
     return Comparison(
         feature=feature,
         depth=depth,
+        offset=offset or 0,
         columns=tuple(columns),
         rows=tuple(rows),
         summary={name: interval([row[name] for row in rows]) for name in columns},
@@ -92,11 +100,12 @@ def compare(runs: Sequence[Run], feature: str | None = None, depth: str | None =
     )
 
 
-def _row(run: Run, feature: str | None, depth: str | None, semantics: Sequence[str]) -> dict[str, Any]:
+def _row(run: Run, feature: str | None, depth: str | None, offset: int, semantics: Sequence[str]) -> dict[str, Any]:
     results = results_of(run)
-    probes: dict[str, Any] = next((r for r in results["probes"] if (r["feature"], r["depth"]) == (feature, depth)), {})
+    wanted = (feature, depth, offset)
+    found = (r for r in results["probes"] if (r["feature"], r["depth"], r["offset"]) == wanted)
+    probes: dict[str, Any] = next(found, {})
     differences = probes.get("original_minus", {})
-    fits = regressions_of(run).get(depth, []) if depth else []
     return {
         "run": run.name,
         "step": results["final"]["step"],
@@ -107,7 +116,7 @@ def _row(run: Run, feature: str | None, depth: str | None, semantics: Sequence[s
         "majority": probes.get("majority"),
         "untrained": probes.get("untrained"),
         **{f"original - {name}": differences.get(name, {}).get("mean") for name in semantics},
-        "r2": fits[0].r2 if fits else None,
+        "r2": regression_while_training(run, depth, feature, offset).r2 if depth else None,
     }
 
 

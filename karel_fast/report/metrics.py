@@ -137,9 +137,9 @@ def phases_of(run: Run) -> Phases:
     return find_phases(run.steps, run.evaluated("distinct"), run.evaluated("generative_accuracy"))
 
 
-def content_of(run: Run, depth: str) -> list[float | None]:
-    """Semantic content at every step."""
-    return [semantic_content({"records": run.records(step)}, depth) for step in run.steps]
+def content_of(run: Run, depth: str, feature: str | None = None, offset: int = 0) -> list[float | None]:
+    """Semantic content at every step, of one feature or all."""
+    return [semantic_content({"records": run.records(step)}, depth, feature, offset) for step in run.steps]
 
 
 def regressions_of(run: Run) -> dict[str, list[Regression]]:
@@ -148,3 +148,14 @@ def regressions_of(run: Run) -> dict[str, list[Regression]]:
     return {
         depth: [regress(content_of(run, depth), accuracy, lag) for lag in (0, 1, 2)] for depth in run.names("depth")
     }
+
+
+def regression_while_training(run: Run, depth: str, feature: str | None, offset: int) -> Regression:
+    """Accuracy on one content, without the snapshot before the first update.
+
+    An untrained model writes the same few short programs whatever the specification; probes read the states of those
+    better than of anything written later, and it says nothing of the model.
+    """
+    pairs = zip(run.steps, content_of(run, depth, feature, offset), run.evaluated("generative_accuracy"), strict=True)
+    trained = [(content, accuracy) for step, content, accuracy in pairs if step > 0]
+    return regress([content for content, _ in trained], [accuracy for _, accuracy in trained])

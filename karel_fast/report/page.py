@@ -16,18 +16,20 @@ from markupsafe import Markup
 
 from karel_fast.probing.phases import RULE
 from karel_fast.probing.run_folder import RunFolder, write_json
+from karel_fast.report import costs
 from karel_fast.report.browser import example_html
 from karel_fast.report.figures import TITLES, Plot, all_plots
 from karel_fast.report.metrics import Run, mean, number, phases_of
 from karel_fast.report.results import CONTENT, results_of
 from karel_fast.report.style import render
+from karel_fast.report.summary import write_summary
 
 MOST_EXAMPLES = 24
 """Examples on the page: the first so many of the last snapshot that has any."""
 
 
 def write_report(run_directory: str | Path) -> Path:
-    """Write RUN/report/report.html, results.json and figures/*; returns the page's path.
+    """Write RUN/report/report.html, results.json and figures/*, and RUN/summary.json; returns the page's path.
 
     Reads only files of the run folder. Whatever is missing, half written or undefined is left out and said on the page.
     Raises FileNotFoundError when there is no such folder, ValueError when it holds nothing to report.
@@ -53,6 +55,7 @@ def write_report(run_directory: str | Path) -> Path:
         write_bytes(figures / f"{plot.name}.svg", file_svg.encode())
         write_bytes(figures / f"{plot.name}.png", png)
         write_bytes(figures / f"{plot.name}.csv", _csv(plot).encode())
+    write_summary(folder, run)
     path = folder.report / "report.html"
     write_bytes(path, _page(run, plots, drawings).encode())
     write_json(folder.report / "results.json", results_of(run))
@@ -71,6 +74,9 @@ def _page(run: Run, plots: list[Plot], drawings: Mapping[str, Markup]) -> str:
         summary=_summary(run),
         plots=plots,
         drawings=drawings,
+        cost_columns=costs.COLUMNS,
+        cost_rows=costs.cost_rows(run),
+        cost_rule=costs.RULE,
         examples=[Markup(example) for example in examples],
         examples_step=step,
         examples_missing=missing,

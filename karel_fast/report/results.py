@@ -6,7 +6,15 @@ from dataclasses import asdict
 from typing import Any
 
 from karel_fast.probing.phases import RULE
-from karel_fast.report.metrics import Run, content_of, mean, number, phases_of, regressions_of
+from karel_fast.report.metrics import (
+    Run,
+    content_of,
+    mean,
+    number,
+    phases_of,
+    regression_while_training,
+    regressions_of,
+)
 
 CONTENT = (
     "Semantic content: the mean over features, seeds and layers of probe accuracy for the state after the predicted "
@@ -18,7 +26,8 @@ def results_of(run: Run) -> dict[str, Any]:
     """What RUN/report/results.json holds; None where a number is not defined.
 
     final: evaluation of the last evaluated snapshot. phases: see `karel_fast.probing.phases`. semantic_content: per
-    depth, by step. regression: per depth and lag, generative accuracy on semantic content. probes: `probe_rows` of
+    depth, by step. regression: per depth and lag, generative accuracy on semantic content. regression_while_training: the
+    same without the untrained snapshot, per feature (None: all), depth and offset. probes: `probe_rows` of
     the last probed snapshot. latent: the same per kind of latent causal probing.
     """
     evaluated = [s for s in run.steps if number(run.evaluation.get(s, {}).get("generative_accuracy")) is not None]
@@ -39,6 +48,13 @@ def results_of(run: Run) -> dict[str, Any]:
             },
         },
         "regression": {depth: [asdict(fit) for fit in fits] for depth, fits in regressions_of(run).items()},
+        "regression_while_training": [
+            {"feature": feature, "depth": depth, "offset": offset}
+            | asdict(regression_while_training(run, depth, feature, offset))
+            for feature in [None, *run.names("feature")]
+            for depth in run.names("depth")
+            for offset in run.names("offset")
+        ],
         "probes": probe_rows(run),
         "latent": {kind: probe_rows(run.reading(kind)) for kind in run.latent},
         "problems": list(run.problems),
@@ -46,43 +62,40 @@ def results_of(run: Run) -> dict[str, Any]:
 
 
 def probe_rows(run: Run) -> list[dict[str, Any]]:
-    """Per feature and depth at the last probed snapshot, offset 0, means over seeds and layers: accuracy, the baselines,
+    """Per feature, depth and offset at the last probed snapshot, means over seeds and layers: accuracy, the baselines,
     and original minus each altered semantics with its paired interval over probe seeds (one layer only; else None).
     """
     if not run.probed:
         return []
     step = run.probed[-1]
-    rows = []
-    for feature in run.names("feature"):
-        for depth in run.names("depth"):
-            where: dict[str, Any] = {"feature": feature, "depth": depth}
-            original = mean(run.values(step, **where))
-            differences = {}
-            for name in run.names("semantics"):
-                altered = mean(run.values(step, semantics=name, **where))
-                if name == "original" or original is None or altered is None:
-                    continue
-                known = [
-                    d
-                    for d in run.probing[step].get("differences", [])
-                    if (d["feature"], d["depth"], d["semantics"], d["offset"]) == (feature, depth, name, 0)
-                    and (d["labels"], d["states"]) == ("true", "trained")
-                ]
-                one = known[0] if len(known) == 1 else {}
-                differences[name] = {
-                    "mean": original - altered,
-                    **{key: number(one.get(key)) for key in ("low", "high", "p")},
-                }
-            rows.append(
-                {
-                    "step": step,
-                    **where,
-                    "seeds": len(run.by_seed(step, **where)),
-                    "accuracy": original,
-                    "majority": mean(run.values(step, "majority", **where)),
-                    "untrained": mean(run.values(step, states="untrained", **where)),
-                    "shuffled": mean(run.values(step, labels="shuffled", **where)),
-                    "original_minus": differences,
-                }
-            )
-    return rows
+    return [
+        _probe_row(run, step, {"feature": feature, "depth": depth, "offset": offset})
+        for feature in run.names("feature")
+        for depth in run.names("depth")
+        for offset in run.names("offset")
+    ]
+
+
+def _probe_row(run: Run, step: int, where: dict[str, Any]) -> dict[str, Any]:
+    original = mean(run.values(step, **where))
+    differences = {}
+    for name in run.names("semantics"):
+        altered = mean(run.values(step, semantics=name, **where))
+        if name == "original" or original is None or altered is None:
+            continue
+        wanted = {**where, "semantics": name, "labels": "true", "states": "trained"}
+        known = [
+            d for d in run.probing[step].get("differences", []) if all(d[key] == value for key, value in wanted.items())
+        ]
+        one = known[0] if len(known) == 1 else {}
+        differences[name] = {"mean": original - altered, **{key: number(one.get(key)) for key in ("low", "high", "p")}}
+    return {
+        "step": step,
+        **where,
+        "seeds": len(run.by_seed(step, **where)),
+        "accuracy": original,
+        "majority": mean(run.values(step, "majority", **where)),
+        "untrained": mean(run.values(step, states="untrained", **where)),
+        "shuffled": mean(run.values(step, labels="shuffled", **where)),
+        "original_minus": differences,
+    }

@@ -38,7 +38,7 @@ def train_command(
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
     schedule: Annotated[str, typer.Option(help="wsd, cosine, linear or constant.")] = "wsd",
     warmup: Annotated[int, typer.Option(help="Updates until the peak rate.")] = 100,
-    loss: Annotated[str, typer.Option(help="all tokens, or program only.")] = "all",
+    loss: Annotated[str, typer.Option(help="all tokens, outputs (and the program), or program only.")] = "all",
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     snapshot_every: Annotated[int, typer.Option(help="Updates between snapshots.")] = 500,
@@ -46,7 +46,7 @@ def train_command(
     seed: Annotated[int, typer.Option(help="Of the initial weights.")] = 0,
     compile: Annotated[bool, typer.Option(help="Compile the training step.")] = True,
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard files, too.")] = False,
-    resume: Annotated[bool, typer.Option(help="Go on from the run's last snapshot.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on from the run's last saved state.")] = False,
 ) -> None:
     """Train a model from scratch on programs of a recipe, or resume a run.
 

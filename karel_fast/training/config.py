@@ -19,8 +19,9 @@ class TrainConfig:
     steps: optimizer updates in all. batch_size: rows per update, over all processes; accumulate: pieces each process
     takes its share in (same gradients, less memory). optimizer: "muon" (matrices inside blocks; AdamW for the rest)
     or "adamw". lr: peak rate of both. schedule, warmup, decay_fraction, final_lr: see `schedule.rate_factor`
-    (final_lr is a factor of lr). clip: largest gradient norm, 0 for none. loss: "all" tokens, as in the paper, or
-    only the "program" after the prompt. precision: "bf16" (autocast over float32 weights), "fp32", or "auto": bf16
+    (final_lr is a factor of lr). clip: largest gradient norm, 0 for none. loss: which tokens are targets: "all", as in
+    the paper; the cells of the "outputs" and the program (all that follows from what stands before it, where the input
+    worlds are noise); or only the "program". precision: "bf16" (autocast over float32 weights), "fp32", or "auto": bf16
     where the device has bf16 products. compile: torch.compile the training step. device: "auto", "cpu", "cuda" or
     "cuda:N". snapshot_every: updates between snapshots (one is written before the first update and one after the
     last, too). reduce: dtype that gradients travel in between processes.
@@ -40,7 +41,7 @@ class TrainConfig:
     decay_fraction: float = 0.2
     final_lr: float = 0.0
     clip: float = 1.0
-    loss: Literal["all", "program"] = "all"
+    loss: Literal["all", "outputs", "program"] = "all"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: bool = True
     device: str = "auto"
@@ -74,7 +75,7 @@ class TrainConfig:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
                 raise ValueError(f"{name}={value!r}: use a number from {low:g} to {high:g}")
         for name, choices in (
-            ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("loss", ("all", "program")),
+            ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("loss", ("all", "outputs", "program")),
             ("precision", ("auto", "bf16", "fp32")), ("reduce", ("fp32", "bf16")),
         ):  # fmt: skip
             if getattr(self, name) not in choices:

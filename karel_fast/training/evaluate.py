@@ -199,7 +199,8 @@ def satisfied(programs: CompiledPrograms, samples: Samples) -> tuple[np.ndarray,
 
 def _all_same(programs: CompiledPrograms, inputs: Worlds, outputs: Worlds, recipe: Recipe) -> np.ndarray:
     result = run(programs, inputs, semantics=recipe.semantics).worlds
-    return np.asarray(result.same_text(outputs).reshape(len(programs), -1).all(axis=1))
+    same: np.ndarray = result.same_text(outputs).reshape(len(programs), -1)
+    return np.all(same, axis=1)
 
 
 @torch.no_grad()

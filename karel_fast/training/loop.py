@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CodeGenConfig
 
-from karel_fast.model import Transformer, from_hf
+from karel_fast.model import Transformer
 from karel_fast.model.compiling import compiled
 
 from .config import TrainConfig
@@ -29,7 +30,9 @@ from .metrics import MetricsFile, Progress, Report, Reporter
 from .optim import Optimizers
 from .rows import RowSource, prefetched
 from .schedule import rate_factor
-from .snapshots import list_snapshots, read_card, read_resume, snapshot_path, write_resume, write_snapshot
+from .snapshots import State, list_snapshots, read_resume, snapshot_path, write_resume, write_snapshot
+
+Stop = Callable[[float], bool]
 
 
 class TrainingDiverged(RuntimeError):
@@ -45,13 +48,14 @@ class TrainingDiverged(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What `train` did: the model (on its device), its snapshots, oldest first, and the last report (None if nothing
-    was left to do).
+    """What `train` did: the model (on its device) after `step` updates, its snapshots, oldest first, and the last report
+    (None if nothing was left to do).
     """
 
     model: Transformer
     snapshots: list[Path]
     report: Report | None
+    step: int
 
 
 def train(
@@ -67,15 +71,18 @@ def train(
     samples: int = 0,
     resume: bool = False,
     progress: Progress | None = None,
+    stop: Stop | None = None,
 ) -> TrainResult:
-    """Train from scratch, or on from the newest snapshot, and keep snapshots in
+    """Train from scratch, or on from the newest state, and keep snapshots in
     `<run_directory>/snapshots/step-NNNNNN`.
 
     rows: see `rows.RowSource`; update s trains on rows s * batch_size up to (s + 1) * batch_size, whatever the number
     of processes. pad_id fills rows up on the right and is never a target. model_config.prompt_length is needed for
-    config.loss="program". tokenizer (with `to_hf()`), recipe (its JSON text), layout and samples (how many there are
-    before they repeat, 0: never) go into every snapshot, and a resumed run must have the same. progress is called
-    with every `Report`, on the first process.
+    config.loss "outputs" and "program", tokenizer (a `karel_fast.data.Tokenizer`) for "outputs". tokenizer, recipe (its
+    JSON text), layout and samples (how many there are before they repeat, 0: never) go into every snapshot, and a
+    resumed run must have the same. progress is called with every `Report`, on the first process. stop is asked after
+    every report, on the first process, with the seconds that the next one is away; if it says yes, the state is saved,
+    without a snapshot, and this call ends.
 
     The loss is the mean over all targets of the global batch, and resuming gives the same bits on a CPU with as many
     threads.
@@ -91,8 +98,10 @@ def train(
             f"x accumulate={config.accumulate}"
         )
     prompt_length = getattr(model_config, "prompt_length", None)
-    if config.loss == "program" and prompt_length is None:
-        raise ValueError('loss="program" needs model_config.prompt_length')
+    if config.loss != "all" and prompt_length is None:
+        raise ValueError(f'loss="{config.loss}" needs model_config.prompt_length')
+    if config.loss == "outputs" and tokenizer is None:
+        raise ValueError('loss="outputs" needs the tokenizer, which knows where the output worlds stand')
     run = Path(run_directory)
     card = {
         "recipe_hash": _hash(recipe) if recipe else "",
@@ -107,7 +116,12 @@ def train(
         raise ValueError(f"{run} already holds a run: resume it, or train into a new folder")
     remedy = f"lower batch_size ({config.batch_size}) or raise accumulate ({config.accumulate}), which divides it"
     with memory_advice(remedy), repeatable(device):
-        start, model, optimizer_state = _begin(config, model_config, run, card, resume)
+        state = _begin(config, run, card, resume)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            model = Transformer(model_config)
+        if state is not None:
+            model.load_state_dict(state.weights)
         model.to(device)
         dtype = resolve_precision(config.precision, device)
         optimizers = Optimizers(
@@ -119,22 +133,22 @@ def train(
             momentum=config.momentum,
             muon_dtype=dtype,
         )
-        if optimizer_state:
-            optimizers.load_state_dict(optimizer_state)
-        return _Run(config, model, optimizers, rows, run, card, processes, device, dtype, tokenizer, progress).go(start)
+        start, seconds = 0, 0.0
+        if state is not None:
+            start, seconds = state.step, state.seconds
+            if state.optimizer:  # there is none before the first update
+                optimizers.load_state_dict(state.optimizer)
+            del state
+        work = _Run(config, model, optimizers, rows, run, card, processes, device, dtype, tokenizer, progress, stop)
+        return work.go(start, seconds)
 
 
-def _begin(
-    config: TrainConfig, model_config: CodeGenConfig, run: Path, card: dict[str, Any], resume: bool
-) -> tuple[int, Transformer, dict[str, Tensor]]:
-    """The step to go on from, the model and the optimizer's state there."""
+def _begin(config: TrainConfig, run: Path, card: dict[str, Any], resume: bool) -> State | None:
+    """The state to go on from, checked; None to begin."""
     if not resume:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            return 0, Transformer(model_config), {}
-    step, state = read_resume(run)
-    snapshot = snapshot_path(run, step)
-    earlier = read_card(snapshot)
+        return None
+    state = read_resume(run)
+    earlier = state.card
     for name, remedy in (
         ("recipe_hash", "recipe"),
         ("layout", "layout"),
@@ -148,13 +162,18 @@ def _begin(
                 "set it back, or train into a new folder"
             )
     config.check_resume(earlier["train"])
-    return step, from_hf(snapshot), state
+    return state
 
 
-def loss_sum(model: Transformer, tokens_BT: Tensor, first: int, pad_id: int) -> Tensor:
-    """Summed next-token cross entropy, in nats, of the targets from position first + 1 on, without padding."""
+def loss_sum(model: Transformer, tokens_BT: Tensor, first: int, pad_id: int, ignored_T: Tensor | None = None) -> Tensor:
+    """Summed next-token cross entropy, in nats, of the targets from position first + 1 on, without padding.
+
+    ignored_T: bool (T,), True for positions that are no targets.
+    """
     logits_BTV = model(tokens_BT[:, :-1], logits_from=first).float()
     targets_BT = tokens_BT[:, first + 1 :]
+    if ignored_T is not None:
+        targets_BT = targets_BT.masked_fill(ignored_T[first + 1 :], pad_id)
     return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=pad_id, reduction="sum")
 
 
@@ -174,30 +193,43 @@ class _Run:
         dtype: torch.dtype,
         tokenizer: Any,
         progress: Progress | None,
+        stop: Stop | None,
     ) -> None:
         self.config, self.model, self.optimizers, self.rows = config, model, optimizers, rows
         self.run, self.card, self.processes, self.device = run, card, processes, device
-        self.dtype, self.tokenizer, self.progress = dtype, tokenizer, progress
+        self.dtype, self.tokenizer, self.progress, self.stop = dtype, tokenizer, progress, stop
         self.parameters = list(model.parameters())
-        self.first = (model.prompt_length or 1) - 1 if config.loss == "program" else 0
         self.pad_id = card["pad_id"]
         self.length: int | None = None
+        prompt = model.prompt_length or 1
+        targets = np.arange(model.config.n_positions) >= (1 if config.loss == "all" else prompt)
+        if config.loss == "outputs":
+            model.check_length(tokenizer.sequence_length - 1)
+            targets[tokenizer.output_positions] = True
+        # The last position before the first target: the first whose logits anybody needs.
+        self.first = int(targets.argmax()) - 1
+        self.targets = targets
+        ignored = None if targets[self.first + 1 :].all() else torch.from_numpy(~targets).to(device)
 
         def scaled_loss(tokens_BT: Tensor, scale: Tensor) -> Tensor:
             with autocast(device, dtype):
-                return loss_sum(model, tokens_BT, self.first, self.pad_id) * scale
+                part = None if ignored is None else ignored[: tokens_BT.shape[1]]
+                return loss_sum(model, tokens_BT, self.first, self.pad_id, part) * scale
 
         self.scaled_loss = compiled(scaled_loss) if config.compile else scaled_loss
 
-    def go(self, start: int) -> TrainResult:
+    def go(self, start: int, seconds: float) -> TrainResult:
         config = self.config
         self.model.train()
         if self.processes.rank == 0:
             self.run.mkdir(parents=True, exist_ok=True)
         if start == 0:
-            self.snapshot(0)
+            self.save(0, 0.0)
+        if self.due(start) and not snapshot_path(self.run, start).is_dir():  # an earlier process was killed right here
+            self.snapshot(start)
         losses: list[Tensor] = []
-        with closing(self.batches(start)) as batches, self.reporter(start) as reporter:
+        done = start
+        with closing(self.batches(start)) as batches, self.reporter(start, seconds) as reporter:
             for step, batch in zip(range(start, config.steps), batches, strict=True):
                 lr = config.lr * rate_factor(
                     step,
@@ -207,29 +239,45 @@ class _Run:
                     decay_fraction=config.decay_fraction,
                     final=config.final_lr,
                 )
-                length = batch.shape[1]
                 loss, norm = self.update(batch, lr)
                 losses.append(loss)
                 if step == start:
                     loss.item()  # waits for the device
                     reporter.start_clock()  # compilation is not training time
+                    asked = time.monotonic()
                 done = step + 1
-                snapshot = done % config.snapshot_every == 0 or done == config.steps
-                if snapshot or done % config.log_every == 0:
+                if self.due(done) or done % config.log_every == 0:
                     # Only here does the host wait for the device.
                     mean, norm_value = torch.stack(losses).mean().item(), norm.item()
                     losses = []
                     self.check(done, mean, norm_value)
-                    reporter.report(
-                        done, mean, lr, norm_value, config.batch_size * length, self.model.flops_per_token(length)
-                    )
-                    if snapshot:
+                    length = batch.shape[1]
+                    tokens, flops = config.batch_size * length, config.batch_size * self.row_flops(length)
+                    reporter.report(done, mean, lr, norm_value, tokens, flops)
+                    if self.due(done):
+                        self.save(done, reporter.seconds)
                         self.snapshot(done)
                         reporter.skip_pause()
+                    asked, before = time.monotonic(), asked
+                    if done < config.steps and self.stops(asked - before):
+                        if not self.due(done):
+                            self.save(done, reporter.seconds)
+                        break
         self.model.eval()
-        return TrainResult(self.model, list_snapshots(self.run), reporter.last)
+        return TrainResult(self.model, list_snapshots(self.run), reporter.last, done)
 
-    def reporter(self, start: int) -> Reporter:
+    def due(self, step: int) -> bool:
+        """Whether there is a snapshot of this step."""
+        return step % self.config.snapshot_every == 0 or step == self.config.steps
+
+    def stops(self, seconds: float) -> bool:
+        """Whether to end here, the next chance being so many seconds away; all processes agree."""
+        if self.stop is None:
+            return False
+        wish = self.processes.rank == 0 and self.stop(seconds)
+        return self.processes.sum_number(float(wish), self.device) > 0
+
+    def reporter(self, start: int, seconds: float) -> Reporter:
         """Writes reports on the first process, and only counts on the others."""
         main = self.processes.rank == 0
         peak = peak_flops(self.device, self.dtype)
@@ -238,6 +286,7 @@ class _Run:
             self.progress if main else None,
             start,
             None if peak is None else peak * self.processes.world,
+            seconds,
         )
 
     def batches(self, start: int) -> Generator[np.ndarray, None, None]:
@@ -246,6 +295,10 @@ class _Run:
         first = self.processes.rank * share
         ranges = ((step * self.config.batch_size + first, share) for step in range(start, self.config.steps))
         return prefetched(self.fetch, ranges)
+
+    def row_flops(self, length: int) -> float:
+        """Floating-point operations that a row of so many tokens takes; the last token is only a target."""
+        return (length - 1) * self.model.flops_per_token(length - 1, self.first)
 
     def fetch(self, start: int, count: int) -> np.ndarray:
         """Rows from the source, checked: (count, T) int64."""
@@ -272,7 +325,7 @@ class _Run:
 
     def update(self, batch: np.ndarray, lr: float) -> tuple[Tensor, Tensor]:
         """One optimizer step; the global mean loss before it and the gradient's norm, both still on the device."""
-        targets = int((batch[:, self.first + 1 :] != self.pad_id).sum())
+        targets = int((batch != self.pad_id)[:, self.targets[: batch.shape[1]]].sum())
         scale = torch.tensor(1.0 / max(1.0, self.processes.sum_number(targets, self.device)), device=self.device)
         total = torch.zeros((), device=self.device)
         for piece in np.split(batch, self.config.accumulate):
@@ -302,14 +355,20 @@ class _Run:
             snapshots = list_snapshots(self.run)
             raise TrainingDiverged(step, what, snapshots[-1] if snapshots else None)
 
-    def snapshot(self, step: int) -> None:
-        """Write a snapshot and the state to resume from, after checking that every weight is finite."""
+    def save(self, step: int, seconds: float) -> None:
+        """Write the state to resume from, after checking that every weight is finite."""
         if not all(torch.isfinite(p).all() for p in self.parameters):
             snapshots = list_snapshots(self.run)
             raise TrainingDiverged(step, "a weight is not finite", snapshots[-1] if snapshots else None)
         if self.processes.rank == 0:
+            state = State(step, seconds, self.card, self.model.state_dict(), self.optimizers.state_dict())
+            write_resume(self.run, state)
+        self.processes.barrier()
+
+    def snapshot(self, step: int) -> None:
+        """Write a snapshot of the weights that `save` has just written: killed in between, a resumed run writes it."""
+        if self.processes.rank == 0:
             write_snapshot(self.run, step, self.model, self.card, self.tokenizer)
-            write_resume(self.run, step, self.optimizers.state_dict())
         self.processes.barrier()
 
 

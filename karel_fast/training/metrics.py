@@ -18,8 +18,10 @@ class Report:
     """The state of a run after `step` updates.
 
     loss: mean next-token cross entropy, in nats, over the steps since the last report; lr and grad_norm: of the last
-    step (norm before clipping); tokens: trained on so far; tokens_per_second, mfu (share of the device's peak; None
-    if that is unknown): since the last report; seconds: training time so far, without compilation of the first step.
+    step (norm before clipping); tokens: trained on so far; flops: spent on them, as `Transformer.flops_per_token`
+    counts; tokens_per_second, mfu (share of the device's peak; None if that is unknown): since the last report;
+    seconds: training time so far, over every process that took part of the run, without compiling and without writing
+    snapshots.
     """
 
     step: int
@@ -27,6 +29,7 @@ class Report:
     lr: float
     grad_norm: float
     tokens: int
+    flops: float
     tokens_per_second: float
     mfu: float | None
     seconds: float
@@ -38,14 +41,21 @@ Progress = Callable[[Report], None]
 class Reporter:
     """Keeps a run's clock and makes its reports; a context manager that closes the metrics file.
 
-    metrics and progress may be None. first_step: where this process began. peak: FLOP/s of all devices, if known.
+    metrics and progress may be None. first_step: where this process began, after so many seconds of training by
+    earlier ones. peak: FLOP/s of all devices, if known.
     """
 
     def __init__(
-        self, metrics: MetricsFile | None, progress: Progress | None, first_step: int, peak: float | None
+        self,
+        metrics: MetricsFile | None,
+        progress: Progress | None,
+        first_step: int,
+        peak: float | None,
+        seconds: float = 0.0,
     ) -> None:
         self.metrics, self.progress, self.step, self.peak = metrics, progress, first_step, peak
-        self.clock, self.seconds = time.perf_counter(), 0.0
+        self.clock, self.seconds = time.perf_counter(), seconds
+        self.untimed = 0
         self.last: Report | None = None
 
     def __enter__(self) -> Reporter:
@@ -56,21 +66,24 @@ class Reporter:
             self.metrics.close()
 
     def start_clock(self) -> None:
-        """The first update, which compiles, is done: count from here."""
-        self.clock, self.step = time.perf_counter(), self.step + 1
+        """The first update, which compiles, is done: count from here, and that update as one of the next ones."""
+        self.clock, self.step, self.untimed = time.perf_counter(), self.step + 1, 1
 
     def skip_pause(self) -> None:
         """Leave out the time since the last report (a snapshot was written)."""
         self.clock = time.perf_counter()
 
     def report(
-        self, step: int, loss: float, lr: float, norm: float, tokens_per_step: int, flops_per_token: float
+        self, step: int, loss: float, lr: float, norm: float, tokens_per_step: int, flops_per_step: float
     ) -> None:
-        elapsed = time.perf_counter() - self.clock
-        rate = (step - self.step) * tokens_per_step / elapsed
+        elapsed, steps = time.perf_counter() - self.clock, step - self.step
         self.seconds += elapsed
-        mfu = None if self.peak is None else rate * flops_per_token / self.peak
-        self.last = Report(step, loss, lr, norm, step * tokens_per_step, rate, mfu, self.seconds)
+        if steps and self.untimed:
+            self.seconds += elapsed / steps * self.untimed
+            self.untimed = 0
+        mfu = None if self.peak is None else steps * flops_per_step / elapsed / self.peak
+        rate = steps * tokens_per_step / elapsed
+        self.last = Report(step, loss, lr, norm, step * tokens_per_step, step * flops_per_step, rate, mfu, self.seconds)
         self.clock, self.step = time.perf_counter(), step
         if self.metrics is not None:
             self.metrics.write(self.last)

@@ -1,9 +1,11 @@
 """Snapshots of a run: Hugging Face folders, whole or absent; and the state that an exact resume needs.
 
     <run>/snapshots/step-000100/   config.json, model.safetensors, karel_fast.json, tokenizer files
-    <run>/resume.safetensors       optimizer state of the newest snapshot (its step is in the file's metadata)
+    <run>/resume.safetensors       the newest state: weights and optimizer, with step, seconds and card as metadata
 
-Weights are float32, so a run resumed from a snapshot goes on with the same bits.
+The state is a file of its own so that a run can stop between snapshots: which snapshots there are, and so what is
+evaluated and probed, depends on the settings alone. Everything in it is float32, so a resumed run goes on with the
+same bits.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,23 +80,51 @@ def read_card(snapshot: str | Path) -> dict[str, Any]:
     return card
 
 
-def write_resume(run: Path, step: int, state: Mapping[str, Tensor]) -> None:
-    """Replace the run's resume file by this optimizer state."""
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a run can go on: updates done, training seconds they took, the run's card (recipe, model, settings),
+    weights and optimizer state by name.
+    """
+
+    step: int
+    seconds: float
+    card: dict[str, Any]
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+
+
+def has_state(run: str | Path) -> bool:
+    """Whether there is a state to resume from."""
+    return (Path(run) / RESUME).is_file()
+
+
+def write_resume(run: Path, state: State) -> None:
+    """Replace the run's resume file by this state."""
     temporary = run / f".{RESUME}.{os.getpid()}"
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    save_file(tensors, temporary, metadata={"step": str(step)})
+    tensors = {
+        f"{part}:{name}": tensor.detach().cpu().contiguous()
+        for part, named in (("weights", state.weights), ("optimizer", state.optimizer))
+        for name, tensor in named.items()
+    }
+    metadata = {"step": str(state.step), "seconds": repr(state.seconds), "card": json.dumps(state.card)}
+    save_file(tensors, temporary, metadata=metadata)
     publish(temporary, run / RESUME)
 
 
-def read_resume(run: Path) -> tuple[int, dict[str, Tensor]]:
-    """The step and optimizer state to go on from. Raises FileNotFoundError or ValueError if there is none to read."""
+def read_resume(run: Path) -> State:
+    """The state to go on from. Raises FileNotFoundError or ValueError if there is none to read."""
     path = run / RESUME
     if not path.is_file():
         raise FileNotFoundError(f"{path}: missing; there is no run to resume in {run}")
+    parts: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}}
     try:
         with safe_open(path, framework="pt") as file:
-            return int(file.metadata()["step"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError) as error:
+            found = file.metadata()
+            for key in file.keys():  # noqa: SIM118
+                part, _, name = key.partition(":")
+                parts[part][name] = file.get_tensor(key)
+            return State(int(found["step"]), float(found["seconds"]), json.loads(found["card"]), **parts)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a readable resume file ({error}); train into a new folder") from error
 
 
