@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from karel_fast.probing.run_folder import RunFolder, write_json
-from karel_fast.report.metrics import Run, regression_while_training
+from karel_fast.report.metrics import Run, regressions_of
 from karel_fast.report.results import results_of
 
 
@@ -106,6 +106,7 @@ def _row(run: Run, feature: str | None, depth: str | None, offset: int, semantic
     found = (r for r in results["probes"] if (r["feature"], r["depth"], r["offset"]) == wanted)
     probes: dict[str, Any] = next(found, {})
     differences = probes.get("original_minus", {})
+    fits = regressions_of(run, feature, offset).get(depth or "")
     return {
         "run": run.name,
         "step": results["final"]["step"],
@@ -116,7 +117,7 @@ def _row(run: Run, feature: str | None, depth: str | None, offset: int, semantic
         "majority": probes.get("majority"),
         "untrained": probes.get("untrained"),
         **{f"original - {name}": differences.get(name, {}).get("mean") for name in semantics},
-        "r2": regression_while_training(run, depth, feature, offset).r2 if depth else None,
+        "r2": fits[0].r2 if fits else None,
     }
 
 

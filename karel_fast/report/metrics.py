@@ -142,20 +142,20 @@ def content_of(run: Run, depth: str, feature: str | None = None, offset: int = 0
     return [semantic_content({"records": run.records(step)}, depth, feature, offset) for step in run.steps]
 
 
-def regressions_of(run: Run) -> dict[str, list[Regression]]:
-    """Accuracy on semantic content per depth, at lags 0, 1 and 2 snapshots."""
-    accuracy = run.evaluated("generative_accuracy")
-    return {
-        depth: [regress(content_of(run, depth), accuracy, lag) for lag in (0, 1, 2)] for depth in run.names("depth")
-    }
+def training_points(
+    run: Run, depth: str, feature: str | None = None, offset: int = 0
+) -> tuple[list[float | None], list[float | None]]:
+    """Semantic content and generative accuracy at every step but the one before the first update.
 
-
-def regression_while_training(run: Run, depth: str, feature: str | None, offset: int) -> Regression:
-    """Accuracy on one content, without the snapshot before the first update.
-
-    An untrained model writes the same few short programs whatever the specification; probes read the states of those
-    better than of anything written later, and it says nothing of the model.
+    An untrained model writes the same few short programs whatever the specification. Probes read the states of those
+    better than of anything written later, which says nothing of the model.
     """
-    pairs = zip(run.steps, content_of(run, depth, feature, offset), run.evaluated("generative_accuracy"), strict=True)
-    trained = [(content, accuracy) for step, content, accuracy in pairs if step > 0]
-    return regress([content for content, _ in trained], [accuracy for _, accuracy in trained])
+    content, accuracy = content_of(run, depth, feature, offset), run.evaluated("generative_accuracy")
+    kept = [i for i, step in enumerate(run.steps) if step > 0]
+    return [content[i] for i in kept], [accuracy[i] for i in kept]
+
+
+def regressions_of(run: Run, feature: str | None = None, offset: int = 0) -> dict[str, list[Regression]]:
+    """Accuracy on semantic content over the snapshots of training, per depth, at lags 0, 1 and 2 snapshots."""
+    points = {depth: training_points(run, depth, feature, offset) for depth in run.names("depth")}
+    return {depth: [regress(*both, lag) for lag in (0, 1, 2)] for depth, both in points.items()}

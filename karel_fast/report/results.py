@@ -12,7 +12,6 @@ from karel_fast.report.metrics import (
     mean,
     number,
     phases_of,
-    regression_while_training,
     regressions_of,
 )
 
@@ -26,8 +25,8 @@ def results_of(run: Run) -> dict[str, Any]:
     """What RUN/report/results.json holds; None where a number is not defined.
 
     final: evaluation of the last evaluated snapshot. phases: see `karel_fast.probing.phases`. semantic_content: per
-    depth, by step. regression: per depth and lag, generative accuracy on semantic content. regression_while_training: the
-    same without the untrained snapshot, per feature (None: all), depth and offset. probes: `probe_rows` of
+    depth, by step. regression: generative accuracy on semantic content over the snapshots of training, per feature
+    (None: all), depth, offset and lag. probes: `probe_rows` of
     the last probed snapshot. latent: the same per kind of latent causal probing.
     """
     evaluated = [s for s in run.steps if number(run.evaluation.get(s, {}).get("generative_accuracy")) is not None]
@@ -47,13 +46,12 @@ def results_of(run: Run) -> dict[str, Any]:
                 for depth in run.names("depth")
             },
         },
-        "regression": {depth: [asdict(fit) for fit in fits] for depth, fits in regressions_of(run).items()},
-        "regression_while_training": [
-            {"feature": feature, "depth": depth, "offset": offset}
-            | asdict(regression_while_training(run, depth, feature, offset))
+        "regression": [
+            {"feature": feature, "depth": depth, "offset": offset} | asdict(fit)
             for feature in [None, *run.names("feature")]
-            for depth in run.names("depth")
             for offset in run.names("offset")
+            for depth, fits in regressions_of(run, feature, offset).items()
+            for fit in fits
         ],
         "probes": probe_rows(run),
         "latent": {kind: probe_rows(run.reading(kind)) for kind in run.latent},

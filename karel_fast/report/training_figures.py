@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from karel_fast.report.metrics import Run, content_of, number, phases_of, regressions_of
+from karel_fast.report.metrics import Run, number, phases_of, regressions_of, training_points
 from karel_fast.report.plots import (
     DEPTH_TITLES,
     Plot,
@@ -77,17 +77,17 @@ def regression_plot(run: Run) -> Plot:
         "regression",
         "Does meaning go with ability?",
         "Generative accuracy against semantic content (mean probe accuracy over features, state after the predicted "
-        "action) at each snapshot, with the least-squares line. With a lag, accuracy is taken that many snapshots later.",
+        "action) at each snapshot after the first update, with the least-squares line. With a lag, accuracy is taken that many "
+        "snapshots later.",
     )
     found = regressions_of(run)
-    accuracy = run.evaluated("generative_accuracy")
-    if not run.probed or not any(a is not None for a in accuracy):
+    if not run.probed or not any(a is not None for a in run.evaluated("generative_accuracy")):
         return undrawn(plot, "it needs both evaluations and probes")
     figure, axes = panels(len(found), height=3.3)
     rows: list[Row] = []
     for index, (ax, (depth, fits)) in enumerate(zip(axes, found.items(), strict=False)):
-        content = content_of(run, depth)
-        points = [(c, a) for c, a in zip(content, accuracy, strict=True) if c is not None and a is not None]
+        pairs = zip(*training_points(run, depth), strict=True)
+        points = [(c, a) for c, a in pairs if c is not None and a is not None]
         style = look(index)
         if points:
             x, y = np.array(points).T
@@ -102,7 +102,8 @@ def regression_plot(run: Run) -> Plot:
                         says += f"\n{late.lag} later: R² = {late.r2:.3f}, {p_value(late.p)}"
             else:
                 says = fit.note
-            ax.text(0.04, 0.96, says, transform=ax.transAxes, va="top", wrap=True)
+            # Where meaning goes with ability, this corner is empty.
+            ax.text(0.96, 0.04, says, transform=ax.transAxes, va="bottom", ha="right", wrap=True)
         ax.set_title(DEPTH_TITLES.get(depth, depth))
         ax.set_xlabel("semantic content (%)")
         percent(ax, full=False)
