@@ -96,15 +96,15 @@ def regression_plot(run: Run) -> Plot:
             if fit.slope is not None and fit.intercept is not None and fit.r2 is not None and fit.p is not None:
                 ends = np.array([x.min(), x.max()])
                 ax.plot(ends, fit.intercept + fit.slope * ends, color=INK, linewidth=1)
-                says = f"R² = {fit.r2:.3f}, {p_value(fit.p)}\n{fit.n} snapshots"
+                says = f"R² = {fit.r2:.3f}, {p_value(fit.p)}, {fit.n} snapshots"
                 for late in fits[1:]:
                     if late.r2 is not None and late.p is not None:
                         says += f"\n{late.lag} later: R² = {late.r2:.3f}, {p_value(late.p)}"
             else:
                 says = fit.note
-            # Where meaning goes with ability, this corner is empty.
-            ax.text(0.96, 0.04, says, transform=ax.transAxes, va="bottom", ha="right", wrap=True)
-        ax.set_title(DEPTH_TITLES.get(depth, depth))
+            # Above the points, wherever they lie.
+            ax.text(0, 1.02, says, transform=ax.transAxes, va="bottom")
+        ax.set_title(DEPTH_TITLES.get(depth, depth), pad=40)
         ax.set_xlabel("semantic content (%)")
         percent(ax, full=False)
         ax.xaxis.set_major_formatter(as_percent)
