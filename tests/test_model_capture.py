@@ -47,6 +47,28 @@ def test_states_and_positions(model, every, layers, positions):
     torch.testing.assert_close(hidden, expected, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("positions", [None, "program", "all", PICKED, PICKED_ROWS])
+@pytest.mark.parametrize("first", [1, PROMPT - 1, PROMPT + 3, CONTEXT - 1])
+@torch.no_grad()
+def test_logits_from_a_position_on(model, first, positions):
+    """The last block is computed for fewer positions; nothing that is asked for changes."""
+    whole = model(TOKENS)[:, first:]
+    if positions is None:
+        torch.testing.assert_close(model(TOKENS, logits_from=first), whole, atol=1e-5, rtol=1e-5)
+        return
+    for layers in ("mean", [0, 3]):
+        capture = Capture(layers, positions)
+        logits, hidden = model(TOKENS, capture, logits_from=first)
+        torch.testing.assert_close(logits, whole, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(hidden, model(TOKENS, capture)[1], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("first", [-1, CONTEXT])
+def test_logits_from_a_position_that_is_not_there(model, first):
+    with pytest.raises(ValueError, match=rf"logits_from={first}"):
+        model(TOKENS, logits_from=first)
+
+
 @torch.no_grad()
 def test_bare_last_state_and_dtype(model):
     _, normed = model(TOKENS, capture=Capture([3], "all"))
