@@ -209,18 +209,18 @@ def _train(preset: Preset, tokenizer: Tokenizer, folder: Path, pieces: Pieces) -
 
 def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Console, pieces: Pieces) -> None:
     from karel_fast.data import generate
-    from karel_fast.probing.run_folder import RunFolder, write_json
+    from karel_fast.probing.run_folder import RunFolder, read_json, write_json
     from karel_fast.training import list_snapshots
     from karel_fast.training.evaluate import evaluate
-    from karel_fast.training.snapshots import read_card
+    from karel_fast.training.snapshots import read_card, weights_digest
 
     run = RunFolder(folder)
     samples = generate(preset.recipe, split="test", start=0, count=preset.evaluation.specifications)
     with _bar(console, "snapshots evaluated", len(list_snapshots(folder))) as advance:
         for snapshot in list_snapshots(folder):
             step = int(read_card(snapshot)["step"])
-            path = run.file("evaluation", step)
-            if not path.exists():
+            path, weights = run.file("evaluation", step), weights_digest(snapshot)
+            if not path.exists() or (read_json(path) or {}).get("weights") != weights:
                 with pieces.piece("evaluate", f"before evaluating the snapshot of step {step}"):
                     result = evaluate(
                         snapshot,
@@ -231,7 +231,7 @@ def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Conso
                         precision=preset.training.precision,
                         compile_model=preset.evaluation.compile,
                     )
-                    write_json(path, {"step": step, **result.metrics})
+                    write_json(path, {"step": step, "weights": weights, **result.metrics})
             advance()
 
 
@@ -246,13 +246,13 @@ def _probe(preset: Preset, folder: Path, console: Console, pieces: Pieces) -> No
     device = resolve_device(preset.training.device)
     dtype = resolve_precision(preset.training.precision, device)
     what = preset.probing.run("bfloat16" if dtype == torch.bfloat16 else "float32")
-    # The report draws the examples of the last snapshot.
-    without_examples = dataclasses.replace(what, examples=0)
+    # The report draws examples and baselines (shuffled labels, an untrained model) of the last snapshot only.
+    bare = dataclasses.replace(what, examples=0, untrained=False, grid=dataclasses.replace(what.grid, shuffled=False))
     snapshots = list_snapshots(folder)
     with _bar(console, "snapshots probed", len(snapshots)) as advance:
         for snapshot in snapshots:
             step = int(read_card(snapshot)["step"])
-            task = what if snapshot == snapshots[-1] else without_examples
+            task = what if snapshot == snapshots[-1] else bare
             if not is_done(folder, step, task):
                 with pieces.piece("probe", f"before probing the snapshot of step {step}"):
                     probe_snapshot(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -14,10 +15,11 @@ from typer.testing import CliRunner
 from karel_fast.data import Recipe, Samples, Tokenizer, generate
 from karel_fast.model import Capture, Transformer, decode, model_config
 from karel_fast.probing import commands as probe_commands
+from karel_fast.probing import snapshot as snapshot_module
 from karel_fast.probing.experiments import Grid
 from karel_fast.probing.probes import ProbeConfig, ProbeWeights
 from karel_fast.probing.run_folder import RunFolder
-from karel_fast.probing.snapshot import ProbeRun, is_done, probe_snapshot, snapshots_of
+from karel_fast.probing.snapshot import ProbeRun, is_done, probe_snapshot, snapshots_of, steer_snapshot
 from karel_fast.probing.states import forced_states, write_table
 from karel_fast.probing.steering import _Writer, edit, steer
 from karel_fast.probing.table import HiddenTable
@@ -228,6 +230,44 @@ def test_a_snapshot_from_end_to_end(run):
     assert is_done(run, 100, SMALL)
     assert probe_snapshot(run, snapshot, SMALL).stat().st_mtime_ns == changed
     assert not is_done(run, 100, replace(SMALL, grid=replace(SMALL.grid, seeds=(0,))))
+
+
+def test_other_weights_are_not_taken_for_those_probed(tmp_path):
+    tokenizer = Tokenizer(RECIPE)
+    card = {"recipe": RECIPE.to_json(), "recipe_hash": RECIPE.hash, "layout": "compact"}
+    snapshot = write_snapshot(tmp_path, 100, make_model(tokenizer, seed=1), card)
+    probe_snapshot(tmp_path, snapshot, SMALL, compile_model=False)
+    assert is_done(tmp_path, 100, SMALL)
+    write_snapshot(tmp_path, 100, make_model(tokenizer, seed=2), card)
+    assert not is_done(tmp_path, 100, SMALL)
+    with pytest.raises(ValueError, match="holds a table with source"):
+        probe_snapshot(tmp_path, snapshot, SMALL, compile_model=False)
+
+
+def test_steering_keeps_other_layers(run, tmp_path, monkeypatch):
+    class Found:
+        def __init__(self, layer):
+            self.layer = layer
+
+        def to_json(self):
+            return {"layer": self.layer, "edit": "probe"}
+
+    monkeypatch.setattr(snapshot_module, "steer", lambda *args, **_: [Found(args[6])])
+    monkeypatch.setattr(snapshot_module, "direction_probe", lambda *_: object())
+    # An untrained model solves nothing, so its programs are called right.
+    monkeypatch.setattr(HiddenTable, "correct", property(lambda table: np.ones(table.programs, bool)))
+
+    copy = shutil.copytree(run, tmp_path / "run")
+
+    def layers(chosen, **settings):
+        settings = {"train": 30, "specifications": 20, "compile_model": False, **settings}
+        path = steer_snapshot(copy, snapshots_of(copy)[0], layers=chosen, **settings)
+        return [record["layer"] for record in json.loads(path.read_text())["records"]]
+
+    assert layers([1]) == [1]
+    assert layers([0]) == [0, 1]
+    assert layers([0, 1]) == [0, 1]
+    assert layers([0], strength=2.0) == [0]
 
 
 def test_commands(run):

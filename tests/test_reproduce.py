@@ -72,8 +72,11 @@ def test_every_stage_and_nothing_twice(tiny, tmp_path):
         assert [path.name for path in sorted((folder / kind).glob("*.json"))] == [
             "step-000000.json", "step-000002.json", "step-000004.json"
         ]  # fmt: skip
-    # Only those of the last snapshot are drawn.
+    # Examples and baselines are those of the last snapshot.
     assert [path.name for path in (folder / "examples").glob("*.json")] == ["step-000004.json"]
+    for step, probed in ((2, {"trained true"}), (4, {"trained true", "trained shuffled", "untrained true"})):
+        records = json.loads((folder / "probing" / f"step-{step:06d}.json").read_text())["records"]
+        assert {f"{record['states']} {record['labels']}" for record in records} == probed
     metrics = json.loads((folder / "evaluation" / "step-000004.json").read_text())
     assert 0 <= metrics["generative_accuracy"] <= 1
     before = modified(folder)

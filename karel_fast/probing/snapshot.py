@@ -25,7 +25,7 @@ from karel_fast.probing.run_folder import RunFolder, read_json, write_json
 from karel_fast.probing.states import SPLIT_NAMES, Layers, write_table
 from karel_fast.probing.steering import steer
 from karel_fast.training.evaluate import open_snapshot
-from karel_fast.training.snapshots import list_snapshots, read_card
+from karel_fast.training.snapshots import list_snapshots, read_card, snapshot_path, weights_digest
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,11 @@ def snapshots_of(run: str | Path, steps: list[int] | None = None) -> list[Path]:
 
 
 def is_done(run: str | Path, step: int, what: ProbeRun) -> bool:
-    """Whether the snapshot's probing file holds exactly this experiment."""
+    """Whether the snapshot's probing file holds exactly this experiment on the weights that the snapshot has now."""
     path = RunFolder(run).file(what.kind, step)
-    return path.exists() and (read_json(path) or {}).get("experiment") == what.to_json()
+    found = (read_json(path) or {}) if path.exists() else {}
+    weights = weights_digest(snapshot_path(Path(run), step))
+    return (found.get("experiment"), found.get("weights")) == (what.to_json(), weights)
 
 
 def probe_snapshot(
@@ -148,13 +150,13 @@ def probe_snapshot(
             splits[split] = Split(table, inputs)
         return splits
 
-    # The file's size and weights' name say which model it was; a snapshot is never rewritten with other weights.
-    splits = tables(model, Path(snapshot).name)
+    source = _source(snapshot)
+    splits = tables(model, source)
     untrained = None
     if what.untrained:
         torch.manual_seed(0)
         fresh = Transformer(model.config).to(device).eval()
-        untrained = tables(fresh, "untrained", splits)
+        untrained = tables(fresh, f"untrained, programs of {source}", splits)
     done = 0
     count = what.grid.size(len(splits["train"].table.layers), what.untrained)
 
@@ -180,7 +182,7 @@ def probe_snapshot(
         )  # fmt: skip
         write_json(folder.file("examples", step), {"step": step, **examples})
     # Last, because this file says that the snapshot is done.
-    write_json(target, {"step": step, "experiment": what.to_json(), **result})
+    write_json(target, {"step": step, "experiment": what.to_json(), "weights": weights_digest(snapshot), **result})
     return target
 
 
@@ -198,8 +200,9 @@ def steer_snapshot(
 ) -> Path:
     """The causal test on one snapshot, for some layers (None: all that can be edited); writes RUN/steering/step-*.json.
 
-    Steered are test specifications that the snapshot solves; with none, the file says so and has no records. The
-    probe of each layer is linear and learns on the train split's programs, validated on a tenth as many.
+    What the file holds of other layers, found with the same settings on the same weights, stays. Steered are test
+    specifications that the snapshot solves; with none, the file says so and has no records. The probe of each layer is
+    linear and learns on the train split's programs, validated on a tenth as many.
     """
     folder = RunFolder(run)
     card = read_card(snapshot)
@@ -218,7 +221,7 @@ def steer_snapshot(
             split,
             counts[split],
             layers=chosen,
-            source=Path(snapshot).name,
+            source=_source(snapshot),
             batch_size=batch_size,
             compile_model=compile_model,
         )
@@ -245,8 +248,20 @@ def steer_snapshot(
             )
             records += [record.to_json() for record in found]
     target = folder.file("steering", step)
-    write_json(target, {"step": step, "strength": strength, "records": records, "notes": notes})
+    settings = {
+        "weights": weights_digest(snapshot), "strength": strength, "train": train, "specifications": specifications
+    }  # fmt: skip
+    earlier = (read_json(target) or {}) if target.exists() else {}
+    if all(earlier.get(key) == value for key, value in settings.items()):
+        anew = tuple(f"layer {layer}:" for layer in chosen)
+        records = [r for r in earlier["records"] if r["layer"] not in chosen] + records
+        notes = [n for n in earlier["notes"] if not n.startswith(anew) and n not in notes] + notes
+    write_json(target, {"step": step, **settings, "records": sorted(records, key=_layer), "notes": notes})
     return target
+
+
+def _layer(record: dict[str, Any]) -> int:
+    return int(record["layer"])
 
 
 def direction_probe(splits: dict[str, Split], layer: int, semantics: Any, device: str) -> ProbeWeights | None:
@@ -260,6 +275,11 @@ def direction_probe(splits: dict[str, Split], layer: int, semantics: Any, device
     states, parts, tasks = joined(splits, rows, layer, grid)
     results = train_probes(states, tasks, parts, depths={"linear": ()}, seeds=(0,), device=device, keep_weights=True)
     return results[0].weights
+
+
+def _source(snapshot: str | Path) -> str:
+    """Whose states a table holds. A table of other weights is refused, so a run trained anew keeps no old states."""
+    return f"{Path(snapshot).name} {weights_digest(snapshot)}"
 
 
 def _table_name(what: ProbeRun, split: str, untrained: bool, dtype: torch.dtype) -> str:

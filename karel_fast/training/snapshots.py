@@ -10,6 +10,7 @@ same bits.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -78,6 +79,12 @@ def read_card(snapshot: str | Path) -> dict[str, Any]:
     if not isinstance(card, dict) or not isinstance(card.get("step"), int):
         raise ValueError(f"{path}: damaged: it has no step number")
     return card
+
+
+def weights_digest(snapshot: str | Path) -> str:
+    """Which weights a snapshot holds: 16 hexadecimal digits. Raises FileNotFoundError if it holds none."""
+    with open(Path(snapshot) / "model.safetensors", "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
