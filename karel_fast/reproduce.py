@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from karel_fast.data import Tokenizer
     from karel_fast.pieces import Pieces
-    from karel_fast.presets import Preset
+    from karel_fast.presets import Preset, Probing
+    from karel_fast.probing.snapshot import ProbeRun
 
 # torch and transformers take seconds to load, so the stages import what they need when they run.
 
@@ -103,6 +104,9 @@ def reproduce(
         _evaluate(preset, tokenizer, folder, console, pieces)
     with _stage(console, "probe"):
         _probe(preset, folder, console, pieces)
+    if preset.closer is not None:
+        with _stage(console, "look closer"):
+            _look_closer(preset, preset.closer, folder, pieces)
     if pieces.done and not pieces.fits(REPORT_SECONDS):
         raise OutOfTime("before the report")
     with _stage(console, "report"):
@@ -236,35 +240,53 @@ def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Conso
 
 
 def _probe(preset: Preset, folder: Path, console: Console, pieces: Pieces) -> None:
-    import torch
-
-    from karel_fast.probing.snapshot import is_done, probe_snapshot
     from karel_fast.training import list_snapshots
-    from karel_fast.training.device import resolve_device, resolve_precision
-    from karel_fast.training.snapshots import read_card
 
-    device = resolve_device(preset.training.device)
-    dtype = resolve_precision(preset.training.precision, device)
-    what = preset.probing.run("bfloat16" if dtype == torch.bfloat16 else "float32")
-    # The report draws examples and baselines (shuffled labels, an untrained model) of the last snapshot only.
+    precision, settings = _probe_settings(preset)
+    what = preset.probing.run(precision)
+    # Examples and baselines (shuffled labels, an untrained model) are reported of the last snapshot only.
     bare = dataclasses.replace(what, examples=0, untrained=False, grid=dataclasses.replace(what.grid, shuffled=False))
     snapshots = list_snapshots(folder)
     with _bar(console, "snapshots probed", len(snapshots)) as advance:
         for snapshot in snapshots:
-            step = int(read_card(snapshot)["step"])
-            task = what if snapshot == snapshots[-1] else bare
-            if not is_done(folder, step, task):
-                with pieces.piece("probe", f"before probing the snapshot of step {step}"):
-                    probe_snapshot(
-                        folder,
-                        snapshot,
-                        task,
-                        device=str(device),
-                        dtype=dtype,
-                        batch_size=preset.evaluation.batch_size,
-                        compile_model=preset.evaluation.compile,
-                    )
+            last = snapshot == snapshots[-1] and preset.closer is None
+            _probe_one(folder, snapshot, what if last else bare, settings, pieces)
             advance()
+
+
+def _look_closer(preset: Preset, closer: Probing, folder: Path, pieces: Pieces) -> None:
+    from karel_fast.training import list_snapshots
+
+    precision, settings = _probe_settings(preset)
+    _probe_one(folder, list_snapshots(folder)[-1], closer.run(precision, closer=True), settings, pieces)
+
+
+def _probe_settings(preset: Preset) -> tuple[str, dict[str, Any]]:
+    """The precision of the probes' products, and `probe_snapshot`'s keywords."""
+    import torch
+
+    from karel_fast.training.device import resolve_device, resolve_precision
+
+    device = resolve_device(preset.training.device)
+    dtype = resolve_precision(preset.training.precision, device)
+    return "bfloat16" if dtype == torch.bfloat16 else "float32", {
+        "device": str(device),
+        "dtype": dtype,
+        "batch_size": preset.evaluation.batch_size,
+        "compile_model": preset.evaluation.compile,
+    }
+
+
+def _probe_one(folder: Path, snapshot: Path, what: ProbeRun, settings: dict[str, Any], pieces: Pieces) -> None:
+    from karel_fast.probing.snapshot import is_done, probe_snapshot
+    from karel_fast.training.snapshots import read_card
+
+    step = int(read_card(snapshot)["step"])
+    if not is_done(folder, step, what):
+        # A closer look takes longer than a snapshot's probes, so its time is kept apart.
+        kind, verb = ("closer", "looking closer at") if what.closer else ("probe", "probing")
+        with pieces.piece(kind, f"before {verb} the snapshot of step {step}"):
+            probe_snapshot(folder, snapshot, what, **settings)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from karel_fast.model import Transformer, model_config
 from karel_fast.pieces import OutOfTime, Pieces
 from karel_fast.presets import faithful_name, load_preset, preset_names
 from karel_fast.probing.run_folder import read_json
+from karel_fast.report import keep_results
 from karel_fast.reproduce import _train, reproduce
 from karel_fast.training import read_metrics
 from karel_fast.training.snapshots import list_snapshots, read_card
@@ -82,6 +83,51 @@ def test_every_stage_and_nothing_twice(tiny, tmp_path):
     before = modified(folder)
     reproduce(load_preset(tiny), folder, console)
     assert modified(folder) == before
+
+
+def test_a_closer_look_at_the_last_snapshot(tmp_path):
+    path = tmp_path / "closer.toml"
+    path.write_text(
+        TINY
+        + """[closer]
+programs = { train = 30, validation = 8, test = 8 }
+features = ["direction"]
+depths = { linear = [], narrow = [4, 3] }
+offsets = [-1, 0]
+seeds = 3
+batch_size = 16
+learning_rate = 1e-2
+"""
+    )
+    folder = tmp_path / "run"
+    page = reproduce(load_preset(str(path)), folder, Console(quiet=True))
+    assert [file.name for file in (folder / "closer").glob("*.json")] == ["step-000004.json"]
+    closer = json.loads((folder / "closer" / "step-000004.json").read_text())
+    assert {(r["depth"], r["offset"]) for r in closer["records"]} == {
+        (depth, offset) for depth in ("linear", "narrow") for offset in (-1, 0)
+    }
+    assert {(r["states"], r["labels"]) for r in closer["records"]} == {
+        ("trained", "true"), ("trained", "shuffled"), ("untrained", "true")
+    }  # fmt: skip
+    assert {r["seed"] for r in closer["records"]} == {0, 1, 2}
+    assert (closer["config"]["batch_size"], closer["config"]["learning_rate"]) == (16, 1e-2)
+    # The last snapshot's other probes are those of all snapshots.
+    for step in (2, 4):
+        records = json.loads((folder / "probing" / f"step-{step:06d}.json").read_text())["records"]
+        assert {(r["states"], r["labels"], r["depth"]) for r in records} == {("trained", "true", "linear")}
+    results = json.loads((page.parent / "results.json").read_text())
+    rows = {(row["feature"], row["depth"], row["offset"]): row for row in results["probes"]}
+    assert {key for key in rows if key[0] == "direction"} == {
+        ("direction", depth, offset) for depth in ("linear", "narrow") for offset in (-1, 0)
+    }
+    assert ("position", "linear", 0) in rows
+    assert ("position", "narrow", 0) not in rows
+    assert {row["depth"] for row in results["regression"]} == {"linear"}
+    found = CliRunner().invoke(app, ["compare", str(folder), "--depth", "narrow", "--out", str(tmp_path / "out")])
+    assert found.exit_code == 0, found.output
+    keep_results(folder, tmp_path / "kept")
+    kept = json.loads((tmp_path / "kept" / "metrics.json").read_text())
+    assert [one["step"] for one in kept["closer"]] == [4]
 
 
 def test_a_stopped_run_goes_on(tiny, tmp_path):

@@ -65,16 +65,20 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Probing:
-    """What `karel-fast probe` takes, with lists in place of comma-separated text. programs: per split."""
+    """What `karel-fast probe` takes, with lists in place of comma-separated text. programs: per split. depths: names, or a
+    table of names and hidden units of each layer.
+    """
 
     programs: dict[str, int]
     features: list[str] = field(default_factory=lambda: ["direction", "position", "facing"])
-    depths: list[str] = field(default_factory=lambda: ["linear", "mlp1", "mlp2"])
+    depths: list[str] | dict[str, list[int]] = field(default_factory=lambda: ["linear", "mlp1", "mlp2"])
     offsets: list[int] = field(default_factory=lambda: [-2, -1, 0, 1, 2])
     semantics: list[str] = field(default_factory=lambda: ["original", "flip", "adversarial"])
     seeds: int = 5
     epochs: int = 6
     least_steps: int = 1000
+    batch_size: int = 512
+    learning_rate: float = 3e-3
     examples: int = 8
     layers: str | list[int] = "mean"
 
@@ -86,33 +90,44 @@ class Probing:
         if sorted(self.programs) != sorted(SPLITS):
             raise ValueError(f"probing.programs needs {', '.join(SPLITS)}, got {', '.join(self.programs) or 'nothing'}")
 
-    def run(self, precision: str) -> ProbeRun:
+    def run(self, precision: str, closer: bool = False) -> ProbeRun:
         """The task for one snapshot; precision is that of the probes' products, "float32" or "bfloat16"."""
         from karel_fast.probing.experiments import Grid
         from karel_fast.probing.probes import DEPTHS, ProbeConfig
         from karel_fast.probing.snapshot import ProbeRun
 
-        unknown = sorted(set(self.depths) - set(DEPTHS))
+        table = self.depths if isinstance(self.depths, dict) else {}
+        hidden = {**DEPTHS, **{name: tuple(units) for name, units in table.items()}}
+        unknown = sorted(set(self.depths) - set(hidden))
         if unknown:
             raise ValueError(f"probing.depths has {unknown[0]!r}; the depths are {', '.join(DEPTHS)}")
         return ProbeRun(
             grid=Grid(
                 features=tuple(self.features),
-                depths={depth: DEPTHS[depth] for depth in self.depths},
+                depths={depth: hidden[depth] for depth in self.depths},
                 offsets=tuple(self.offsets),
                 semantics=tuple(self.semantics),
                 seeds=tuple(range(self.seeds)),
             ),
-            config=ProbeConfig(epochs=self.epochs, least_steps=self.least_steps, precision=precision),
+            config=ProbeConfig(
+                epochs=self.epochs,
+                least_steps=self.least_steps,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                precision=precision,
+            ),
             programs=dict(self.programs),
             examples=self.examples,
             layers=self.layers,
+            closer=closer,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One experiment. `source` is the TOML file's content, which decides all the rest."""
+    """One experiment. closer: how the last snapshot is looked at more closely than all are (None: not at all). `source`
+    is the TOML file's content, which decides all the rest.
+    """
 
     name: str
     description: str
@@ -123,6 +138,7 @@ class Preset:
     training: TrainConfig
     evaluation: Evaluation
     probing: Probing
+    closer: Probing | None
     source: dict[str, Any]
 
 
@@ -168,13 +184,16 @@ def load_preset(name: str, **training: Any) -> Preset:
         "training": TrainConfig,
         "evaluation": Evaluation,
         "probing": Probing,
+        "closer": Probing,
     }
     unknown = sorted(set(source) - {*tables, "description", "layout"})
     if unknown:
         raise ValueError(
             f"preset {name}: unknown {unknown[0]!r}; a preset has layout, description and the tables {', '.join(tables)}"
         )
-    made = {key: _make(f"preset {name}, [{key}]", kind, source.get(key, {})) for key, kind in tables.items()}
+    wanted = {key: kind for key, kind in tables.items() if key != "closer" or key in source}
+    made = {key: _make(f"preset {name}, [{key}]", kind, source.get(key, {})) for key, kind in wanted.items()}
+    made.setdefault("closer", None)
     return Preset(name, source.get("description", ""), source.get("layout", "compact"), source=source, **made)
 
 

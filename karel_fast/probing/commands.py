@@ -57,6 +57,9 @@ def probe_command(
     withhold: Annotated[
         str | None, typer.Option(help="With --reference: input or space in place of the specifications' outputs.")
     ] = None,
+    closer: Annotated[
+        bool, typer.Option(help="Keep the results apart (RUN/closer): the report's figures of one snapshot use them.")
+    ] = False,
     train_actions: Annotated[
         str | None, typer.Option(help="Learn on these positions in the program only, comma-separated, from 0.")
     ] = None,
@@ -109,6 +112,7 @@ def probe_command(
         examples=examples,
         programs_from="reference" if reference else "written",
         withhold=withhold,
+        closer=closer,
     )
     settings = {"device": str(place), "dtype": dtype, "batch_size": batch_size, "compile_model": compile}
     found = snapshots_of(run, step)

@@ -4,6 +4,7 @@
     RUN/metrics.jsonl                   one training log line per entry: {"step": int, "loss": float, ...}
     RUN/evaluation/step-000100.json     what the snapshot generates: see EVALUATION_FIELDS
     RUN/probing/step-000100.json        probe scores: {"step", "records", "differences", "notes", ...}
+    RUN/closer/step-000100.json         the same of a closer look at one snapshot: more programs, depths, baselines
     RUN/examples/step-000100.json       a few specifications with the written program, its trace and what probes read
     RUN/latent/space/step-000100.json   probe scores on programs the model only read; input, space: what stood in place
                                         of the specifications' outputs; shown: the outputs themselves
@@ -85,7 +86,7 @@ class RunFolder:
             raise FileNotFoundError(f"there is no run folder at {self.path}")
 
     def file(self, kind: str, step: int) -> Path:
-        """The JSON file of a snapshot; `kind` is evaluation, probing, examples, steering or one of LATENT."""
+        """The JSON file of a snapshot; `kind` is evaluation, probing, closer, examples, steering or one of LATENT."""
         return self.path / kind / f"{step_name(step)}.json"
 
     def table(self, step: int, name: str) -> Path:

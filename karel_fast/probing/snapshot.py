@@ -39,6 +39,9 @@ class ProbeRun:
     programs_from "reference" (latent causal probing, COLM 2024): the model does not write but reads the
     specifications' own programs, with their outputs withheld as `withhold` says (see `forced_states`), and results go
     to RUN/latent/WITHHELD; choose `grid.actions` to learn on some positions of a program and test on others.
+
+    closer: results go to RUN/closer, beside those that all snapshots were probed for alike. What is said of one
+    snapshot then comes from there; what is said of training does not.
     """
 
     grid: Grid = field(default_factory=Grid)
@@ -49,6 +52,7 @@ class ProbeRun:
     examples: int = 8
     programs_from: str = "written"
     withhold: str | None = None
+    closer: bool = False
 
     def __post_init__(self) -> None:
         if self.programs_from not in ("written", "reference"):
@@ -57,11 +61,15 @@ class ProbeRun:
             raise ValueError(
                 "a model cannot write for specifications whose outputs are withheld; use the reference programs"
             )
+        if self.closer and self.programs_from == "reference":
+            raise ValueError("a closer look is at programs that the model writes, not at the reference programs")
 
     @property
     def kind(self) -> str:
         """Which folder of a run the results go to."""
-        return "probing" if self.programs_from == "written" else f"latent/{self.withhold or 'shown'}"
+        if self.programs_from == "reference":
+            return f"latent/{self.withhold or 'shown'}"
+        return "closer" if self.closer else "probing"
 
     def to_json(self) -> dict[str, Any]:
         layers = self.layers if isinstance(self.layers, str) else list(self.layers)
@@ -74,6 +82,7 @@ class ProbeRun:
             "examples": self.examples,
             "programs_from": self.programs_from,
             "withhold": self.withhold,
+            "closer": self.closer,
         }
 
 
@@ -173,7 +182,7 @@ def probe_snapshot(
     result = run_experiment(
         splits, what.grid, config=what.config, device=device, untrained=untrained, tracer=tracer, progress=advance
     )
-    if what.examples and what.kind == "probing":
+    if what.examples and what.programs_from == "written":
         samples = specification_samples(recipe, "test", what.programs["test"])
         depth = list(what.grid.depths.items())[-1]
         examples = describe_examples(

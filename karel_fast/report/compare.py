@@ -70,20 +70,22 @@ def read_runs(paths: Sequence[str | Path]) -> list[Run]:
 def compare(
     runs: Sequence[Run], feature: str | None = None, depth: str | None = None, offset: int | None = None
 ) -> Comparison:
-    """The last snapshots of some runs. feature, depth, offset: of the probes; the first feature and the deepest probe of
-    the first run that was probed, at offset 0, unless named. r2: of accuracy on what these probes read, over the
-    snapshots of training. Raises ValueError for a feature, depth or offset that no run was probed for.
+    """The last snapshots of some runs, by the closer look where there was one.
+
+    feature, depth, offset: of the probes; the first feature and the deepest probe of the first run that was probed, at
+    offset 0, unless named. r2: of accuracy on what these probes read, over the snapshots of training. Raises ValueError
+    for a feature, depth or offset that no run was probed for.
     """
     probed = next((run for run in runs if run.probed), None)
     for what, wanted in (("feature", feature), ("depth", depth), ("offset", offset)):
-        known = list(dict.fromkeys(name for run in runs for name in run.names(what)))
+        known = list(dict.fromkeys(name for run in runs for one in (run.closest, run) for name in one.names(what)))
         if wanted is not None and wanted not in known:
             raise ValueError(
                 f"no run was probed for {what} {wanted!r}; there is {', '.join(map(str, known)) or 'none'}"
             )
     if probed is not None:
-        feature = feature or probed.names("feature")[0]
-        depth = depth or probed.deepest()
+        feature = feature or probed.closest.names("feature")[0]
+        depth = depth or probed.closest.deepest()
     semantics = list(dict.fromkeys(name for run in runs for name in run.names("semantics") if name != "original"))
     columns = ["generative_accuracy", "generalization"]
     if probed is not None:
@@ -149,7 +151,7 @@ def _notes(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> list[str]:
         if len(steps) > 1:
             found = ", ".join(f"{row['run']} {'never' if row[name] is None else row[name]}" for row in rows)
             notes.append(f"the runs were last {what} at different steps: {found}")
-    probed = [run for run in runs if run.probed]
+    probed = [run.closest for run in runs if run.closest.probed]
     # The layers are those of the snapshot that the numbers come from.
     for what, key in (("semantics", "semantics"), ("layers", "layer"), ("probe seeds", "seed")):
         told_by_run = [

@@ -62,6 +62,7 @@ def difference_plot(run: Run) -> Plot:
         "confidence interval of the difference paired over seeds (Student's t). Zero: the probe learns either meaning "
         "equally well.",
     )
+    run = run.closest
     if not run.probed:
         return undrawn(plot, "the run folder has no probes")
     step = run.probed[-1]

@@ -48,17 +48,22 @@ def kept_metrics(run: Run) -> dict[str, Any]:
     """What metrics.json holds."""
     return {
         "evaluation": _table(list(run.evaluation.values())),
-        "probing": [
-            {
-                "step": step,
-                "probes": _table(_over_seeds(run.records(step))),
-                "differences": _table(probing.get("differences", [])),
-                "notes": probing.get("notes", []),
-            }
-            for step, probing in run.probing.items()
-        ],
+        "probing": _probing(run),
+        "closer": _probing(run.closest) if run.closer else [],
         "steering": [{"step": step, "records": _table(s.get("records", []))} for step, s in run.steering.items()],
     }
+
+
+def _probing(run: Run) -> list[dict[str, Any]]:
+    return [
+        {
+            "step": step,
+            "probes": _table(_over_seeds(run.records(step))),
+            "differences": _table(probing.get("differences", [])),
+            "notes": probing.get("notes", []),
+        }
+        for step, probing in run.probing.items()
+    ]
 
 
 def _over_seeds(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

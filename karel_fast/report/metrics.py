@@ -29,6 +29,7 @@ class Run:
     steering: dict[int, dict[str, Any]]
     problems: list[str]
     latent: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
+    closer: dict[int, dict[str, Any]] = field(default_factory=dict)
     _records: dict[int, list[Record]] = field(default_factory=dict)
     _groups: dict[int, dict[tuple[object, ...], list[Record]]] = field(default_factory=dict)
     _names: dict[str, list[Any]] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Run:
             probing=folder.read_all("probing"),
             examples=folder.read_all("examples"),
             steering=folder.read_all("steering"),
+            closer=folder.read_all("closer"),
             latent={kind: found for kind in LATENT if (found := folder.read_all(kind))},
             problems=folder.problems,
         )
@@ -50,6 +52,13 @@ class Run:
     def reading(self, kind: str) -> Run:
         """The same run, its probes those of latent causal probing of one kind (see `run_folder.LATENT`)."""
         return replace(self, probing=self.latent[kind], _records={}, _groups={}, _names={})
+
+    @property
+    def closest(self) -> Run:
+        """What numbers of one snapshot come from: the run with the probes of the closer look, or itself without one."""
+        if not self.closer:
+            return self
+        return replace(self, probing=self.closer, closer={}, _records={}, _groups={}, _names={})
 
     @property
     def steps(self) -> list[int]:

@@ -110,18 +110,20 @@ def _summary(run: Run) -> list[tuple[str, str, str]]:
                 (term, _percent(known[-1][1]), f"step {known[-1][0]}; best {_percent(max(v for _, v in known))}")
             )
     if run.probed:
-        step = run.probed[-1]
         for feature in run.names("feature")[:3]:
+            # A closer look may be at some features only.
+            seen = run.closest if feature in run.closest.names("feature") else run
+            step = seen.probed[-1]
             best = max(
                 (
                     (value, depth)
-                    for depth in run.names("depth")
-                    if (value := mean(run.values(step, feature=feature, depth=depth))) is not None
+                    for depth in seen.names("depth")
+                    if (value := mean(seen.values(step, feature=feature, depth=depth))) is not None
                 ),
                 default=None,
             )
             if best:
-                majority = mean(run.values(step, "majority", feature=feature))
+                majority = mean(seen.values(step, "majority", feature=feature))
                 detail = f"probe {best[1]}" + (f"; majority {_percent(majority)}" if majority is not None else "")
                 out.append((f"{TITLES.get(feature, feature)} read", _percent(best[0]), detail))
     phases = phases_of(run)
@@ -148,7 +150,7 @@ def _notes(run: Run) -> list[str]:
         if dropped:
             notes.append(f"step {step}: {dropped} probe records were not whole and were left out")
     said: dict[str, list[int]] = {}
-    for kind, found in (("", run.probing), *run.latent.items()):
+    for kind, found in (("", run.probing), ("closer", run.closer), *run.latent.items()):
         for step, probing in found.items():
             for note in probing.get("notes", []):
                 said.setdefault(f"{kind}: {note}" if kind else str(note), []).append(step)

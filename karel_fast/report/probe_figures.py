@@ -66,6 +66,7 @@ def offsets_plot(run: Run) -> Plot:
         "the last probed snapshot. Above zero, the model has not written those actions yet. Whiskers: lowest to "
         "highest seed.",
     )
+    run = run.closest
     if not run.probed:
         return undrawn(plot, "the run folder has no probes")
     step = run.probed[-1]
@@ -141,6 +142,7 @@ def baselines_plot(run: Run) -> Plot:
         "on the states of a model that never trained, for the same programs. Shuffled: labels permuted among rows. The "
         "gap between trained and shuffled is the probe's selectivity. Whiskers: lowest to highest seed.",
     )
+    run = run.closest
     if not run.probed:
         return undrawn(plot, "the run folder has no probes")
     step = run.probed[-1]

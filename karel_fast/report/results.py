@@ -26,8 +26,7 @@ def results_of(run: Run) -> dict[str, Any]:
 
     final: evaluation of the last evaluated snapshot. phases: see `karel_fast.probing.phases`. semantic_content: per
     depth, by step. regression: generative accuracy on semantic content over the snapshots of training, per feature
-    (None: all), depth, offset and lag. probes: `probe_rows` of
-    the last probed snapshot. latent: the same per kind of latent causal probing.
+    (None: all), depth, offset and lag. probes: `last_probes`. latent: the same per kind of latent causal probing.
     """
     evaluated = [s for s in run.steps if number(run.evaluation.get(s, {}).get("generative_accuracy")) is not None]
     last = evaluated[-1] if evaluated else None
@@ -53,10 +52,18 @@ def results_of(run: Run) -> dict[str, Any]:
             for depth, fits in regressions_of(run, feature, offset).items()
             for fit in fits
         ],
-        "probes": probe_rows(run),
+        "probes": last_probes(run),
         "latent": {kind: probe_rows(run.reading(kind)) for kind in run.latent},
         "problems": list(run.problems),
     }
+
+
+def last_probes(run: Run) -> list[dict[str, Any]]:
+    """`probe_rows` of the closer look where there was one, and of all other features."""
+    closest = run.closest
+    rows = probe_rows(closest)
+    seen = closest.names("feature")
+    return rows if closest is run else rows + [row for row in probe_rows(run) if row["feature"] not in seen]
 
 
 def probe_rows(run: Run) -> list[dict[str, Any]]:

@@ -12,7 +12,11 @@ from karel_fast.report.style import new_figure, styled
 
 
 def seeds_figure(runs: Sequence[Run], feature: str | None, depth: str | None) -> Figure:
-    """Left: specifications satisfied. Right: the probe under each semantics. Lines: means; bands: lowest to highest run."""
+    """Left: specifications satisfied. Right: the probe under each semantics, the deepest where that depth was not trained
+    on every snapshot. Lines: means; bands: lowest to highest run.
+    """
+    trained = list(dict.fromkeys(name for run in runs for name in run.names("depth")))
+    depth = depth if depth in trained or not trained else trained[-1]
     with styled():
         probed = feature is not None
         figure, axes = new_figure(9 if probed else 5, 3.3, 1, 2 if probed else 1)
