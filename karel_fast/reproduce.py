@@ -219,17 +219,18 @@ def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Conso
     from karel_fast.training.snapshots import read_card, weights_digest
 
     run = RunFolder(folder)
-    samples = generate(preset.recipe, split="test", start=0, count=preset.evaluation.specifications)
-    with _bar(console, "snapshots evaluated", len(list_snapshots(folder))) as advance:
-        for snapshot in list_snapshots(folder):
+    snapshots = list_snapshots(folder)
+    with _bar(console, "snapshots evaluated", len(snapshots)) as advance:
+        for snapshot in snapshots:
             step = int(read_card(snapshot)["step"])
             path, weights = run.file("evaluation", step), weights_digest(snapshot)
             if not path.exists() or (read_json(path) or {}).get("weights") != weights:
+                count = preset.evaluation.of(last=snapshot == snapshots[-1])
                 with pieces.piece("evaluate", f"before evaluating the snapshot of step {step}"):
                     result = evaluate(
                         snapshot,
                         tokenizer,
-                        samples,
+                        generate(preset.recipe, split="test", start=0, count=count),
                         batch_size=preset.evaluation.batch_size,
                         device=preset.training.device,
                         precision=preset.training.precision,

@@ -41,6 +41,7 @@ compile = false
 precision = "fp32"
 [evaluation]
 specifications = 8
+on_the_way = 6
 compile = false
 [probing]
 programs = { train = 20, validation = 8, test = 8 }
@@ -78,8 +79,9 @@ def test_every_stage_and_nothing_twice(tiny, tmp_path):
     for step, probed in ((2, {"trained true"}), (4, {"trained true", "trained shuffled", "untrained true"})):
         records = json.loads((folder / "probing" / f"step-{step:06d}.json").read_text())["records"]
         assert {f"{record['states']} {record['labels']}" for record in records} == probed
-    metrics = json.loads((folder / "evaluation" / "step-000004.json").read_text())
-    assert 0 <= metrics["generative_accuracy"] <= 1
+    metrics = [json.loads(path.read_text()) for path in sorted((folder / "evaluation").glob("*.json"))]
+    assert [one["samples"] for one in metrics] == [6, 6, 8]
+    assert all(0 <= one["generative_accuracy"] <= 1 for one in metrics)
     before = modified(folder)
     reproduce(load_preset(tiny), folder, console)
     assert modified(folder) == before
@@ -281,6 +283,7 @@ def test_the_faithful_paper_has_the_original_s_tokens():
         (("[model]", "[models]"), "unknown 'models'"),
         (("steps = 4", "steps = "), "Invalid value"),
         (('depths = ["linear"]', 'depths = ["deep"]'), "the depths are"),
+        (("on_the_way = 6", "on_the_way = 0"), r"\[evaluation\]: on_the_way=0"),
         (("validation = 8, ", ""), "needs train, validation, test"),
     ],
 )

@@ -286,4 +286,4 @@ def rotate(x_BHTE: Tensor, sin_TR: Tensor, cos_TR: Tensor) -> Tensor:
     half = sin_TR.shape[-1]
     a, b, rest = x_BHTE[..., :half], x_BHTE[..., half : 2 * half], x_BHTE[..., 2 * half :]
     turned = torch.cat((a * cos_TR - b * sin_TR, b * cos_TR + a * sin_TR), dim=-1).to(x_BHTE.dtype)
-    return torch.cat((turned, rest), dim=-1)
+    return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned

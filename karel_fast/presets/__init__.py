@@ -54,13 +54,24 @@ class ModelShape:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """specifications: how many of the test split each snapshot writes programs for; batch_size: decoded together;
-    compile: torch.compile decoding, which pays for thousands of programs.
+    """specifications: how many of the test split the last snapshot writes programs for, and on_the_way the snapshots
+    before it (None: as many); batch_size: decoded together; compile: torch.compile decoding, which pays for thousands of
+    programs.
     """
 
     specifications: int
+    on_the_way: int | None = None
     batch_size: int = 256
     compile: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("specifications", "on_the_way"):
+            if getattr(self, name) is not None:
+                _check_whole(name, getattr(self, name), 1)
+
+    def of(self, last: bool) -> int:
+        """How many specifications a snapshot is evaluated on."""
+        return self.specifications if last or self.on_the_way is None else self.on_the_way
 
 
 @dataclass(frozen=True, slots=True)
