@@ -73,6 +73,14 @@ def plain_counts(tokenizer, samples, generated):
     return np.array(correct), np.array(general)
 
 
+def test_diversity_is_of_so_many_samples(run, monkeypatch):
+    monkeypatch.setattr("karel_fast.training.evaluate.DIVERSITY_SAMPLES", 20)
+    result = evaluate(list_snapshots(run)[-1], TOKENIZER, SAMPLES, free=False, **PLAIN)
+    different = {row.tobytes() for row in result.generated.tokens[:20]}
+    assert result.metrics["diversity"] == len(different) / 20
+    assert len(different) < result.metrics["distinct_programs"]
+
+
 def test_metrics(run):
     snapshot = list_snapshots(run)[-1]
     seen = []
@@ -87,6 +95,7 @@ def test_metrics(run):
     assert 0 < metrics["generative_accuracy"] < 1
     texts = [str(kf.Program.from_actions(a[:n].tolist())) for a, n in zip(made.actions, made.lengths, strict=True)]
     assert metrics["distinct_programs"] == len(set(texts))
+    assert metrics["diversity"] == len(set(texts)) / len(texts)
     assert metrics["top_share"] == max(texts.count(t) for t in texts) / 60
     assert texts.count(metrics["top_program"]) == metrics["top_share"] * 60
     assert metrics["exact_match"] == np.mean([t == str(p) for t, p in zip(texts, SAMPLES.programs, strict=True)])

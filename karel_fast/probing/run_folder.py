@@ -30,6 +30,7 @@ EVALUATION_FIELDS = {
     "generalization": "share whose program is right on the held-out worlds too",
     "perplexity": "of the reference programs, per token",
     "distinct_programs": "how many different programs were written",
+    "diversity": "share of different programs among the first thousand",
     "top_share": "share of the most frequent program",
     "mean_length": "actions per written program",
     "reference_mean_length": "actions per reference program",

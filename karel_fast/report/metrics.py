@@ -66,11 +66,14 @@ class Run:
         return sorted(self.evaluation.keys() | self.probing.keys())
 
     def evaluated(self, name: str) -> list[float | None]:
-        """One evaluation number at every step; "distinct" is distinct programs as a share of the specifications."""
+        """One evaluation number at every step; "distinct" is the diversity, or in older runs the distinct programs as a
+        share of the specifications.
+        """
         found = [self.evaluation.get(step, {}) for step in self.steps]
         if name == "distinct":
             pairs = [(number(e.get("distinct_programs")), number(e.get("samples"))) for e in found]
-            return [None if d is None or not n else d / n for d, n in pairs]
+            shares = [None if d is None or not n else d / n for d, n in pairs]
+            return [number(e.get("diversity", share)) for e, share in zip(found, shares, strict=True)]
         return [number(e.get(name)) for e in found]
 
     def records(self, step: int) -> list[Record]:

@@ -29,6 +29,9 @@ from .loop import loss_sum
 from .snapshots import CARD, read_card
 
 
+DIVERSITY_SAMPLES = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """metrics: see `evaluate`. generated: the programs written under the grammar, with captured hidden states.
@@ -62,7 +65,8 @@ def evaluate(
       samples; generative_accuracy: every shown example satisfied (the paper's measure); generalization: every
       held-out one as well (None if there are none); exact_match: the reference program itself; perplexity: of the
       reference programs with their end token, per token; loss: its logarithm; finished: ended in time;
-      distinct_programs: how many different ones; top_program and top_share: the most frequent one; mean_length and
+      distinct_programs: how many different ones; diversity: the share of different ones among the first
+      DIVERSITY_SAMPLES, which does not fall with the number of samples; top_program and top_share: the most frequent one; mean_length and
       reference_mean_length: in actions; parse_rate: well-formed and ended in free decoding, without the grammar (None
       for free=False).
 
@@ -100,6 +104,7 @@ def evaluate(
     shown, held_out = satisfied(programs, samples)
     correct = shown & generated.finished
     generalizes = None if held_out is None else correct & held_out
+    first = generated.tokens[:DIVERSITY_SAMPLES]
     rows, counts = np.unique(generated.tokens, axis=0, return_counts=True)
     top = int(counts.argmax())
     top_index = int(np.flatnonzero((generated.tokens == rows[top]).all(axis=1))[0])
@@ -113,6 +118,7 @@ def evaluate(
         "loss": loss,
         "finished": float(generated.finished.mean()),
         "distinct_programs": len(rows),
+        "diversity": len(np.unique(first, axis=0)) / len(first),
         "top_program": str(programs.program(top_index)),
         "top_share": float(counts[top] / len(samples)),
         "mean_length": float(generated.lengths.mean()),
