@@ -78,7 +78,6 @@ def test_diversity_is_of_so_many_samples(run, monkeypatch):
     result = evaluate(list_snapshots(run)[-1], TOKENIZER, SAMPLES, free=False, **PLAIN)
     different = {row.tobytes() for row in result.generated.tokens[:20]}
     assert result.metrics["diversity"] == len(different) / 20
-    assert len(different) < result.metrics["distinct_programs"]
 
 
 def test_metrics(run):

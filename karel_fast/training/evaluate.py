@@ -28,7 +28,6 @@ from .device import autocast, memory_advice, resolve_device, resolve_precision
 from .loop import loss_sum
 from .snapshots import CARD, read_card
 
-
 DIVERSITY_SAMPLES = 1000
 
 
