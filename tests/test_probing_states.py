@@ -315,6 +315,14 @@ def test_latent_and_steering_commands(run):
     result = json.loads(RunFolder(run).file("latent/space", 100).read_text())
     assert all(r["accuracy"] is not None for r in result["records"])
     assert {r["semantics"] for r in result["records"]} == {"original", "map8"}
+    with pytest.raises(ValueError, match="a closer look is at programs that the model writes"):
+        CliRunner().invoke(app, ["probe", str(run), "--reference", "--closer"], catch_exceptions=False)
+    probed = RunFolder(run).file("probing", 100)
+    before = probed.read_bytes() if probed.exists() else None
+    args = [*args[: args.index("--semantics")], "--closer"]
+    done = CliRunner().invoke(app, args, catch_exceptions=False)
+    assert done.stdout.strip().endswith("closer/step-000100.json")
+    assert (probed.read_bytes() if probed.exists() else None) == before
     with pytest.raises(ValueError, match="outputs are withheld; use the reference"):
         CliRunner().invoke(app, ["probe", str(run), "--withhold", "input"], catch_exceptions=False)
 
