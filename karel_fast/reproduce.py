@@ -95,6 +95,9 @@ def reproduce(
     from karel_fast.report import write_report
 
     clock = time.monotonic()
+    for probing in (preset.probing, preset.closer):
+        if probing is not None:
+            probing.run("float32")  # wrong settings end the call here, not after the training
     pieces = Pieces(folder, minutes, started)
     _write_config(preset, folder)
     tokenizer = Tokenizer(preset.recipe, layout=preset.layout)

@@ -132,6 +132,14 @@ learning_rate = 1e-2
     assert [one["step"] for one in kept["closer"]] == [4]
 
 
+def test_wrong_probes_end_the_call_before_training(tmp_path):
+    path = tmp_path / "wrong.toml"
+    path.write_text(TINY + '[closer]\nprograms = { train = 9, validation = 9, test = 9 }\nfeatures = ["speed"]\n')
+    with pytest.raises(ValueError, match="unknown feature 'speed'"):
+        reproduce(load_preset(str(path)), tmp_path / "run", Console(quiet=True))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_stopped_run_goes_on(tiny, tmp_path):
     console = Console(quiet=True)
     reproduce(load_preset(tiny), tmp_path / "whole", console)
@@ -284,6 +292,8 @@ def test_the_faithful_paper_has_the_original_s_tokens():
         (("steps = 4", "steps = "), "Invalid value"),
         (('depths = ["linear"]', 'depths = ["deep"]'), "the depths are"),
         (("on_the_way = 6", "on_the_way = 0"), r"\[evaluation\]: on_the_way=0"),
+        (('depths = ["linear"]', "depths = { deep = [0] }"), r"\[probing\]: depths.deep=0"),
+        (('depths = ["linear"]', "depths = { deep = 7.5 }"), r"\[probing\]: depths.deep=7.5"),
         (("validation = 8, ", ""), "needs train, validation, test"),
     ],
 )

@@ -98,6 +98,12 @@ class Probing:
 
         if isinstance(self.layers, str) and self.layers not in ("mean", "all"):
             raise ValueError(f'probing.layers is {self.layers!r}: give "mean", "all" or a list of states')
+        if isinstance(self.depths, dict):
+            for depth, units in self.depths.items():
+                if not isinstance(units, list):
+                    raise ValueError(f"depths.{depth}={units!r}: give a list of hidden units, [] for a linear probe")
+                for number in units:
+                    _check_whole(f"depths.{depth}", number, 1)
         if sorted(self.programs) != sorted(SPLITS):
             raise ValueError(f"probing.programs needs {', '.join(SPLITS)}, got {', '.join(self.programs) or 'nothing'}")
 
