@@ -88,6 +88,6 @@ def test_workers_that_are_killed(run, local_ray, monkeypatch):
 
 def test_a_gpu_that_is_not_there(run, local_ray):
     if local_ray.cluster_resources().get("GPU"):
-        pytest.skip("there is one")
+        pytest.skip("the cluster has a GPU")
     with pytest.raises(ValueError, match="no GPU"):
         probe_on_ray(run, snapshots_of(run), SMALL, {**SETTINGS, "device": "cuda"})

@@ -39,8 +39,8 @@ class Data:
         std = train.std(0, correction=0)
         # A unit that never changes says nothing: it becomes zero rather than a division by zero.
         std = torch.where(std > 1e-6, std, torch.ones_like(std))
-        inputs = tuple(((states[r].to(device, torch.float32) - mean) / std).to(dtype) for r in rows)
-        return cls(inputs, rows, mean.cpu(), std.cpu(), device, dtype)  # type: ignore[arg-type]
+        fit, choose, test = (((states[r].to(device, torch.float32) - mean) / std).to(dtype) for r in rows)
+        return cls((fit, choose, test), rows, mean.cpu(), std.cpu(), device, dtype)
 
 
 def initial_weights(sizes: tuple[int, ...], seed: int) -> list[tuple[Tensor, Tensor]]:
