@@ -14,6 +14,7 @@ Shapes: B rows, T tokens, D width, H heads, E head width (D / H), V vocabulary, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, overload
 
@@ -137,7 +138,7 @@ class MLP(nn.Module):
         # Biases are added on their own: compiled, they join the GELU and the residual sum, where a product that starts
         # from a bias would have to copy it to every row first.
         inner = F.linear(x_BTD, self.fc_in.weight) + self.fc_in.bias
-        return F.linear(F.gelu(inner, approximate="tanh"), self.fc_out.weight) + self.fc_out.bias
+        return F.linear(gelu(inner), self.fc_out.weight) + self.fc_out.bias
 
 
 class Block(nn.Module):
@@ -272,6 +273,16 @@ class Transformer(nn.Module):
 
 def _matrix_weights(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.ndim == 2)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """The tanh form of GELU. 0.5 (1 + tanh z) is sigmoid(2 z), which compiled code on a CPU computes in half the time;
+    uncompiled, one operator is faster than five.
+    """
+    if not torch.compiler.is_compiling():
+        return F.gelu(x, approximate="tanh")
+    slope = 2 * math.sqrt(2 / math.pi)
+    return x * torch.sigmoid(x * (slope + 0.044715 * slope * x * x))
 
 
 def rotary_table(positions: int, rotary_dim: int) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ import torch
 
 from karel_fast.data import Recipe, Tokenizer
 from karel_fast.data import generate as generate_samples
+from karel_fast.memory import freed_memory_kept
 from karel_fast.model import Transformer
 from karel_fast.probing.examples import describe_examples
 from karel_fast.probing.experiments import SPLITS, Grid, Split, gather_rows, joined, run_experiment, trace_programs
@@ -105,6 +106,7 @@ def is_done(run: str | Path, step: int, what: ProbeRun) -> bool:
     return (found.get("experiment"), found.get("weights")) == (what.to_json(), weights)
 
 
+@freed_memory_kept()
 def probe_snapshot(
     run: str | Path,
     snapshot: str | Path,
@@ -195,6 +197,7 @@ def probe_snapshot(
     return target
 
 
+@freed_memory_kept()
 def steer_snapshot(
     run: str | Path,
     snapshot: str | Path,

@@ -19,6 +19,7 @@ from karel_fast.data import Recipe, Samples, Tokenizer, layouts
 from karel_fast.data.symbols import CLOSE, COUNT, IF, OPEN, PAD, from_symbols
 from karel_fast.execution import run
 from karel_fast.language import CompiledPrograms, compile
+from karel_fast.memory import freed_memory_kept
 from karel_fast.model import Capture, Transformer, from_hf
 from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import Decoder, Generated, join
@@ -83,7 +84,7 @@ def evaluate(
     grammar = tokenizer.grammar()
     prompts = tokenizer.encode_prompts(samples)
 
-    with memory_advice(f"lower batch_size ({batch_size})"):
+    with memory_advice(f"lower batch_size ({batch_size})"), freed_memory_kept():
         decoder = Decoder(
             model, grammar, steps, capture, pad_id=tokenizer.pad_id, end_id=tokenizer.end_id, dtype=dtype,
             compile=compile_model,

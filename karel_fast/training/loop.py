@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CodeGenConfig
 
+from karel_fast.memory import freed_memory_kept
 from karel_fast.model import Transformer
 from karel_fast.model.compiling import compiled
 
@@ -115,7 +116,7 @@ def train(
     if not resume and list_snapshots(run):
         raise ValueError(f"{run} already holds a run: resume it, or train into a new folder")
     remedy = f"lower batch_size ({config.batch_size}) or raise accumulate ({config.accumulate}), which divides it"
-    with memory_advice(remedy), repeatable(device):
+    with memory_advice(remedy), repeatable(device), freed_memory_kept():
         state = _begin(config, run, card, resume)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
