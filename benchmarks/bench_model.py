@@ -26,6 +26,7 @@ from karel_fast.training.optim import OptimizerName
 
 pytestmark = [
     pytest.mark.timeout(3600),
+    pytest.mark.usefixtures("kept_memory"),
     pytest.mark.filterwarnings("default"),  # the peers' warnings are not ours to fix
 ]
 
