@@ -1,7 +1,8 @@
 """Training, scoring with capture and decoding against transformers, on the same weights in the same process.
 
 Peers: CodeGenForCausalLM eager and compiled, output_hidden_states, nnsight, `generate`; the limit of training is the rate of a large
-matrix product. Targets are those of the sizes small (two processors) and paper (`--device cuda --size paper`, one GPU).
+matrix product. The memory allocator is left as it comes, for peers and for this project alike, though its own loops run under
+`freed_memory_kept`. Targets are those of the sizes small (two processors) and paper (`--device cuda --size paper`, one GPU).
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from karel_fast.training.optim import OptimizerName
 
 pytestmark = [
     pytest.mark.timeout(3600),
-    pytest.mark.usefixtures("kept_memory"),
     pytest.mark.filterwarnings("default"),  # the peers' warnings are not ours to fix
 ]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ import pytest
 
 import karel_fast as kf
 from karel_fast.bench import SIZES
-from karel_fast.memory import freed_memory_kept
 
 CPUINFO = Path("/proc/cpuinfo")
 SETTINGS = pytest.StashKey[dict[str, dict[str, Any]]]()  # of each group of benchmarks, for the machine's description
@@ -36,13 +35,6 @@ def size(pytestconfig: pytest.Config) -> str:
     """One of karel_fast.bench.SIZES."""
     untimed = pytestconfig.getoption("benchmark_disable")
     return pytestconfig.getoption("size") or ("quick" if untimed else "small")
-
-
-@pytest.fixture(scope="module")
-def kept_memory() -> Iterator[None]:
-    """Freed memory stays with the process, as in this project's own loops; peers get the same, since contenders take turns."""
-    with freed_memory_kept():
-        yield
 
 
 @dataclass(frozen=True)
