@@ -3,25 +3,30 @@
 import resource
 import sys
 
-import numpy as np
 import pytest
+import torch
 
 from karel_fast import memory
 from karel_fast.memory import freed_memory_kept
 
 BLOCK = 64 << 20
+FEW = 16  # a fresh block has 16,384 small pages, or 32 huge ones
 
 pytestmark = pytest.mark.skipif(memory._glibc() is None, reason="needs glibc")
 
 
 def touch() -> None:
-    np.ones(BLOCK, np.uint8)
+    torch.ones(BLOCK, dtype=torch.uint8)
 
 
-def faults(action) -> int:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    action()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+def least_faults() -> int:
+    """Of a few turns: malloc may need one or two until a hole fits."""
+    counts = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        touch()
+        counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    return min(counts)
 
 
 def resident() -> int:
@@ -30,23 +35,23 @@ def resident() -> int:
 
 
 def test_a_block_is_used_again_without_faults():
+    assert least_faults() > FEW
     with freed_memory_kept():
-        touch()
-        assert faults(touch) < 100  # of 16,384 small pages, or 32 huge ones
+        assert least_faults() < FEW
 
 
 def test_the_last_one_out_gives_memory_back():
     with freed_memory_kept():
         with freed_memory_kept():
             touch()
+        assert least_faults() < FEW
         kept = resident()
-        assert faults(touch) < 100
     assert resident() < kept - BLOCK // 2
 
 
 def test_an_error_inside_ends_it_too():
-    with pytest.raises(ZeroDivisionError), freed_memory_kept():
-        1 / 0  # noqa: B018
+    with pytest.raises(KeyError), freed_memory_kept():
+        raise KeyError
     assert memory._users == 0
 
 

@@ -66,9 +66,9 @@ def evaluate(
       held-out one as well (None if there are none); exact_match: the reference program itself; perplexity: of the
       reference programs with their end token, per token; loss: its logarithm; finished: ended in time;
       distinct_programs: how many different ones; diversity: the share of different ones among the first
-      DIVERSITY_SAMPLES, which does not fall with the number of samples; top_program and top_share: the most frequent one; mean_length and
-      reference_mean_length: in actions; parse_rate: well-formed and ended in free decoding, without the grammar (None
-      for free=False).
+      DIVERSITY_SAMPLES, which does not fall with the number of samples; top_program and top_share: the most frequent
+      one; mean_length and reference_mean_length: in actions; parse_rate: well-formed and ended in free decoding,
+      without the grammar (None for free=False).
 
     snapshot: a folder, or a model (then no recipe is checked). any_recipe: let the snapshot's recipe differ from the
     tokenizer's. Raises ValueError if recipe, layout, vocabulary or context do not match, or there is no sample.
