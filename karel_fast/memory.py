@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 # Parameters of mallopt(3), from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
-KEEP = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1}
+KEEP = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1}
 # glibc's own: its thresholds rise up to these as large blocks are freed. Which values they had cannot be asked.
 GIVE_BACK = {M_MMAP_MAX: 65_536, M_TRIM_THRESHOLD: 64 << 20, M_MMAP_THRESHOLD: 32 << 20}
 
