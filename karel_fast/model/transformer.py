@@ -9,22 +9,22 @@ Two layouts differ from the stock module, both undone exactly by `hub.py`: the f
 of interleaved. The second turns the rotation's strided reads into contiguous ones and leaves every score q.k what it
 was, because queries and keys are permuted alike.
 
-Shapes: B rows, T tokens, D width, H heads, E head width (D / H), V vocabulary, R rotated dimensions of each head.
+Shapes: B rows, T tokens, D width, H heads, E head width (D / H), V vocabulary, R half the rotated dimensions.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, overload
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CodeGenConfig
 
 from .attention import causal_attention
 from .capture import Capture, Recorder
+from .mlp import MLP
+from .rotary import rotary_table, rotate
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 CODEGEN_GROUPS = 4  # stock CodeGen splits its heads over four groups, whatever the hardware
@@ -125,20 +125,6 @@ class Attention(nn.Module):
             .permute(2, 0, 3, 1, 4)
             .unbind(0)
         )
-
-
-class MLP(nn.Module):
-    def __init__(self, config: CodeGenConfig) -> None:
-        super().__init__()
-        inner = config.n_inner if config.n_inner is not None else 4 * config.n_embd
-        self.fc_in = nn.Linear(config.n_embd, inner)
-        self.fc_out = nn.Linear(inner, config.n_embd)
-
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        # Biases are added on their own: compiled, they join the GELU and the residual sum, where a product that starts
-        # from a bias would have to copy it to every row first.
-        inner = F.linear(x_BTD, self.fc_in.weight) + self.fc_in.bias
-        return F.linear(gelu(inner), self.fc_out.weight) + self.fc_out.bias
 
 
 class Block(nn.Module):
@@ -273,28 +259,3 @@ class Transformer(nn.Module):
 
 def _matrix_weights(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.ndim == 2)
-
-
-def gelu(x: Tensor) -> Tensor:
-    """The tanh form of GELU. 0.5 (1 + tanh z) is sigmoid(2 z), which makes a compiled training step on a CPU 2 to 10 %
-    shorter (benchmarks/NOTES.md); uncompiled it would be five operators in place of one.
-    """
-    if not torch.compiler.is_compiling():
-        return F.gelu(x, approximate="tanh")
-    slope = 2 * math.sqrt(2 / math.pi)
-    return x * torch.sigmoid(x * (slope + 0.044715 * slope * x * x))
-
-
-def rotary_table(positions: int, rotary_dim: int) -> tuple[Tensor, Tensor]:
-    """sin and cos of every angle, each (positions, rotary_dim / 2), float32; base 10,000 (RoFormer, Su et al. 2021)."""
-    inverse = 1.0 / (10000 ** (torch.arange(0, rotary_dim, 2, dtype=torch.int64) / rotary_dim))
-    angles = torch.arange(positions, dtype=torch.int64).float()[:, None] * inverse
-    return angles.sin(), angles.cos()
-
-
-def rotate(x_BHTE: Tensor, sin_TR: Tensor, cos_TR: Tensor) -> Tensor:
-    """Rotate the first dimensions of each head by its position's angles; the result has x's dtype."""
-    half = sin_TR.shape[-1]
-    a, b, rest = x_BHTE[..., :half], x_BHTE[..., half : 2 * half], x_BHTE[..., 2 * half :]
-    turned = torch.cat((a * cos_TR - b * sin_TR, b * cos_TR + a * sin_TR), dim=-1).to(x_BHTE.dtype)
-    return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned

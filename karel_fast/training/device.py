@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -86,9 +87,12 @@ def repeatable(device: torch.device) -> Iterator[None]:
     """On a CPU, the same bits from run to run with as many threads: without it, compiled code adds the embedding's
     gradients in whatever order its threads come. CUDA's matrix products would need settings of the process for that.
     """
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(before or device.type == "cpu")
+    settings: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(before[0] or device.type == "cpu")
+    settings.fill_uninitialized_memory = before[0] and before[1]  # a help to find mistakes, not ours to pay for
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before[0])
+        settings.fill_uninitialized_memory = before[1]
