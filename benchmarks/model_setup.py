@@ -18,12 +18,16 @@ from transformers import CodeGenForCausalLM, LogitsProcessor
 import karel_fast as kf
 from karel_fast.data import Recipe, Samples, Tokenizer, generate
 from karel_fast.data.grammar import Grammar
+from karel_fast.memory import freed_memory_kept
 from karel_fast.model import Capture, Transformer, model_config, to_hf
 from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import Decoder, join
 from karel_fast.training.device import autocast, repeatable, resolve_device, resolve_precision
 from karel_fast.training.loop import loss_sum
 from karel_fast.training.optim import OptimizerName, Optimizers
+
+# Steps of a loop that is timed as a whole, where the process keeps freed memory: its first step has to ask for it.
+LOOP = 4
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,17 @@ class Workbench:
             "model": self.model.config.to_diff_dict(),
             "recipe": self.size.recipe.hash,
         }
+
+    def looped(self, action: Callable[[], Any], times: int = LOOP) -> Callable[[], Any]:
+        """The action several times, as in a loop that keeps the memory it frees."""
+
+        def run() -> Any:
+            with freed_memory_kept():
+                for _ in range(times):
+                    found = action()
+            return found
+
+        return run
 
     def waited(self, action: Callable[[], Any]) -> Callable[[], Any]:
         """The action, and then waiting for the device."""

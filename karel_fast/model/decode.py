@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from karel_fast.memory import freed_memory_kept
+
 from .attention import causal_attention
 from .capture import Capture, Recorder
 from .compiling import compiled
@@ -95,10 +97,11 @@ def generate(
         compile=compile,
     )  # fmt: skip
     parts = []
-    for read in decoder.read(prompts, batch_size):
-        parts.append(decoder.write(read, constrained))
-        if progress is not None:
-            progress(sum(map(len, parts)))
+    with freed_memory_kept():
+        for read in decoder.read(prompts, batch_size):
+            parts.append(decoder.write(read, constrained))
+            if progress is not None:
+                progress(sum(map(len, parts)))
     return join(parts)
 
 

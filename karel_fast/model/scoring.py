@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from karel_fast.memory import freed_memory_kept
+
 from .capture import Capture, Recorder
 from .compiling import compiled
 from .hub import publish
@@ -31,7 +33,7 @@ def hidden_states(
 ) -> Iterator[Tensor]:
     """The captured states of token rows (n, T), one CPU tensor (B, K, ...) per batch, in order; see `Capture`.
 
-    Each batch is computed when it is asked for and not kept. The head is left out: nobody reads the logits. dtype:
+    Each batch is computed when it is asked for and not kept; until the last one, the process keeps memory that it frees. The head is left out: nobody reads the logits. dtype:
     float32, or bfloat16 for products in bfloat16. Raises ValueError for rows or a capture that do not fit the model.
     """
     if tokens.ndim != 2 or 0 in tokens.shape or not np.issubdtype(tokens.dtype, np.integer) or batch_size < 1:
@@ -46,19 +48,20 @@ def hidden_states(
     device = model.wte.weight.device
     batch_size = min(batch_size, rows)
     run = compiled(_states) if compile else _states
-    for start in range(0, rows, batch_size):
-        stop = min(start + batch_size, rows)
-        # Repeating the last row keeps a short last batch in the shape of the others.
-        numbers = np.minimum(np.arange(start, start + batch_size), stop - 1)
-        part = capture
-        if isinstance(capture.positions, Tensor):
-            positions = (
-                capture.positions if capture.positions.ndim == 1 else capture.positions[torch.from_numpy(numbers)]
-            )
-            part = Capture(capture.layers, positions.to(device), capture.dtype, capture.final_norm)
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-            hidden = run(model, torch.from_numpy(tokens[numbers].astype(np.int64)).to(device), part)
-        yield hidden[: stop - start].cpu()
+    with freed_memory_kept():
+        for start in range(0, rows, batch_size):
+            stop = min(start + batch_size, rows)
+            # Repeating the last row keeps a short last batch in the shape of the others.
+            numbers = np.minimum(np.arange(start, start + batch_size), stop - 1)
+            part = capture
+            if isinstance(capture.positions, Tensor):
+                positions = (
+                    capture.positions if capture.positions.ndim == 1 else capture.positions[torch.from_numpy(numbers)]
+                )
+                part = Capture(capture.layers, positions.to(device), capture.dtype, capture.final_norm)
+            with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+                hidden = run(model, torch.from_numpy(tokens[numbers].astype(np.int64)).to(device), part)
+            yield hidden[: stop - start].cpu()
 
 
 def _states(model: Transformer, tokens_BT: Tensor, capture: Capture) -> Tensor:
