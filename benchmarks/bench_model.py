@@ -1,9 +1,9 @@
 """Training, scoring with capture and decoding against transformers, on the same weights in the same process.
 
-Peers: CodeGenForCausalLM eager and compiled, output_hidden_states, nnsight, `generate`; the limit of training is the rate of a large
-matrix product. This project runs as its own loops do, keeping memory that it frees (`karel_fast.memory`); every peer is measured as it
-comes and, on a CPU, once more keeping freed memory too. Targets are those of the sizes small (two processors) and paper (`--device cuda
---size paper`, one GPU).
+Peers: CodeGenForCausalLM eager and compiled, output_hidden_states, nnsight, `generate`; the limits are the rate of a large matrix product
+and, for decoding, the time that the prompts' products take at that rate. The memory allocator is left as it comes, for peers and for this
+project alike, except that decoding brings `freed_memory_kept` along, as `generate` and `evaluate` do. Targets are those of the sizes small
+(two processors) and paper (`--device cuda --size paper`, one GPU).
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from conftest import OURS, Compare, Contender, Figure
-from model_setup import LOOP, MODEL_SIZES, Workbench
+from model_setup import MODEL_SIZES, Workbench
 from torch_measures import Steady, peak_bytes
 
 from karel_fast.data import generate
+from karel_fast.memory import freed_memory_kept
 from karel_fast.model import Capture
 from karel_fast.training.device import peak_flops
 from karel_fast.training.evaluate import generated_programs, satisfied
@@ -59,17 +60,14 @@ def bench_train(compare: Compare, bench: Workbench) -> None:
         )
     }  # fmt: skip
     compare(
-        bench.looped(ours),
+        ours,
         {
             f"CodeGen, eager, {eager[0]}": Contender(peer, target=2.5 if cuda else 4.0, at_least=True),
             f"CodeGen, compiled, {bench.precision}": Contender(compiled_peer, target=1.3, at_least=True),
-            **kept(
-                bench, {f"CodeGen, eager, {eager[0]}": peer, f"CodeGen, compiled, {bench.precision}": compiled_peer}
-            ),
             **mfu,
             "recompilations and graph breaks": Figure(lambda _: ours.later, target=0),
         },
-        units=bench.tokens_BT.numel(), unit="tokens", rounds=bench.size.rounds, setting=bench.setting, scale=1 / LOOP,
+        units=bench.tokens_BT.numel(), unit="tokens", rounds=bench.size.rounds, setting=bench.setting,
         name=f"train, AdamW, {bench.precision}",
     )  # fmt: skip
     assert ours.later == 0
@@ -86,12 +84,12 @@ def bench_train_otherwise(
         assert ours() == pytest.approx(other(), rel=bench.tolerance)
     ours()
     compare(
-        bench.looped(ours),
+        ours,
         {
-            "with AdamW and loss of all": Contender(bench.looped(other), at_least=True, scale=1 / LOOP),
+            "with AdamW and loss of all": Contender(other, at_least=True),
             "recompilations and graph breaks": Figure(lambda _: ours.later, target=0),
         },
-        units=bench.tokens_BT.numel(), unit="tokens", rounds=bench.size.rounds, setting=bench.setting, scale=1 / LOOP,
+        units=bench.tokens_BT.numel(), unit="tokens", rounds=bench.size.rounds, setting=bench.setting,
         name=f"train, {optimizer.title()}, loss of {loss}, {bench.precision}",
     )  # fmt: skip
     assert ours.later == 0
@@ -119,21 +117,19 @@ def bench_score(compare: Compare, bench: Workbench, logits: str) -> None:
     with_capture, bare = peak(ours), peak(without)
     theirs = peak(stacked) - peak(lambda: bench.stock_score(start, states=False))
     extra = max(with_capture - bare, hidden.nbytes)  # at the least what is returned
-    nnsight = traced and bench.waited(traced)
     compare(
-        bench.looped(ours),
+        ours,
         {
-            "without capture": Contender(bench.looped(without), target=1.03, scale=1 / LOOP),
+            "without capture": Contender(without, target=1.03),
             "output_hidden_states and stack": Contender(stacked, target=2.0, at_least=True),
-            "nnsight": Contender(nnsight, target=3.0, at_least=True),
-            **kept(bench, {"output_hidden_states and stack": stacked, "nnsight": nnsight}),
+            "nnsight": Contender(traced and bench.waited(traced), target=3.0, at_least=True),
             "peak memory / without capture": Figure(
                 lambda _: (weights + with_capture) / (weights + bare), target=1.02, unit="x"
             ),
             "memory added by the stack": Figure(lambda _: theirs / extra, target=5, at_least=True, unit="x ours"),
             "recompilations and graph breaks": Figure(lambda _: ours.later, target=0),
         },
-        units=bench.tokens_BT.numel(), unit="tokens", rounds=bench.size.rounds, setting=bench.setting, scale=1 / LOOP,
+        units=bench.tokens_BT.numel(), unit="tokens", rounds=bench.size.rounds, setting=bench.setting,
         name=f"score with capture, logits of {logits}, {bench.precision}",
     )  # fmt: skip
     assert ours.later == 0
@@ -166,6 +162,12 @@ def bench_decode(compare: Compare, bench: Workbench) -> None:
     steady = Steady(ours)
     steady()
 
+    def several_times() -> None:
+        """As in a decoding of 10,000: only the first batches have to ask the system for memory."""
+        with freed_memory_kept():
+            for _ in range(bench.size.decodings):
+                steady()
+
     def same(_: dict[str, float]) -> float:
         """In bf16 near ties may fall the other way, and a program goes on from there."""
         (tokens, right), (peer_tokens, peer_right) = found["ours"], found["theirs"]
@@ -174,43 +176,32 @@ def bench_decode(compare: Compare, bench: Workbench) -> None:
         assert equal.all() or bench.dtype == torch.bfloat16
         return 100 * float(equal.mean())
 
-    name = f"generate and a Python check, {bench.precision}"
-    fp32 = functools.partial(theirs, torch.float32)
-    # Of the last block only keys and values are needed, but for one position.
-    prompt = tokenizer.prompt_length
+    # Of the last block only one position is computed, but for keys and values.
+    prompt, peak = tokenizer.prompt_length, peak_flops(bench.device, bench.dtype)
     flops = prompts.size * bench.model.flops_per_token(prompt, prompt - 1) / 3
-    peak = peak_flops(bench.device, bench.dtype)
+    limit = {} if peak is None else {
+        "limit: the prompts' products": Figure(lambda seconds: seconds[OURS] * peak / flops, unit="x its time")
+    }  # fmt: skip
+    fp32 = {} if bench.dtype == torch.float32 else {
+        "generate and a Python check, fp32": Contender(functools.partial(theirs, torch.float32), at_least=True)
+    }  # fmt: skip
     compare(
-        bench.looped(steady, times=1),
+        several_times,
         {
-            name: Contender(theirs, target=10.0, at_least=True),
-            **({"generate and a Python check, fp32": Contender(fp32, at_least=True)} if bench.dtype != torch.float32 else {}),
-            **kept(bench, {name: theirs}, times=1),
-            **(
-                {} if peak is None else
-                {"the prompts' products at the peak rate": Figure(lambda seconds: seconds[OURS] * peak / flops, unit="x its time")}
-            ),
+            f"generate and a Python check, {bench.precision}": Contender(theirs, target=10.0, at_least=True),
+            **fp32,
+            **limit,
             "executor's share of the time": Figure(
                 lambda seconds: 100 * float(np.median(executor[1:])) / seconds[OURS], target=1, unit=" %"
             ),
             "programs that are the peer's": Figure(same, unit=" %"),
             "recompilations and graph breaks": Figure(lambda _: steady.later, target=0),
         },
-        units=len(prompts), unit="specifications", rounds=min(3, bench.size.rounds), setting=bench.setting,
+        units=len(prompts), unit="specifications", rounds=min(3, bench.size.rounds), setting=bench.setting, scale=1 / bench.size.decodings,
         name=f"decode, capture and check, {bench.precision}",
     )  # fmt: skip
     assert steady.later == 0
     assert (grammar.action_of_token[found["ours"][0]] >= 0).any()
-
-
-def kept(bench: Workbench, peers: dict[str, Any], times: int = LOOP) -> dict[str, Contender]:
-    """Peers once more, in a loop that keeps the memory it frees. A GPU's allocator does so anyway."""
-    if bench.device.type == "cuda":
-        return {}
-    return {
-        f"{name}, freed memory kept": Contender(peer and bench.looped(peer, times), at_least=True, scale=1 / times)
-        for name, peer in peers.items()
-    }
 
 
 def check_against_generate(bench: Workbench, prompts: np.ndarray) -> None:
