@@ -6,9 +6,12 @@ import sys
 
 import pytest
 import torch
+from tiny_model import tiny_model, tiny_tokens
 
 from karel_fast import memory
 from karel_fast.memory import freed_memory_kept
+from karel_fast.model import Capture
+from karel_fast.model.scoring import hidden_states
 
 BLOCK = 64 << 20
 
@@ -52,6 +55,14 @@ def test_the_last_one_out_gives_memory_back():
 def test_an_error_inside_ends_it_too():
     with pytest.raises(KeyError), freed_memory_kept():
         raise KeyError
+    assert memory._users == 0
+
+
+def test_scoring_that_is_left_early_ends_it_too():
+    states = hidden_states(tiny_model(), tiny_tokens(), Capture("mean", "all"), batch_size=1, compile=False)
+    next(states)
+    assert memory._users == 1
+    states.close()
     assert memory._users == 0
 
 
