@@ -118,13 +118,15 @@ def test_latent_probing_is_drawn_and_said(report):
     rows = table_of(report, "latent")
     assert {row["outputs"] for row in rows} == {"shown", "space"}
     found = RunFolder(report.parent.parent).read_all("latent/space")
-    [row] = [r for r in rows if (r["outputs"], r["feature"], r["semantics"]) == ("space", "direction", "flip")]
-    mine = [
-        r["accuracy"]
-        for r in next(iter(found.values()))["records"]
-        if (r["feature"], r["depth"], r["offset"], r["semantics"]) == ("direction", "mlp2", 0, "flip")
-    ]
-    assert float(row["mean"]) == pytest.approx(sum(mine) / len(mine))
+    for offset in (-1, 0):
+        place = ("space", "direction", str(offset), "flip")
+        [row] = [r for r in rows if (r["outputs"], r["feature"], r["offset"], r["semantics"]) == place]
+        mine = [
+            r["accuracy"]
+            for r in next(iter(found.values()))["records"]
+            if (r["feature"], r["depth"], r["offset"], r["semantics"]) == ("direction", "mlp2", offset, "flip")
+        ]
+        assert float(row["mean"]) == pytest.approx(sum(mine) / len(mine))
     assert "Outputs left empty: learnt on actions 1, 2, tested on 3." in report.read_text()
 
 

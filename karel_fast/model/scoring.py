@@ -33,8 +33,10 @@ def hidden_states(
 ) -> Iterator[Tensor]:
     """The captured states of token rows (n, T), one CPU tensor (B, K, ...) per batch, in order; see `Capture`.
 
-    Each batch is computed when it is asked for and not kept; until the last one, the process keeps memory that it frees. The head is left out: nobody reads the logits. dtype:
-    float32, or bfloat16 for products in bfloat16. Raises ValueError for rows or a capture that do not fit the model.
+    Each batch is computed when it is asked for and not kept; until the last one, the process keeps memory that it
+    frees. The head is left out: nobody reads the logits. dtype: float32, or bfloat16 for products in bfloat16.
+
+    Raises ValueError for rows or a capture that do not fit the model.
     """
     if tokens.ndim != 2 or 0 in tokens.shape or not np.issubdtype(tokens.dtype, np.integer) or batch_size < 1:
         raise ValueError(

@@ -9,16 +9,18 @@ from karel_fast.report.metrics import Run, mean
 from karel_fast.report.plots import TITLES, Plot, Row, drawn, extents, panels, shared_legend, summary, undrawn
 from karel_fast.report.style import GROUND, INK, look
 
+WHEN = {-1: "before", 0: "after"}  # the action that the state predicts
 _WITHHELD = {None: "outputs shown", "input": "inputs in place of outputs", "space": "outputs left empty"}
 
 
 def latent_plot(run: Run) -> Plot:
-    """Original and altered semantics by feature, a panel for what stood in place of the outputs."""
+    """Original and altered semantics by feature, before and after the action, a panel for what stood in place of the outputs."""
     plot = Plot(
         "latent",
         "Read without the answer",
         "Latent causal probing: the model reads reference programs, and the probes are trained as above on the states "
-        "that predict their actions. Where the outputs are withheld, no state can be read off them. Whiskers: lowest to "
+        "that predict their actions, for the state before and after that action. Where the outputs are withheld, no state can be read off "
+        "them. Whiskers: lowest to "
         "highest seed; dotted: majority class, original semantics; cross: the same probes on an untrained model.",
     )
     readings = {kind: run.reading(kind) for kind in run.latent}
@@ -29,11 +31,13 @@ def latent_plot(run: Run) -> Plot:
     rows: list[Row] = []
     semantics = list(dict.fromkeys(name for reading in readings.values() for name in reading.names("semantics")))
     features = list(dict.fromkeys(name for reading in readings.values() for name in reading.names("feature")))
+    offsets = {offset for reading in readings.values() for offset in reading.names("offset")}
+    places = [(feature, offset) for feature in features for offset in WHEN if offset in offsets]
     width = 0.8 / len(semantics)
     for ax, (kind, reading) in zip(axes, readings.items(), strict=False):
         step, depth = reading.probed[-1], reading.deepest()
-        for place, feature in enumerate(features):
-            where = {"feature": feature, "depth": depth}
+        for place, (feature, offset) in enumerate(places):
+            where = {"feature": feature, "depth": depth, "offset": offset}
             majority = mean(reading.values(step, "majority", **where))
             fresh = mean(reading.values(step, states="untrained", **where))
             for index, name in enumerate(semantics):
@@ -55,22 +59,26 @@ def latent_plot(run: Run) -> Plot:
                     capsize=2,
                     label=name if place == 0 else None,
                 )
-                rows.append((step, kind.split("/")[1], feature, depth, name, *summary(seeds), majority, fresh))
+                rows.append((step, kind.split("/")[1], feature, depth, offset, name, *summary(seeds), majority, fresh))
             if majority is not None:
                 ax.hlines(100 * majority, place - 0.45, place + 0.45, color=INK, linewidth=1, linestyle=(0, (1, 2)))
             if fresh is not None:
                 ax.plot([place - (len(semantics) - 1) / 2 * width], [100 * fresh], "x", color=INK, markersize=6)
         ax.set_title(_WITHHELD[LATENT[kind]])
-        ax.set_xticks(range(len(features)), [TITLES.get(f, f).replace(" a ", "\na ") for f in features])
+        ax.set_xticks(range(len(places)), [f"{_short(f)}\n{WHEN[o]}" for f, o in places])
         ax.set_ylim(0, 105)
         ax.grid(axis="x", visible=False)
     axes[0].set_ylabel("right answers (%)")
     shared_legend(figure, axes[0])
-    columns = ("step", "outputs", "feature", "depth", "semantics", "mean", "lowest", "highest", "seeds", "majority",
+    columns = ("step", "outputs", "feature", "depth", "offset", "semantics", "mean", "lowest", "highest", "seeds", "majority",
                "untrained")  # fmt: skip
     said = [_positions(kind, reading.probing[reading.probed[-1]]) for kind, reading in readings.items()]
     plot = Plot(plot.name, plot.title, " ".join([plot.caption, *(text for text in said if text)]))
     return drawn(plot, figure, columns, rows)
+
+
+def _short(feature: str) -> str:
+    return TITLES.get(feature, feature).replace(" a ", "\na ")
 
 
 def _positions(kind: str, probing: dict[str, Any]) -> str:
