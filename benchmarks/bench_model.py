@@ -176,7 +176,7 @@ def bench_decode(compare: Compare, bench: Workbench) -> None:
         assert equal.all() or bench.dtype == torch.bfloat16
         return 100 * float(equal.mean())
 
-    # Of the last block only one position is computed, but for keys and values.
+    # Of the last block only one position is computed, but for keys and values. Attention is counted whole, as for MFU.
     prompt, peak = tokenizer.prompt_length, peak_flops(bench.device, bench.dtype)
     flops = prompts.size * bench.model.flops_per_token(prompt, prompt - 1) / 3
     limit = {} if peak is None else {

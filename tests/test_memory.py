@@ -1,6 +1,5 @@
 """Freed memory stays with the process inside `freed_memory_kept`, and goes back to the system after it."""
 
-import ctypes
 import resource
 import sys
 
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.skipif(memory._glibc() is None, reason="needs glibc")
 @pytest.fixture(autouse=True)
 def nothing_to_give_back():
     """What other tests freed must not be mistaken for this block."""
-    ctypes.CDLL(None).malloc_trim(0)
+    memory._glibc().malloc_trim(0)
 
 
 def touch() -> None:

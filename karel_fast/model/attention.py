@@ -39,11 +39,12 @@ def plain_attention(q_BHQE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor) -> Tensor:
 
 
 class CompiledAttention(torch.autograd.Function):
-    """The same for compiled graphs on a CPU: inductor fuses what is between the products.
+    """The same for compiled graphs: inductor fuses what is between the products.
 
-    Weights stay exponentials until after the product with the values, where there is less to divide by their sums. The gradient is
-    written out, since the derived one keeps the weights in float32, passes over them once more (here their sums with their gradients
-    come from the result, as in FlashAttention, Dao et al. 2022, section 3.1) and gives the keys' gradient transposed.
+    Weights stay exponentials until after the product with the values, where there is less to divide by their sums. The
+    gradient is written out, since on a CPU the derived one keeps the weights in float32, passes over them once more
+    (here their sums with their gradients come from the result, as in FlashAttention, Dao et al. 2022, section 3.1) and
+    gives the keys' gradient transposed.
     """
 
     @staticmethod

@@ -9,7 +9,7 @@ from karel_fast.report.metrics import Run, mean
 from karel_fast.report.plots import TITLES, Plot, Row, drawn, extents, panels, shared_legend, summary, undrawn
 from karel_fast.report.style import GROUND, INK, look
 
-WHEN = {-1: "before", 0: "after"}  # the action that the state predicts
+_WHEN = {-1: "before", 0: "after"}  # the action that the state predicts
 _WITHHELD = {None: "outputs shown", "input": "inputs in place of outputs", "space": "outputs left empty"}
 
 
@@ -19,9 +19,9 @@ def latent_plot(run: Run) -> Plot:
         "latent",
         "Read without the answer",
         "Latent causal probing: the model reads reference programs, and the probes are trained as above on the states "
-        "that predict their actions, for the state before and after that action. Where the outputs are withheld, no state can be read off "
-        "them. Whiskers: lowest to "
-        "highest seed; dotted: majority class, original semantics; cross: the same probes on an untrained model.",
+        "that predict their actions, for the state before and after that action. Where the outputs are withheld, no "
+        "state can be read off them. Whiskers: lowest to highest seed; "
+        "dotted: majority class, original semantics; cross: the same probes on an untrained model.",
     )
     readings = {kind: run.reading(kind) for kind in run.latent}
     readings = {kind: reading for kind, reading in readings.items() if reading.probed and reading.deepest()}
@@ -32,7 +32,7 @@ def latent_plot(run: Run) -> Plot:
     semantics = list(dict.fromkeys(name for reading in readings.values() for name in reading.names("semantics")))
     features = list(dict.fromkeys(name for reading in readings.values() for name in reading.names("feature")))
     offsets = {offset for reading in readings.values() for offset in reading.names("offset")}
-    places = [(feature, offset) for feature in features for offset in WHEN if offset in offsets]
+    places = [(feature, offset) for feature in features for offset in _WHEN if offset in offsets]
     width = 0.8 / len(semantics)
     for ax, (kind, reading) in zip(axes, readings.items(), strict=False):
         step, depth = reading.probed[-1], reading.deepest()
@@ -65,7 +65,7 @@ def latent_plot(run: Run) -> Plot:
             if fresh is not None:
                 ax.plot([place - (len(semantics) - 1) / 2 * width], [100 * fresh], "x", color=INK, markersize=6)
         ax.set_title(_WITHHELD[LATENT[kind]])
-        ax.set_xticks(range(len(places)), [f"{_short(f)}\n{WHEN[o]}" for f, o in places])
+        ax.set_xticks(range(len(places)), [f"{_short(f)}\n{_WHEN[o]}" for f, o in places])
         ax.set_ylim(0, 105)
         ax.grid(axis="x", visible=False)
     axes[0].set_ylabel("right answers (%)")

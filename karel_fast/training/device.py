@@ -90,7 +90,8 @@ def repeatable(device: torch.device) -> Iterator[None]:
     settings: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory
     torch.use_deterministic_algorithms(before[0] or device.type == "cpu")
-    settings.fill_uninitialized_memory = before[0] and before[1]  # a help to find mistakes, not ours to pay for
+    # Deterministic mode fills new tensors with NaN, to show who reads them too early; only who asked for that pays for it.
+    settings.fill_uninitialized_memory = before[0] and before[1]
     try:
         yield
     finally:
