@@ -43,5 +43,7 @@ class CompiledRotation(torch.autograd.Function):
 def _rotate(x_BHTE: Tensor, sin_TR: Tensor, cos_TR: Tensor) -> Tensor:
     half = sin_TR.shape[-1]
     a, b, rest = x_BHTE[..., :half], x_BHTE[..., half : 2 * half], x_BHTE[..., 2 * half :]
-    turned = torch.cat((a * cos_TR - b * sin_TR, b * cos_TR + a * sin_TR), dim=-1).to(x_BHTE.dtype)
-    return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned
+    parts = a * cos_TR - b * sin_TR, b * cos_TR + a * sin_TR, rest
+    # Each part is cast, and not the result: casting that to the dtype it has gives a second name for it, and compiled by torch
+    # 2.11 an autograd.Function whose result has two names has a gradient of zero (pytorch issue 180642).
+    return torch.cat([part.to(x_BHTE.dtype) for part in parts], dim=-1)
