@@ -58,7 +58,7 @@ def reproduce_command(
 ) -> None:
     """Run a whole experiment: train, keep snapshots, evaluate, probe under every semantics, write the report.
 
-    The same command goes on where it was stopped, by --minutes (exit code 75), Ctrl-C (130) or a kill.
+    The same command goes on where it was stopped, by --minutes (exit code 75), Ctrl-C (130), SIGTERM or a kill.
     """
     started = time.monotonic()  # before torch is loaded
     from rich.console import Console
@@ -177,6 +177,7 @@ def _train(preset: Preset, tokenizer: Tokenizer, folder: Path, pieces: Pieces) -
     from karel_fast.pieces import OutOfTime
     from karel_fast.training import train
     from karel_fast.training.commands import TrainingBar
+    from karel_fast.training.interrupt import StopSignals
     from karel_fast.training.rows import generated_rows
     from karel_fast.training.snapshots import has_state, snapshot_path
 
@@ -195,7 +196,7 @@ def _train(preset: Preset, tokenizer: Tokenizer, folder: Path, pieces: Pieces) -
         end_id=tokenizer.end_id,
     )
     samples = preset.data.samples
-    with pieces.piece("train", "before training"), TrainingBar(config.steps) as bar:
+    with pieces.piece("train", "before training"), TrainingBar(config.steps) as bar, StopSignals() as signals:
         result = train(
             config,
             shape,
@@ -208,8 +209,10 @@ def _train(preset: Preset, tokenizer: Tokenizer, folder: Path, pieces: Pieces) -
             samples=samples,
             resume=has_state(folder),
             progress=bar,
-            stop=lambda seconds: not pieces.fits(seconds),
+            stop=lambda seconds: signals.asked or not pieces.fits(seconds),
         )
+    if signals.asked:
+        raise KeyboardInterrupt
     if result.step < config.steps:
         raise OutOfTime(f"training after {result.step} of {config.steps} updates")
 

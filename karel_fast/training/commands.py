@@ -50,12 +50,14 @@ def train_command(
 ) -> None:
     """Train a model from scratch on programs of a recipe, or resume a run.
 
-    Under torchrun every process takes its share of each batch.
+    Ctrl-C or SIGTERM ends it at the next report, with its state saved and exit code 130. Under torchrun every process
+    takes its share of each batch.
     """
     from karel_fast.data import Tokenizer, open_shards
     from karel_fast.model import model_config
 
     from . import TrainConfig, train
+    from .interrupt import StopSignals
     from .rows import generated_rows, shard_rows
 
     data = None if shards is None else open_shards(shards)
@@ -90,7 +92,7 @@ def train_command(
         end_id=tokenizer.end_id,
     )
     rows = generated_rows(chosen, tokenizer, limit=limit) if data is None else shard_rows(data, tokenizer, limit)
-    with TrainingBar(steps) as bar:
+    with TrainingBar(steps) as bar, StopSignals() as signals:
         result = train(
             config,
             shape,
@@ -103,7 +105,11 @@ def train_command(
             samples=limit or 0,
             resume=resume,
             progress=bar,
+            stop=lambda _: signals.asked,
         )
+    if result.step < steps:
+        typer.echo(f"{run}: stopped after {result.step} of {steps} updates; --resume goes on", err=True)
+        raise typer.Exit(130)
     typer.echo(str(result.snapshots[-1]))
 
 
