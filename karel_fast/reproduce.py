@@ -58,7 +58,8 @@ def reproduce_command(
 ) -> None:
     """Run a whole experiment: train, keep snapshots, evaluate, probe under every semantics, write the report.
 
-    The same command goes on where it was stopped, by --minutes (exit code 75), Ctrl-C (130), SIGTERM or a kill.
+    The same command goes on where it was stopped, by --minutes (exit code 75), Ctrl-C (130) or a kill. Ctrl-C or SIGTERM
+    during training (130, too) lets it come to its next report and save its state.
     """
     started = time.monotonic()  # before torch is loaded
     from rich.console import Console

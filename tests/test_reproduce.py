@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
+from signals import signal_at
 from typer.testing import CliRunner
 
 from karel_fast.cli import app
@@ -19,7 +21,8 @@ from karel_fast.probing.run_folder import read_json
 from karel_fast.report import keep_results
 from karel_fast.reproduce import _train, reproduce
 from karel_fast.training import read_metrics
-from karel_fast.training.snapshots import list_snapshots, read_card
+from karel_fast.training.commands import TrainingBar
+from karel_fast.training.snapshots import list_snapshots, read_card, read_resume
 
 TINY = """
 layout = "compact"
@@ -216,6 +219,16 @@ def test_ctrl_c_is_one_line(tmp_path, tiny, monkeypatch):
     found = CliRunner().invoke(app, ["reproduce", tiny, "--output", str(tmp_path / "run")])
     assert found.exit_code == 130
     assert "the same command goes on from the last saved state" in found.stderr
+
+
+def test_sigterm_loses_no_update(tmp_path, monkeypatch):
+    path, run = tmp_path / "tiny.toml", tmp_path / "run"
+    path.write_text(TINY.replace("steps = 4", "steps = 4\nlog_every = 1"))
+    monkeypatch.setattr(TrainingBar, "__call__", signal_at(3, signal.SIGTERM))
+    found = CliRunner().invoke(app, ["reproduce", str(path), "--output", str(run)])
+    assert found.exit_code == 130
+    assert read_resume(run).step == 3
+    assert not (run / "evaluation").exists()
 
 
 def test_another_experiment_is_not_mixed_in(tiny, tmp_path):

@@ -7,52 +7,16 @@ import signal
 import threading
 
 import pytest
+from signals import signal_at
 from typer.testing import CliRunner
 
 from karel_fast.cli import app
 from karel_fast.training import read_metrics
 from karel_fast.training.commands import TrainingBar
 from karel_fast.training.interrupt import StopSignals
-from karel_fast.training.snapshots import list_snapshots
+from karel_fast.training.snapshots import list_snapshots, read_resume
 
 TINY = ["--layers", "1", "--width", "16", "--steps", "8", "--batch-size", "4", "--snapshot-every", "8", "--no-compile"]
-PRESET = """
-layout = "compact"
-[recipe]
-height = 4
-width = 4
-examples = 1
-held_out = 1
-lengths = [2, 2]
-[model]
-layers = 1
-width = 16
-heads = 4
-[training]
-steps = 8
-batch_size = 4
-snapshot_every = 8
-log_every = 1
-compile = false
-[evaluation]
-specifications = 8
-[probing]
-programs = { train = 20, validation = 8, test = 8 }
-"""
-
-
-@pytest.fixture
-def signalled(monkeypatch):
-    """signalled(number): training gets that signal at its third report."""
-
-    def arm(number):
-        def report(self, found):
-            if found.step == 3:
-                os.kill(os.getpid(), number)
-
-        monkeypatch.setattr(TrainingBar, "__call__", report)
-
-    return arm
 
 
 def call(*arguments):
@@ -60,29 +24,21 @@ def call(*arguments):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_training_goes_on_from_the_very_update(number, signalled, monkeypatch, tmp_path):
+def test_training_goes_on_from_the_very_update(number, monkeypatch, tmp_path):
     command = ["train", "--recipe", "paper", "--log-every", 1, "--precision", "fp32", *TINY]
     whole = call(*command, tmp_path / "whole")
     assert whole.exit_code == 0, whole.stderr
-    signalled(number)
-    stopped = call(*command, tmp_path / "stopped")
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingBar, "__call__", signal_at(3, number))
+        stopped = call(*command, tmp_path / "stopped")
     assert stopped.exit_code == 130
     assert "stopped after 3 of 8 updates; --resume goes on" in stopped.stderr
-    monkeypatch.undo()
+    assert read_resume(tmp_path / "stopped").step == 3
     resumed = call(*command, tmp_path / "stopped", "--resume")
     assert resumed.exit_code == 0, resumed.stderr
     assert [line["step"] for line in read_metrics(tmp_path / "stopped")] == list(range(1, 9))
     first, second = (list_snapshots(tmp_path / name)[-1] / "model.safetensors" for name in ("whole", "stopped"))
     assert first.read_bytes() == second.read_bytes()
-
-
-def test_a_preset_goes_on_too(signalled, tmp_path):
-    (tmp_path / "tiny.toml").write_text(PRESET)
-    signalled(signal.SIGTERM)
-    found = call("reproduce", tmp_path / "tiny.toml", "--output", tmp_path / "run")
-    assert found.exit_code == 130
-    assert "the same command goes on from the last saved state" in found.stderr
-    assert [line["step"] for line in read_metrics(tmp_path / "run")] == [1, 2, 3]
 
 
 def test_the_second_signal_is_as_before(capfd):

@@ -27,12 +27,15 @@ class StopSignals:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
-        self.__exit__()
+        self._restore()
         # Not print: the signal may have come in the middle of one.
         os.write(2, b"\nstopping at the next report, with the state saved; a second signal stops at once\n")
