@@ -21,9 +21,9 @@ from model_setup import MODEL_SIZES, Workbench
 from torch_measures import Steady, peak_bytes
 
 from karel_fast.data import generate
-from karel_fast.memory import freed_memory_kept
 from karel_fast.model import Capture
-from karel_fast.training.device import peak_flops
+from karel_fast.model.device import peak_flops
+from karel_fast.support.memory import freed_memory_kept
 from karel_fast.training.evaluate import generated_programs, satisfied
 from karel_fast.training.optim import OptimizerName
 

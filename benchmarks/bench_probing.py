@@ -21,11 +21,11 @@ from probing_setup import CLASSES, PROBING_SIZES, WORLDS, PlainProbe, Size, spli
 from torch_measures import place
 
 import karel_fast as kf
-from karel_fast.language import CompiledPrograms
+from karel_fast.karel.language import CompiledPrograms
+from karel_fast.model.device import resolve_device, resolve_precision
 from karel_fast.probing.features import FEATURES, Setting, label_set
-from karel_fast.probing.probes import DEPTHS, TEST, TRAIN, ProbeConfig, Task, train_probes
+from karel_fast.probing.probes.training import DEPTHS, TEST, TRAIN, ProbeConfig, Task, train_probes
 from karel_fast.report import write_report
-from karel_fast.training.device import resolve_device, resolve_precision
 
 pytestmark = pytest.mark.timeout(3600)
 PER_SHAPE = 75  # probes of one feature and depth: 3 semantics x 5 offsets x 5 seeds

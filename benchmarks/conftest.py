@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import karel_fast as kf
-from karel_fast.bench import SIZES
+from karel_fast.cli.bench import SIZES
 
 CPUINFO = Path("/proc/cpuinfo")
 SETTINGS = pytest.StashKey[dict[str, dict[str, Any]]]()  # of each group of benchmarks, for the machine's description
@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def size(pytestconfig: pytest.Config) -> str:
-    """One of karel_fast.bench.SIZES."""
+    """One of karel_fast.cli.bench.SIZES."""
     untimed = pytestconfig.getoption("benchmark_disable")
     return pytestconfig.getoption("size") or ("quick" if untimed else "small")
 

@@ -17,11 +17,11 @@ from transformers import CodeGenForCausalLM, LogitsProcessor
 
 import karel_fast as kf
 from karel_fast.data import Recipe, Samples, Tokenizer, generate
-from karel_fast.data.grammar import Grammar
+from karel_fast.data.tokens.grammar import Grammar
 from karel_fast.model import Capture, Transformer, model_config, to_hf
 from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import Decoder, join
-from karel_fast.training.device import autocast, repeatable, resolve_device, resolve_precision
+from karel_fast.model.device import autocast, repeatable, resolve_device, resolve_precision
 from karel_fast.training.loop import loss_sum
 from karel_fast.training.optim import OptimizerName, Optimizers
 

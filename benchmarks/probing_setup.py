@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from karel_fast.probing.probes import TEST, TRAIN, VALIDATION
-from karel_fast.training.device import autocast
+from karel_fast.model.device import autocast
+from karel_fast.probing.probes.training import TEST, TRAIN, VALIDATION
 
 CLASSES = {"direction": 4, "position": 11, "facing": 2}
 HEADS = {"direction": 1, "position": 2, "facing": 1}

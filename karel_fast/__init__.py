@@ -10,9 +10,9 @@ The sub-packages `data`, `model`, `training`, `probing` and `report` are importe
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from karel_fast.backends import BackendUnavailableError, available_backends
-from karel_fast.execution import Result, Trace, run, trace
-from karel_fast.language import (
+from karel_fast.karel.backends import BackendUnavailableError, available_backends
+from karel_fast.karel.execution import Result, Trace, run, trace
+from karel_fast.karel.language import (
     Action,
     CompiledPrograms,
     Condition,
@@ -28,8 +28,8 @@ from karel_fast.language import (
     parse,
     to_source,
 )
-from karel_fast.status import Status
-from karel_fast.world import Worlds
+from karel_fast.karel.status import Status
+from karel_fast.karel.world import Worlds
 
 if TYPE_CHECKING:
     from karel_fast import data, model, probing, report, training

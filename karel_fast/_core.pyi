@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karel_fast.data.layouts import Layout
-from karel_fast.data.plan import Plan
+from karel_fast.data.sampling.plan import Plan
+from karel_fast.data.tokens.layouts import Layout
 
 def run(
     content: NDArray[np.uint8] | NDArray[np.int64],

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from karel_fast.probing.experiments import differences
-from karel_fast.probing.run_folder import step_name, write_json
+from karel_fast.runs.folder import step_name, write_json
 
 ACTIONS = ("move", "turn_left", "turn_right", "pick_marker", "put_marker")
 

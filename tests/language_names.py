@@ -1,6 +1,6 @@
 """Short names for the tests of the language, and a program with one of every kind of block."""
 
-from karel_fast.language import Action, Condition, If, IfElse, Program, Repeat, While
+from karel_fast.karel.language import Action, Condition, If, IfElse, Program, Repeat, While
 
 MOVE, LEFT, RIGHT, PICK, PUT = Action
 FRONT = Condition.FRONT_IS_CLEAR

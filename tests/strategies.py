@@ -3,8 +3,8 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from karel_fast.language import Action, Condition, If, IfElse, Program, Repeat, Semantics, While
-from karel_fast.world import Worlds
+from karel_fast.karel.language import Action, Condition, If, IfElse, Program, Repeat, Semantics, While
+from karel_fast.karel.world import Worlds
 
 actions = st.sampled_from(Action)
 conditions = st.sampled_from(Condition)

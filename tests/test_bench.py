@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from karel_fast import bench
+from karel_fast.cli import bench
 
 
 def row(comparisons: list[dict], target_rate: float | None = None) -> dict:

@@ -11,7 +11,9 @@ from collections.abc import Callable
 import pytest
 
 import karel_fast as kf
-from karel_fast import backends, cli, commands
+from karel_fast import cli
+from karel_fast.cli import karel as commands
+from karel_fast.karel import backends
 
 WORLD = "#####\n#>.1#\n#####\n"
 PROGRAM = "def run() { move(); move(); pick_marker(); turn_left() }\n"

@@ -12,7 +12,8 @@ from test_data_recipe import recipes
 from typer.testing import CliRunner
 
 import karel_fast as kf
-from karel_fast.data import Recipe, Tokenizer, commands, export_jsonl, generate, import_jsonl
+from karel_fast.cli import data as commands
+from karel_fast.data import Recipe, Tokenizer, export_jsonl, generate, import_jsonl
 
 app = typer.Typer()
 commands.register(app)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from karel_fast import Semantics
 from karel_fast.data import ControlFlow, Recipe
-from karel_fast.data.plan import make_plan
-from karel_fast.data.recipe import PRESETS, SPLITS
+from karel_fast.data.sampling.plan import make_plan
+from karel_fast.data.sampling.recipe import PRESETS, SPLITS
 
 
 @st.composite

@@ -12,11 +12,11 @@ from scipy.stats import chisquare
 from test_data_recipe import recipes
 
 import karel_fast as kf
-from karel_fast.backends import available_backends
 from karel_fast.data import ControlFlow, Recipe, generate
-from karel_fast.data.packing import digest, make_columns
-from karel_fast.data.philox import Stream, philox4x32
-from karel_fast.data.symbols import from_symbols, program_hash, to_symbols
+from karel_fast.data.sampling.philox import Stream, philox4x32
+from karel_fast.data.sampling.symbols import from_symbols, program_hash, to_symbols
+from karel_fast.data.storage.packing import digest, make_columns
+from karel_fast.karel.backends import available_backends
 
 FAST = [name for name in ("cpp", "numba") if name in available_backends()]
 ONES = 0xFFFFFFFF

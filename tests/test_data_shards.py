@@ -17,10 +17,12 @@ from test_data_recipe import recipes
 from typer.testing import CliRunner
 
 import karel_fast as kf
-from karel_fast.backends import available_backends
-from karel_fast.data import Recipe, ShardError, commands, generate, open_shards, packing, verify, write_shards
-from karel_fast.data.files import locked, write_whole
-from karel_fast.data.manifest import Manifest
+from karel_fast.cli import data as commands
+from karel_fast.data import Recipe, ShardError, generate, open_shards, verify, write_shards
+from karel_fast.data.storage import packing
+from karel_fast.data.storage.manifest import Manifest
+from karel_fast.karel.backends import available_backends
+from karel_fast.support.files import locked, write_whole
 
 RECIPE = Recipe.paper(seed=5)
 WAIT = 60  # seconds for a process to get somewhere
@@ -147,7 +149,8 @@ def test_traces(tmp_path):
 
 SLOW = """
 import sys, time
-from karel_fast.data import Recipe, shards
+from karel_fast.data import Recipe
+from karel_fast.data.storage import shards
 whole = shards.write_shard
 def write_shard(*args, **how):
     print("shard", flush=True)

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from test_data_recipe import recipes
 
 import karel_fast as kf
-from karel_fast.backends import available_backends
 from karel_fast.data import Recipe, Tokenizer, generate
-from karel_fast.data.symbols import from_symbols
+from karel_fast.data.sampling.symbols import from_symbols
+from karel_fast.karel.backends import available_backends
 
 LAYOUTS = ("compact", "reference")
 WORDS = {".": "__space__", "#": "__wall__", "^": "__up__", ">": "__right__", "v": "__down__", "<": "__left__"}

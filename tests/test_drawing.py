@@ -6,8 +6,8 @@ from hypothesis import given
 from rich.console import Console
 from strategies import worlds
 
-from karel_fast.drawing import before_and_after, describe_robot, draw
-from karel_fast.world import Worlds
+from karel_fast.karel.drawing import before_and_after, describe_robot, draw
+from karel_fast.karel.world import Worlds
 
 BEFORE = Worlds.from_text(["#####\n#>.2#\n#####"])
 AFTER = Worlds.from_text(["#####\n#.>3#\n#####"])

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from strategies import batches, programs, worlds
 
 import karel_fast as kf
-from karel_fast import backends
-from karel_fast.language import NAMED_SEMANTICS
-from karel_fast.language.bytecode import Op
+from karel_fast.karel import backends
+from karel_fast.karel.language import NAMED_SEMANTICS
+from karel_fast.karel.language.bytecode import Op
 
 COMPILED = [name for name in kf.available_backends() if name != "reference"]
 TRACE_FIELDS = ("actions", "robot", "markers_here", "front_clear", "left_clear", "right_clear", "steps", "status")

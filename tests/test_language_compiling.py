@@ -9,15 +9,8 @@ from hypothesis import strategies as st
 from language_names import LEFT, MOVE, PUT
 from strategies import programs, straight_line_programs
 
-from karel_fast.language import (
-    MAX_REPEAT,
-    CompiledPrograms,
-    KarelSyntaxError,
-    Program,
-    compile,
-    parse,
-)
-from karel_fast.language.bytecode import Op, pack, unpack
+from karel_fast.karel.language import MAX_REPEAT, CompiledPrograms, KarelSyntaxError, Program, compile, parse
+from karel_fast.karel.language.bytecode import Op, pack, unpack
 
 
 def test_instructions_unpack_to_their_parts():

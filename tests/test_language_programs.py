@@ -11,7 +11,7 @@ from hypothesis import given
 from language_names import EVERYTHING, FRONT, MOVE
 from strategies import programs, semantics, straight_line_programs
 
-from karel_fast.language import (
+from karel_fast.karel.language import (
     MAX_REPEAT,
     NAMED_SEMANTICS,
     Action,
@@ -65,9 +65,7 @@ def test_blocks_of_different_kinds_differ():
 
 
 def test_the_hash_is_the_same_in_every_process():
-    code = (
-        "from karel_fast.language import parse; print(hash(parse('def run() { move(); repeat (2) { turn_left() } }')))"
-    )
+    code = "from karel_fast.karel.language import parse; print(hash(parse('def run() { move(); repeat (2) { turn_left() } }')))"
     printed = {subprocess.check_output([sys.executable, "-c", code]) for _ in range(2)}
     assert len(printed) == 1
 
@@ -170,7 +168,5 @@ def test_wrong_semantics():
 
 
 def test_importing_the_language_imports_nothing_heavy():
-    code = (
-        "import sys, karel_fast.language; print([m for m in ('torch', 'numba', 'pyarrow', 'rich') if m in sys.modules])"
-    )
+    code = "import sys, karel_fast.karel.language; print([m for m in ('torch', 'numba', 'pyarrow', 'rich') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from language_names import EVERYTHING, MOVE
 from strategies import programs
 
-from karel_fast.language import (
+from karel_fast.karel.language import (
     MAX_REPEAT,
     Action,
     Condition,

@@ -7,10 +7,10 @@ import pytest
 import torch
 from tiny_model import tiny_model, tiny_tokens
 
-from karel_fast import memory
-from karel_fast.memory import freed_memory_kept
 from karel_fast.model import Capture
 from karel_fast.model.scoring import hidden_states
+from karel_fast.support import memory
+from karel_fast.support.memory import freed_memory_kept
 
 BLOCK = 64 << 20
 

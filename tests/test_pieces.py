@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from karel_fast.pieces import OutOfTime, Pieces
-from karel_fast.probing.run_folder import read_json
+from karel_fast.experiment.pieces import OutOfTime, Pieces
+from karel_fast.runs.folder import read_json
 
 
 class Clock:
     def __init__(self, monkeypatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr("karel_fast.pieces.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("karel_fast.experiment.pieces.time.monotonic", lambda: self.now)
 
     def work(self, pieces: Pieces, kind: str, seconds: float) -> None:
         with pieces.piece(kind, f"before {kind}"):

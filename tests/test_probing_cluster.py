@@ -11,11 +11,11 @@ import pytest
 from test_probing_states import RECIPE, SMALL, make_model
 
 from karel_fast.data import Tokenizer
-from karel_fast.probing import cluster
-from karel_fast.probing.cluster import WorkerLost, probe_on_ray
-from karel_fast.probing.run_folder import RunFolder
+from karel_fast.probing import ray as cluster
+from karel_fast.probing.ray import WorkerLost, probe_on_ray
 from karel_fast.probing.snapshot import ProbeRun, probe_snapshot, snapshots_of
-from karel_fast.training.snapshots import write_snapshot
+from karel_fast.runs.folder import RunFolder
+from karel_fast.runs.snapshots import write_snapshot
 
 pytest.importorskip("ray")
 pytestmark = [

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 import karel_fast as kf
-from karel_fast.language import CompiledPrograms
+from karel_fast.karel.language import CompiledPrograms
 from karel_fast.probing.experiments import (
     SPLITS,
     Grid,
@@ -21,7 +21,7 @@ from karel_fast.probing.experiments import (
     run_experiment,
     trace_programs,
 )
-from karel_fast.probing.probes import ProbeConfig
+from karel_fast.probing.probes.training import ProbeConfig
 from karel_fast.probing.table import HiddenTable, TableWriter
 
 EXAMPLES = 2

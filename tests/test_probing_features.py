@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import karel_fast as kf
-from karel_fast.language import CompiledPrograms
+from karel_fast.karel.language import CompiledPrograms
 from karel_fast.probing.features import FEATURES, PAPER_FEATURES, Setting, kept, label_set, labels, resolve_feature
 
 LENGTHS = np.array([1, 3, 7, 5, 7, 2])

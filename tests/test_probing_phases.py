@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from karel_fast.probing.phases import find_phases, regress, semantic_content
+from karel_fast.analysis.phases import find_phases, regress, semantic_content
 
 
 def test_three_phases():

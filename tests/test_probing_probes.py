@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from karel_fast.probing import probe_network as module
-from karel_fast.probing.probes import DEPTHS, TEST, TRAIN, UNUSED, VALIDATION, ProbeConfig, Task, train_probes
+from karel_fast.probing.probes import network as module
+from karel_fast.probing.probes.training import DEPTHS, TEST, TRAIN, UNUSED, VALIDATION, ProbeConfig, Task, train_probes
 
 SMALL = {"linear": (), "mlp1": (16,), "mlp2": (16, 24)}
 

@@ -12,19 +12,19 @@ import torch
 import typer
 from typer.testing import CliRunner
 
+from karel_fast.cli import probing as probe_commands
+from karel_fast.cli import report as report_commands
 from karel_fast.data import Recipe, Samples, Tokenizer, generate
 from karel_fast.model import Capture, Transformer, decode, model_config
-from karel_fast.probing import commands as probe_commands
 from karel_fast.probing import snapshot as snapshot_module
 from karel_fast.probing.experiments import Grid
-from karel_fast.probing.probes import ProbeConfig, ProbeWeights
-from karel_fast.probing.run_folder import RunFolder
+from karel_fast.probing.probes.training import ProbeConfig, ProbeWeights
 from karel_fast.probing.snapshot import ProbeRun, is_done, probe_snapshot, snapshots_of, steer_snapshot
 from karel_fast.probing.states import forced_states, write_table
 from karel_fast.probing.steering import _Writer, edit, steer
 from karel_fast.probing.table import HiddenTable
-from karel_fast.report import commands as report_commands
-from karel_fast.training.snapshots import snapshot_path, write_snapshot
+from karel_fast.runs.folder import RunFolder
+from karel_fast.runs.snapshots import snapshot_path, write_snapshot
 
 RECIPE = Recipe(height=5, width=5, examples=2, held_out=1, lengths=(2, 5), wall_probability=0)
 

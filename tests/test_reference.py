@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import programs, semantics, worlds
 
-from karel_fast.backends.reference import run_batch, trace_batch
-from karel_fast.language import Action, compile, resolve_semantics
-from karel_fast.status import DECISIONS_PER_STEP, Status
-from karel_fast.world import Worlds
+from karel_fast.karel.backends.reference import run_batch, trace_batch
+from karel_fast.karel.language import Action, compile, resolve_semantics
+from karel_fast.karel.status import DECISIONS_PER_STEP, Status
+from karel_fast.karel.world import Worlds
 
 HALL = "#######\n#>....#\n#######"
 OK, CRASHED, STEP_LIMIT, MARKER_LIMIT = (Status[name] for name in ("OK", "CRASHED", "STEP_LIMIT", "MARKER_LIMIT"))

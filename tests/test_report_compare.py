@@ -13,11 +13,11 @@ import typer
 from scipy import stats
 from typer.testing import CliRunner
 
-from karel_fast.probing.run_folder import RunFolder, step_name, write_json
-from karel_fast.report import commands
-from karel_fast.report.compare import compare, interval, read_runs
-from karel_fast.report.metrics import Run, content_of
-from karel_fast.report.results import results_of
+from karel_fast.analysis.compare import compare, interval, read_runs
+from karel_fast.analysis.results import results_of
+from karel_fast.analysis.series import Run, content_of
+from karel_fast.cli import report as commands
+from karel_fast.runs.folder import RunFolder, step_name, write_json
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from karel_fast.analysis.costs import ORIGINAL_FLOPS, ORIGINAL_TOKENS, Cost, cost_rows, costs_of
+from karel_fast.analysis.keep import MOST_BYTES, keep_results
+from karel_fast.analysis.series import Run
 from karel_fast.model import Transformer, model_config
-from karel_fast.probing.run_folder import RunFolder, read_json, step_name, write_json
-from karel_fast.report import keep_results, write_report
-from karel_fast.report.costs import ORIGINAL_FLOPS, ORIGINAL_TOKENS, Cost, cost_rows, costs_of
-from karel_fast.report.keep import MOST_BYTES
-from karel_fast.report.metrics import Run
+from karel_fast.report import write_report
+from karel_fast.runs.folder import RunFolder, read_json, step_name, write_json
 
 
 def made(path, accuracies, log=True) -> RunFolder:
@@ -111,7 +111,7 @@ def test_small_results_are_kept(tmp_path):
 def test_results_too_large_for_git_are_refused(tmp_path, monkeypatch):
     run = made(tmp_path / "run", [0.1, 0.2]).path
     write_report(run)
-    monkeypatch.setattr("karel_fast.report.keep.MOST_BYTES", 1000)
+    monkeypatch.setattr("karel_fast.analysis.keep.MOST_BYTES", 1000)
     with pytest.raises(ValueError, match="too large"):
         keep_results(run, tmp_path / "kept")
     assert not (tmp_path / "kept").exists()

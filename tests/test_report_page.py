@@ -14,10 +14,10 @@ from pathlib import Path
 import fake_run
 import pytest
 
-from karel_fast.probing.run_folder import RunFolder, step_name, write_json
+from karel_fast.analysis.series import Run
 from karel_fast.report import plots, write_report
 from karel_fast.report.browser import example_html, world_svg
-from karel_fast.report.metrics import Run
+from karel_fast.runs.folder import RunFolder, step_name, write_json
 
 FIGURES = (
     "phases", "probes", "regression", "offsets", "interventions", "differences", "layers", "baselines", "latent",

@@ -12,17 +12,17 @@ from rich.console import Console
 from signals import signal_at
 from typer.testing import CliRunner
 
+from karel_fast.analysis.keep import keep_results
 from karel_fast.cli import app
+from karel_fast.cli.training import TrainingBar
 from karel_fast.data import Recipe, Tokenizer, generate
+from karel_fast.experiment.pieces import OutOfTime, Pieces
+from karel_fast.experiment.preset import faithful_name, load_preset, preset_names
+from karel_fast.experiment.reproduce import _train, reproduce
 from karel_fast.model import Transformer, model_config
-from karel_fast.pieces import OutOfTime, Pieces
-from karel_fast.presets import faithful_name, load_preset, preset_names
-from karel_fast.probing.run_folder import read_json
-from karel_fast.report import keep_results
-from karel_fast.reproduce import _train, reproduce
+from karel_fast.runs.folder import read_json
+from karel_fast.runs.snapshots import list_snapshots, read_card, read_resume
 from karel_fast.training import read_metrics
-from karel_fast.training.commands import TrainingBar
-from karel_fast.training.snapshots import list_snapshots, read_card, read_resume
 
 TINY = """
 layout = "compact"
@@ -215,7 +215,7 @@ def test_ctrl_c_is_one_line(tmp_path, tiny, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("karel_fast.reproduce.reproduce", interrupted)
+    monkeypatch.setattr("karel_fast.experiment.reproduce.reproduce", interrupted)
     found = CliRunner().invoke(app, ["reproduce", tiny, "--output", str(tmp_path / "run")])
     assert found.exit_code == 130
     assert "the same command goes on from the last saved state" in found.stderr

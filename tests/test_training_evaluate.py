@@ -9,10 +9,11 @@ import typer
 from typer.testing import CliRunner
 
 import karel_fast as kf
+from karel_fast.cli.training import register
 from karel_fast.data import Recipe, Tokenizer, generate
 from karel_fast.model import Capture, Transformer, model_config, to_hf
-from karel_fast.training import TrainConfig, list_snapshots, train
-from karel_fast.training.commands import register
+from karel_fast.runs.snapshots import list_snapshots
+from karel_fast.training import TrainConfig, train
 from karel_fast.training.evaluate import evaluate, generated_programs, symbol_of_token
 from karel_fast.training.rows import generated_rows
 

@@ -18,9 +18,9 @@ from transformers import AutoModelForCausalLM
 
 from karel_fast.data import Recipe, Tokenizer
 from karel_fast.model import Transformer, from_hf, model_config
-from karel_fast.training import TrainConfig, TrainingDiverged, list_snapshots, read_metrics, train
+from karel_fast.runs.snapshots import list_snapshots, read_card
+from karel_fast.training import TrainConfig, TrainingDiverged, read_metrics, train
 from karel_fast.training.loop import loss_sum
-from karel_fast.training.snapshots import read_card
 
 BASE = {
     "batch_size": 8,

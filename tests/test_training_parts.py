@@ -7,8 +7,8 @@ import pytest
 import torch
 from tiny_model import tiny_model
 
-from karel_fast.training import NotEnoughMemory, TrainConfig
-from karel_fast.training.device import memory_advice, resolve_device, resolve_precision
+from karel_fast.model.device import NotEnoughMemory, memory_advice, resolve_device, resolve_precision
+from karel_fast.training import TrainConfig
 from karel_fast.training.metrics import Reporter
 from karel_fast.training.muon import Muon, orthogonalise
 from karel_fast.training.optim import Optimizers

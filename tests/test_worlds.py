@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import worlds
 
-from karel_fast.world import Worlds
+from karel_fast.karel.world import Worlds
 
 TEXT = "#####\n#>.2#\n#.#.#\n#..9#\n#####"
 

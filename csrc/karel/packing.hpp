@@ -1,4 +1,4 @@
-// Packs samples' worlds into the columns that karel_fast/data/packing.py describes.
+// Packs samples' worlds into the columns that karel_fast/data/storage/packing.py describes.
 #pragma once
 #include <cstdint>
 

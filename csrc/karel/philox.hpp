@@ -1,4 +1,4 @@
-// Philox4x32-10 (Salmon et al., SC 2011) and how this package spends its bits; karel_fast/data/philox.py is the readable
+// Philox4x32-10 (Salmon et al., SC 2011) and how this package spends its bits; karel_fast/data/sampling/philox.py is the readable
 // twin and says which counters are used for what.
 #pragma once
 #include <array>

@@ -1,4 +1,4 @@
-// A batch of programs: either plain action sequences or bytecode (see karel_fast/language/bytecode.py for the format).
+// A batch of programs: either plain action sequences or bytecode (see karel_fast/karel/language/bytecode.py for the format).
 #pragma once
 #include <cstdint>
 

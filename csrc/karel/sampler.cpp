@@ -21,7 +21,7 @@ constexpr int max_worlds = 200;
 constexpr int max_depth = 8;
 constexpr u32 max_length = 200;
 
-// Program symbols, as in karel_fast/data/symbols.py.
+// Program symbols, as in karel_fast/data/sampling/symbols.py.
 constexpr u8 symbol_if = 5, symbol_ifelse = 6, symbol_repeat = 8, symbol_else = 9, symbol_not = 10, symbol_condition = 11,
              symbol_open = 16, symbol_close = 17, symbol_count = 18;
 

@@ -1,5 +1,5 @@
 // Draws samples: worlds, programs and, for straight-line recipes, what the programs make of the worlds. Equal bit for bit
-// to karel_fast/data/sampler_reference.py, which says in which order each stream is spent.
+// to karel_fast/data/sampling/reference.py, which says in which order each stream is spent.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -13,7 +13,7 @@ namespace karel {
 
 inline constexpr std::uint8_t symbol_pad = 255;
 
-// The integers of karel_fast/data/plan.py.
+// The integers of karel_fast/data/sampling/plan.py.
 struct Plan {
     int height;
     int width;

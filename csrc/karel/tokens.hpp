@@ -1,4 +1,4 @@
-// Writes samples as token rows; karel_fast/data/layouts.py defines the two layouts.
+// Writes samples as token rows; karel_fast/data/tokens/layouts.py defines the two layouts.
 #pragma once
 #include <cstdint>
 #include <vector>

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from karel_fast.data.shards import Shards
-from karel_fast.data.tokenizer import Tokenizer
+from karel_fast.data.storage.shards import Shards
+from karel_fast.data.tokens.tokenizer import Tokenizer
 
 
 class SampleStream(IterableDataset[torch.Tensor]):

@@ -18,12 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from karel_fast.memory import freed_memory_kept
-
-from .attention import causal_attention
-from .capture import Capture, Recorder
-from .compiling import compiled
-from .transformer import Transformer
+from karel_fast.model.attention import causal_attention
+from karel_fast.model.capture import Capture, Recorder
+from karel_fast.model.compiling import compiled
+from karel_fast.model.transformer import Transformer
+from karel_fast.support.memory import freed_memory_kept
 
 
 class GrammarTables(Protocol):

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CodeGenConfig
 
-from .transformer import CODEGEN_GROUPS, Transformer
+from karel_fast.model.transformer import CODEGEN_GROUPS, Transformer
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

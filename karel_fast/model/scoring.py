@@ -14,12 +14,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from karel_fast.memory import freed_memory_kept
-
-from .capture import Capture, Recorder
-from .compiling import compiled
-from .hub import publish
-from .transformer import Transformer
+from karel_fast.model.capture import Capture, Recorder
+from karel_fast.model.compiling import compiled
+from karel_fast.model.hub import publish
+from karel_fast.model.transformer import Transformer
+from karel_fast.support.memory import freed_memory_kept
 
 
 def hidden_states(

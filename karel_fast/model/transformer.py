@@ -21,10 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CodeGenConfig
 
-from .attention import causal_attention
-from .capture import Capture, Recorder
-from .mlp import MLP
-from .rotary import rotary_table, rotate
+from karel_fast.model.attention import causal_attention
+from karel_fast.model.capture import Capture, Recorder
+from karel_fast.model.mlp import MLP
+from karel_fast.model.rotary import rotary_table, rotate
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 CODEGEN_GROUPS = 4  # stock CodeGen splits its heads over four groups, whatever the hardware

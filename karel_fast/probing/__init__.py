@@ -5,5 +5,5 @@ table       hidden states on disk, one row per generated action
 probes      many probes trained together
 experiments the grid of features, depths, offsets, semantics, layers and seeds, with its baselines
 phases      babbling, syntax, semantics; accuracy against semantic content
-run_folder  where everything of a run lies
+
 """

@@ -11,7 +11,7 @@ import numpy as np
 
 from karel_fast.probing.experiments import SPLITS, Grid, Split, Tracer, gather_rows, joined, setting_of, trace_programs
 from karel_fast.probing.features import Setting, label_set, resolve_feature
-from karel_fast.probing.probes import ProbeConfig, ProbeWeights, train_probes
+from karel_fast.probing.probes.training import ProbeConfig, ProbeWeights, train_probes
 
 NAMES = ("move", "turn_left", "turn_right", "pick_marker", "put_marker")
 
@@ -34,7 +34,7 @@ def describe_examples(
     is trained on the table's last layer; it reads test rows it never saw.
     """
     import karel_fast as kf
-    from karel_fast.language import CompiledPrograms
+    from karel_fast.karel.language import CompiledPrograms
 
     test = splits["test"].table
     setting = setting_of(splits["test"])

@@ -19,13 +19,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
-from karel_fast.language import Semantics, resolve_semantics
+from karel_fast.karel.language import Semantics, resolve_semantics
 from karel_fast.probing.features import PAPER_FEATURES, Setting, TraceArrays, label_set, resolve_feature
-from karel_fast.probing.probes import DEPTHS, TEST, TRAIN, VALIDATION, ProbeConfig, ProbeResult, Task, train_probes
+from karel_fast.probing.probes.training import (
+    DEPTHS,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    ProbeConfig,
+    ProbeResult,
+    Task,
+    train_probes,
+)
 from karel_fast.probing.table import HiddenTable
 
 if TYPE_CHECKING:
-    from karel_fast.world import Worlds
+    from karel_fast.karel.world import Worlds
 
 FORMAT = 1
 SPLITS = ("train", "validation", "test")
@@ -99,7 +108,7 @@ def trace_programs(actions: np.ndarray, lengths: np.ndarray, worlds: Any, semant
     semantics: what `karel_fast.trace` takes, or pairs like "move>turn_left+turn_left>move" (written>performed).
     """
     import karel_fast as kf
-    from karel_fast.language import CompiledPrograms
+    from karel_fast.karel.language import CompiledPrograms
 
     return kf.trace(CompiledPrograms.from_actions(actions, lengths), worlds, semantics=resolve_meaning(semantics))
 

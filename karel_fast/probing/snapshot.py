@@ -17,16 +17,16 @@ import torch
 
 from karel_fast.data import Recipe, Tokenizer
 from karel_fast.data import generate as generate_samples
-from karel_fast.memory import freed_memory_kept
 from karel_fast.model import Transformer
 from karel_fast.probing.examples import describe_examples
 from karel_fast.probing.experiments import SPLITS, Grid, Split, gather_rows, joined, run_experiment, trace_programs
-from karel_fast.probing.probes import ProbeConfig, ProbeWeights, train_probes
-from karel_fast.probing.run_folder import RunFolder, read_json, write_json
+from karel_fast.probing.probes.training import ProbeConfig, ProbeWeights, train_probes
 from karel_fast.probing.states import SPLIT_NAMES, Layers, write_table
 from karel_fast.probing.steering import steer
+from karel_fast.runs.folder import RunFolder, read_json, write_json
+from karel_fast.runs.snapshots import list_snapshots, read_card, snapshot_path, weights_digest
+from karel_fast.support.memory import freed_memory_kept
 from karel_fast.training.evaluate import open_snapshot
-from karel_fast.training.snapshots import list_snapshots, read_card, snapshot_path, weights_digest
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ import torch
 
 from karel_fast.data import Samples, Tokenizer
 from karel_fast.data import generate as generate_samples
+from karel_fast.karel.world import Worlds
 from karel_fast.model import Capture, Transformer
 from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import generate
 from karel_fast.probing.table import HiddenTable, TableWriter
 from karel_fast.training.evaluate import satisfied
-from karel_fast.world import Worlds
 
 SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}
 """A probing split's name among a recipe's splits."""
@@ -122,7 +122,7 @@ def _written(
     compile_model: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """What `TableWriter.append` takes, for programs the model writes."""
-    from karel_fast.language import CompiledPrograms
+    from karel_fast.karel.language import CompiledPrograms
 
     most = tokenizer.recipe.symbol_width
     made = generate(

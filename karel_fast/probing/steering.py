@@ -22,10 +22,10 @@ from torch import Tensor
 
 import karel_fast as kf
 from karel_fast.data import Samples, Tokenizer
-from karel_fast.language import CompiledPrograms
+from karel_fast.karel.language import CompiledPrograms
+from karel_fast.karel.world import Worlds
 from karel_fast.model import Transformer
-from karel_fast.probing.probes import ProbeWeights
-from karel_fast.world import Worlds
+from karel_fast.probing.probes.training import ProbeWeights
 
 
 @dataclass(frozen=True)

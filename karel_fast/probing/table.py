@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from karel_fast.probing.run_folder import write_json
+from karel_fast.runs.folder import write_json
 
 VERSION = 1
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from karel_fast.lazy import lazy
+from karel_fast.support.lazy import lazy
 
 if TYPE_CHECKING:
-    from karel_fast.report.keep import keep_results as keep_results
     from karel_fast.report.page import write_report as write_report
 
-_HOME = {"keep_results": "keep", "write_report": "page"}
+_HOME = {"write_report": "page"}
 
 __all__ = sorted(_HOME)
 

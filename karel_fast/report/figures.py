@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from karel_fast.analysis.series import Run
 from karel_fast.report.intervention_figures import difference_plot, interventions_plot, steering_plot
 from karel_fast.report.latent_figure import latent_plot
-from karel_fast.report.metrics import Run
 from karel_fast.report.plots import TITLES as TITLES
 from karel_fast.report.plots import Plot as Plot
 from karel_fast.report.probe_figures import baselines_plot, layers_plot, offsets_plot, probes_plot

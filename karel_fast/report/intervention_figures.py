@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from karel_fast.report.metrics import Run, mean, number
+from karel_fast.analysis.series import Run, mean, number
 from karel_fast.report.plots import (
     DEPTH_TITLES,
     TITLES,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from karel_fast.probing.run_folder import LATENT
-from karel_fast.report.metrics import Run, mean
+from karel_fast.analysis.series import Run, mean
 from karel_fast.report.plots import TITLES, Plot, Row, drawn, extents, panels, shared_legend, summary, undrawn
 from karel_fast.report.style import GROUND, INK, look
+from karel_fast.runs.folder import LATENT
 
 _WHEN = {-1: "before", 0: "after"}  # the action that the state predicts
 _WITHHELD = {None: "outputs shown", "input": "inputs in place of outputs", "space": "outputs left empty"}

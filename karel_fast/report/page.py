@@ -14,15 +14,15 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from karel_fast.probing.phases import RULE
-from karel_fast.probing.run_folder import RunFolder, write_json
-from karel_fast.report import costs
+from karel_fast.analysis import costs
+from karel_fast.analysis.phases import RULE
+from karel_fast.analysis.results import CONTENT, results_of
+from karel_fast.analysis.series import Run, mean, number, phases_of
+from karel_fast.analysis.summary import write_summary
 from karel_fast.report.browser import example_html
 from karel_fast.report.figures import TITLES, Plot, all_plots
-from karel_fast.report.metrics import Run, mean, number, phases_of
-from karel_fast.report.results import CONTENT, results_of
 from karel_fast.report.style import render
-from karel_fast.report.summary import write_summary
+from karel_fast.runs.folder import RunFolder, write_json
 
 MOST_EXAMPLES = 24
 """Examples on the page: the first so many of the last snapshot that has any."""

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from karel_fast.report.metrics import Run
+from karel_fast.analysis.series import Run
 from karel_fast.report.style import INK, PALETTE, look, new_figure
 
 Row = tuple[object, ...]

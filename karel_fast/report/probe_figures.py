@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from karel_fast.report.metrics import Run, mean
+from karel_fast.analysis.series import Run, mean
 from karel_fast.report.plots import (
     DEPTH_TITLES,
     TITLES,

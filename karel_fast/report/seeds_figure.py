@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from karel_fast.report.metrics import Run, mean
+from karel_fast.analysis.series import Run, mean
 from karel_fast.report.plots import TITLES, band, percent, shared_legend, step_axis
 from karel_fast.report.style import new_figure, styled
 

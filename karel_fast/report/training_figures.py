@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from karel_fast.report.metrics import Run, number, phases_of, regressions_of, training_points
+from karel_fast.analysis.series import Run, number, phases_of, regressions_of, training_points
 from karel_fast.report.plots import (
     DEPTH_TITLES,
     Plot,

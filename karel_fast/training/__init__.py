@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from karel_fast.lazy import lazy
+from karel_fast.support.lazy import lazy
 
 if TYPE_CHECKING:
     from karel_fast.training.config import TrainConfig as TrainConfig
-    from karel_fast.training.device import NotEnoughMemory as NotEnoughMemory
     from karel_fast.training.loop import TrainingDiverged as TrainingDiverged
     from karel_fast.training.loop import TrainResult as TrainResult
     from karel_fast.training.loop import train as train
     from karel_fast.training.metrics import Report as Report
     from karel_fast.training.metrics import read_metrics as read_metrics
-    from karel_fast.training.snapshots import list_snapshots as list_snapshots
 
 _HOME = {
-    "NotEnoughMemory": "device",
     "Report": "metrics",
     "TrainConfig": "config",
     "TrainResult": "loop",
     "TrainingDiverged": "loop",
-    "list_snapshots": "snapshots",
     "read_metrics": "metrics",
     "train": "loop",
 }

@@ -15,19 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from karel_fast.data import Recipe, Samples, Tokenizer, layouts
-from karel_fast.data.symbols import CLOSE, COUNT, IF, OPEN, PAD, from_symbols
-from karel_fast.execution import run
-from karel_fast.language import CompiledPrograms, compile
-from karel_fast.memory import freed_memory_kept
+from karel_fast.data import Recipe, Samples, Tokenizer
+from karel_fast.data.sampling.symbols import CLOSE, COUNT, IF, OPEN, PAD, from_symbols
+from karel_fast.data.tokens import layouts
+from karel_fast.karel.execution import run
+from karel_fast.karel.language import CompiledPrograms, compile
+from karel_fast.karel.world import Worlds
 from karel_fast.model import Capture, Transformer, from_hf
 from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import Decoder, Generated, join
-from karel_fast.world import Worlds
-
-from .device import autocast, memory_advice, resolve_device, resolve_precision
-from .loop import loss_sum
-from .snapshots import CARD, read_card
+from karel_fast.model.device import autocast, memory_advice, resolve_device, resolve_precision
+from karel_fast.runs.snapshots import CARD, read_card
+from karel_fast.support.memory import freed_memory_kept
+from karel_fast.training.loop import loss_sum
 
 DIVERSITY_SAMPLES = 1000
 
@@ -170,7 +170,7 @@ def generated_programs(tokenizer: Tokenizer, generated: Generated) -> CompiledPr
 
 
 def symbol_of_token(tokenizer: Tokenizer) -> np.ndarray:
-    """The program symbol (see `karel_fast.data.symbols`) that each token stands for, PAD for none; uint8
+    """The program symbol (see `karel_fast.data.sampling.symbols`) that each token stands for, PAD for none; uint8
     (vocabulary,).
     """
     tokens = np.arange(tokenizer.vocab_size)

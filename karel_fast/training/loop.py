@@ -20,18 +20,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CodeGenConfig
 
-from karel_fast.memory import freed_memory_kept
 from karel_fast.model import Transformer
 from karel_fast.model.compiling import compiled
-
-from .config import TrainConfig
-from .device import autocast, memory_advice, peak_flops, repeatable, resolve_device, resolve_precision
-from .distributed import Processes, join
-from .metrics import MetricsFile, Progress, Report, Reporter
-from .optim import Optimizers
-from .rows import RowSource, prefetched
-from .schedule import rate_factor
-from .snapshots import State, list_snapshots, read_resume, snapshot_path, write_resume, write_snapshot
+from karel_fast.model.device import autocast, memory_advice, peak_flops, repeatable, resolve_device, resolve_precision
+from karel_fast.runs.snapshots import State, list_snapshots, read_resume, snapshot_path, write_resume, write_snapshot
+from karel_fast.support.memory import freed_memory_kept
+from karel_fast.training.config import TrainConfig
+from karel_fast.training.distributed import Processes, join
+from karel_fast.training.metrics import MetricsFile, Progress, Report, Reporter
+from karel_fast.training.optim import Optimizers
+from karel_fast.training.rows import RowSource, prefetched
+from karel_fast.training.schedule import rate_factor
 
 Stop = Callable[[float], bool]
 

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from karel_fast.model import Transformer
-
-from .muon import Muon
+from karel_fast.training.muon import Muon
 
 OptimizerName = Literal["muon", "adamw"]
 OPTIMIZERS: tuple[str, ...] = get_args(OptimizerName)

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from karel_fast.data import Recipe, Tokenizer
-from karel_fast.data.shards import Shards
+from karel_fast.data.storage.shards import Shards
 from karel_fast.data.stream import SampleStream
 
 RowSource = Callable[[int, int], np.ndarray]

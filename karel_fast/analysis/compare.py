@@ -1,0 +1,186 @@
+"""Several runs side by side: the same experiment from other initial weights, with intervals over those."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from karel_fast.analysis.results import results_of
+from karel_fast.analysis.series import Run, regressions_of
+from karel_fast.runs.folder import RunFolder, write_json
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`rows`: one per run, numbers by column (None: not defined). `summary`: per column mean, low and high: the 95 %
+    Student t interval over runs, each of which counts once; None with fewer than two or without spread. `notes`: what
+    keeps the runs from being the same experiment with other seeds.
+    """
+
+    feature: str | None
+    depth: str | None
+    offset: int
+    columns: tuple[str, ...]
+    rows: tuple[Mapping[str, Any], ...]
+    summary: Mapping[str, Mapping[str, float | int | None]]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "feature": self.feature,
+            "depth": self.depth,
+            "offset": self.offset,
+            "rows": [dict(row) for row in self.rows],
+            "summary": {name: dict(value) for name, value in self.summary.items()},
+            "notes": list(self.notes),
+        }
+
+    def to_csv(self) -> str:
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        names = ("run", "step", *self.columns)
+        writer.writerow(names)
+        for row in self.rows:
+            writer.writerow(["" if row[name] is None else row[name] for name in names])
+        for kind in ("mean", "low", "high"):
+            cells = [self.summary[name][kind] for name in self.columns]
+            writer.writerow([kind, "", *("" if cell is None else cell for cell in cells)])
+        return out.getvalue()
+
+
+def read_runs(paths: Sequence[str | Path]) -> list[Run]:
+    """The runs of some folders. Raises FileNotFoundError, and ValueError for a folder named twice or without results."""
+    places = [Path(path).resolve() for path in paths]
+    if len(set(places)) < len(places):
+        raise ValueError("a run is named twice; each counts once")
+    runs = [Run.read(RunFolder(path)) for path in paths]
+    for path, run in zip(paths, runs, strict=True):
+        if not run.steps:
+            raise ValueError(f"{path} holds no evaluation/step-*.json and no probing/step-*.json that is whole")
+    return runs
+
+
+def compare(
+    runs: Sequence[Run], feature: str | None = None, depth: str | None = None, offset: int | None = None
+) -> Comparison:
+    """The last snapshots of some runs, by the closer look where there was one.
+
+    feature, depth, offset: of the probes; the first feature and the deepest probe of the first run that was probed, at
+    offset 0, unless named. r2: of accuracy on what these probes read, over the snapshots of training. Raises ValueError
+    for a feature, depth or offset that no run was probed for.
+    """
+    probed = next((run for run in runs if run.probed), None)
+    for what, wanted in (("feature", feature), ("depth", depth), ("offset", offset)):
+        known = list(dict.fromkeys(name for run in runs for one in (run.closest, run) for name in one.names(what)))
+        if wanted is not None and wanted not in known:
+            raise ValueError(
+                f"no run was probed for {what} {wanted!r}; there is {', '.join(map(str, known)) or 'none'}"
+            )
+    if probed is not None:
+        feature = feature or probed.closest.names("feature")[0]
+        depth = depth or probed.closest.deepest()
+    semantics = list(dict.fromkeys(name for run in runs for name in run.names("semantics") if name != "original"))
+    columns = ["generative_accuracy", "generalization"]
+    if probed is not None:
+        columns += ["probe", "majority", "untrained", *(f"original - {name}" for name in semantics), "r2"]
+    rows = [_row(run, feature, depth, offset or 0, semantics) for run in runs]
+    return Comparison(
+        feature=feature,
+        depth=depth,
+        offset=offset or 0,
+        columns=tuple(columns),
+        rows=tuple(rows),
+        summary={name: interval([row[name] for row in rows]) for name in columns},
+        notes=tuple(_notes(runs, rows)),
+    )
+
+
+def _row(run: Run, feature: str | None, depth: str | None, offset: int, semantics: Sequence[str]) -> dict[str, Any]:
+    results = results_of(run)
+    wanted = (feature, depth, offset)
+    found = (r for r in results["probes"] if (r["feature"], r["depth"], r["offset"]) == wanted)
+    probes: dict[str, Any] = next(found, {})
+    differences = probes.get("original_minus", {})
+    fits = regressions_of(run, feature, offset).get(depth or "")
+    return {
+        "run": run.name,
+        "step": results["final"]["step"],
+        "probed_step": probes.get("step"),
+        "generative_accuracy": results["final"]["generative_accuracy"],
+        "generalization": results["final"]["generalization"],
+        "probe": probes.get("accuracy"),
+        "majority": probes.get("majority"),
+        "untrained": probes.get("untrained"),
+        **{f"original - {name}": differences.get(name, {}).get("mean") for name in semantics},
+        "r2": fits[0].r2 if fits else None,
+    }
+
+
+def interval(values: Sequence[float | None], confidence: float = 0.95) -> dict[str, float | int | None]:
+    """Mean and Student t interval of the numbers that are there, and how many they are."""
+    known = np.array([v for v in values if v is not None], float)
+    if not len(known):
+        return {"mean": None, "low": None, "high": None, "runs": 0}
+    middle, low, high = float(known.mean()), None, None
+    if len(known) > 1 and np.ptp(known) > 0:
+        half = float(stats.t.ppf((1 + confidence) / 2, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known)))
+        low, high = middle - half, middle + half
+    return {"mean": middle, "low": low, "high": high, "runs": len(known)}
+
+
+def _notes(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    notes = []
+    settings = [_flat(run.config.get("experiment", run.config)) for run in runs]
+    names = sorted({name for one in settings for name in one})
+    differ = [n for n in names if not n.endswith("seed") and any(one.get(n) != settings[0].get(n) for one in settings)]
+    if differ:
+        notes.append(f"the runs differ in more than their seed: {', '.join(differ)}")
+    seeds = [next((v for n, v in one.items() if n == "training.seed"), None) for one in settings]
+    told = [seed for seed in seeds if seed is not None]
+    if len(set(told)) < len(told):
+        notes.append("some runs have the same training.seed, so they do not count as separate")
+    for what, name in (("evaluated", "step"), ("probed", "probed_step")):
+        steps = {row[name] for row in rows}
+        if len(steps) > 1:
+            found = ", ".join(f"{row['run']} {'never' if row[name] is None else row[name]}" for row in rows)
+            notes.append(f"the runs were last {what} at different steps: {found}")
+    probed = [run.closest for run in runs if run.closest.probed]
+    # The layers are those of the snapshot that the numbers come from.
+    for what, key in (("semantics", "semantics"), ("layers", "layer"), ("probe seeds", "seed")):
+        told_by_run = [
+            (run.name, sorted({str(record[key]) for record in run.records(run.probed[-1])})) for run in probed
+        ]
+        if len({tuple(names) for _, names in told_by_run}) > 1:
+            found = "; ".join(f"{name} {', '.join(names)}" for name, names in told_by_run)
+            notes.append(f"the runs were probed for different {what}: {found}")
+    return notes + [f"{run.name}: {problem}" for run in runs for problem in run.problems]
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, inner in value.items():
+        out |= _flat(inner, f"{prefix}{key}.") if isinstance(inner, Mapping) else {f"{prefix}{key}": inner}
+    return out
+
+
+def write_comparison(found: Comparison, runs: Sequence[Run], folder: str | Path) -> Path:
+    """Write FOLDER/comparison.json and .csv, and the figure over training as .svg and .png; returns the JSON's path."""
+    from karel_fast.report.page import write_bytes
+    from karel_fast.report.seeds_figure import seeds_figure
+    from karel_fast.report.style import render
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / "comparison.csv", found.to_csv().encode())
+    _, svg, png = render(seeds_figure(runs, found.feature, found.depth), "comparison")
+    write_bytes(folder / "comparison.svg", svg.encode())
+    write_bytes(folder / "comparison.png", png)
+    write_json(folder / "comparison.json", found.to_json())
+    return folder / "comparison.json"

@@ -1,0 +1,96 @@
+"""The results of a run that are worth keeping beside the code, small enough for git."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from karel_fast.analysis.series import Run, mean, number
+from karel_fast.runs.folder import RunFolder
+
+MOST_BYTES = 1_500_000
+_CELL = ("feature", "depth", "layer", "offset", "semantics", "labels", "states")
+
+
+def keep_results(run_directory: str | Path, directory: str | Path) -> Path:
+    """Copy a run's small results to `directory`, replacing those of the same names; returns it.
+
+    config.json and summary.json as they are; metrics.json with the evaluation, probe scores, intervention differences
+    and steering of every snapshot; each figure as PNG, or as SVG where that is smaller. Probe scores are means over
+    seeds with the lowest and the highest seed; tables are {"columns": [..], "rows": [[..]]}, with four digits a number.
+
+    Raises ValueError when the run has no report yet, or when they are together larger than MOST_BYTES.
+    """
+    folder = RunFolder(run_directory)
+    figures = [
+        min(path, path.with_suffix(".svg"), key=lambda p: p.stat().st_size)
+        for path in sorted((folder.report / "figures").glob("*.png"))
+    ]
+    if not folder.summary.exists() or not figures:
+        raise ValueError(f"{folder.path} has no report yet: make it first (karel-fast report)")
+    text = json.dumps(kept_metrics(Run.read(folder)), separators=(",", ":")) + "\n"
+    copied = [path for path in (folder.path / "config.json", folder.summary, *figures) if path.exists()]
+    size = len(text) + sum(path.stat().st_size for path in copied)
+    if size > MOST_BYTES:
+        raise ValueError(f"the results are {size:,} bytes, more than {MOST_BYTES:,}: too large to keep beside code")
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in copied:
+        shutil.copyfile(path, directory / path.name)
+    (directory / "metrics.json").write_text(text, encoding="utf-8")
+    return directory
+
+
+def kept_metrics(run: Run) -> dict[str, Any]:
+    """What metrics.json holds."""
+    return {
+        "evaluation": _table(list(run.evaluation.values())),
+        "probing": _probing(run),
+        "closer": _probing(run.closest) if run.closer else [],
+        "steering": [{"step": step, "records": _table(s.get("records", []))} for step, s in run.steering.items()],
+    }
+
+
+def _probing(run: Run) -> list[dict[str, Any]]:
+    return [
+        {
+            "step": step,
+            "probes": _table(_over_seeds(run.records(step))),
+            "differences": _table(probing.get("differences", [])),
+            "notes": probing.get("notes", []),
+        }
+        for step, probing in run.probing.items()
+    ]
+
+
+def _over_seeds(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    cells: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for record in records:
+        cells.setdefault(tuple(record[name] for name in _CELL), []).append(record)
+    rows = []
+    for key, found in cells.items():
+        accuracy = [value for record in found if (value := number(record["accuracy"])) is not None]
+        majority = [value for record in found if (value := number(record.get("majority"))) is not None]
+        row = {
+            **dict(zip(_CELL, key, strict=True)),
+            "accuracy": mean(accuracy),
+            "lowest": min(accuracy, default=None),
+            "highest": max(accuracy, default=None),
+            "majority": mean(majority),
+            "seeds": len(accuracy),
+        }
+        rows.append(row)
+    return rows
+
+
+def _table(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Records with the same keys as columns and rows: the keys are written once."""
+    columns = list(dict.fromkeys(key for record in records for key in record))
+    return {"columns": columns, "rows": [[_short(record.get(key)) for key in columns] for record in records]}
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value

@@ -1,0 +1,99 @@
+"""The numbers of a run that are quoted, as JSON values: phases, regressions, the last snapshot's probes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from karel_fast.analysis.phases import RULE
+from karel_fast.analysis.series import Run, content_of, mean, number, phases_of, regressions_of
+
+CONTENT = (
+    "Semantic content: the mean over features, seeds and layers of probe accuracy for the state after the predicted "
+    "action, under the original semantics, on test rows."
+)
+
+
+def results_of(run: Run) -> dict[str, Any]:
+    """What RUN/report/results.json holds; None where a number is not defined.
+
+    final: evaluation of the last evaluated snapshot. phases: see `karel_fast.analysis.phases`. semantic_content: per
+    depth, by step. regression: generative accuracy on semantic content over the snapshots of training, per feature
+    (None: all), depth, offset and lag. probes: `last_probes`. latent: the same per kind of latent causal probing.
+    """
+    evaluated = [s for s in run.steps if number(run.evaluation.get(s, {}).get("generative_accuracy")) is not None]
+    last = evaluated[-1] if evaluated else None
+    names = ("generative_accuracy", "generalization", "perplexity", "parse_rate", "mean_length")
+    return {
+        "run": run.name,
+        "final": {
+            "step": last,
+            **{name: number(run.evaluation.get(last, {}).get(name)) if last is not None else None for name in names},
+        },
+        "phases": {**asdict(phases_of(run)), "rule": RULE},
+        "semantic_content": {
+            "definition": CONTENT,
+            **{
+                depth: dict(zip(map(str, run.steps), content_of(run, depth), strict=True))
+                for depth in run.names("depth")
+            },
+        },
+        "regression": [
+            {"feature": feature, "depth": depth, "offset": offset} | asdict(fit)
+            for feature in [None, *run.names("feature")]
+            for offset in run.names("offset")
+            for depth, fits in regressions_of(run, feature, offset).items()
+            for fit in fits
+        ],
+        "probes": last_probes(run),
+        "latent": {kind: probe_rows(run.reading(kind)) for kind in run.latent},
+        "problems": list(run.problems),
+    }
+
+
+def last_probes(run: Run) -> list[dict[str, Any]]:
+    """`probe_rows` of the closer look where there was one, and of all other features."""
+    closest = run.closest
+    rows = probe_rows(closest)
+    seen = closest.names("feature")
+    return rows if closest is run else rows + [row for row in probe_rows(run) if row["feature"] not in seen]
+
+
+def probe_rows(run: Run) -> list[dict[str, Any]]:
+    """Per feature, depth and offset at the last probed snapshot, means over seeds and layers: accuracy, the baselines,
+    and original minus each altered semantics with its paired interval over probe seeds (one layer only; else None).
+    """
+    if not run.probed:
+        return []
+    step = run.probed[-1]
+    return [
+        _probe_row(run, step, {"feature": feature, "depth": depth, "offset": offset})
+        for feature in run.names("feature")
+        for depth in run.names("depth")
+        for offset in run.names("offset")
+    ]
+
+
+def _probe_row(run: Run, step: int, where: dict[str, Any]) -> dict[str, Any]:
+    original = mean(run.values(step, **where))
+    differences = {}
+    for name in run.names("semantics"):
+        altered = mean(run.values(step, semantics=name, **where))
+        if name == "original" or original is None or altered is None:
+            continue
+        wanted = {**where, "semantics": name, "labels": "true", "states": "trained"}
+        known = [
+            d for d in run.probing[step].get("differences", []) if all(d[key] == value for key, value in wanted.items())
+        ]
+        one = known[0] if len(known) == 1 else {}
+        differences[name] = {"mean": original - altered, **{key: number(one.get(key)) for key in ("low", "high", "p")}}
+    return {
+        "step": step,
+        **where,
+        "seeds": len(run.by_seed(step, **where)),
+        "accuracy": original,
+        "majority": mean(run.values(step, "majority", **where)),
+        "untrained": mean(run.values(step, states="untrained", **where)),
+        "shuffled": mean(run.values(step, labels="shuffled", **where)),
+        "original_minus": differences,
+    }

@@ -1,0 +1,173 @@
+"""The numbers behind the figures, taken out of a run folder: plain series over snapshots, seeds apart.
+
+A number that a snapshot lacks is None and stays a gap; nothing is filled in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from karel_fast.analysis.phases import Phases, Regression, find_phases, regress, semantic_content
+from karel_fast.runs.folder import LATENT, RunFolder
+
+Record = Mapping[str, Any]
+
+
+@dataclass
+class Run:
+    """A run folder, read: everything by step, in order of steps."""
+
+    name: str
+    config: dict[str, Any]
+    log: list[dict[str, Any]]
+    evaluation: dict[int, dict[str, Any]]
+    probing: dict[int, dict[str, Any]]
+    examples: dict[int, dict[str, Any]]
+    steering: dict[int, dict[str, Any]]
+    problems: list[str]
+    latent: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
+    closer: dict[int, dict[str, Any]] = field(default_factory=dict)
+    _records: dict[int, list[Record]] = field(default_factory=dict)
+    _groups: dict[int, dict[tuple[object, ...], list[Record]]] = field(default_factory=dict)
+    _names: dict[str, list[Any]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: RunFolder) -> Run:
+        return cls(
+            name=folder.path.resolve().name,
+            config=folder.config(),
+            log=folder.metrics(),
+            evaluation=folder.read_all("evaluation"),
+            probing=folder.read_all("probing"),
+            examples=folder.read_all("examples"),
+            steering=folder.read_all("steering"),
+            closer=folder.read_all("closer"),
+            latent={kind: found for kind in LATENT if (found := folder.read_all(kind))},
+            problems=folder.problems,
+        )
+
+    def reading(self, kind: str) -> Run:
+        """The same run, its probes those of latent causal probing of one kind (see `runs.folder.LATENT`)."""
+        return replace(self, probing=self.latent[kind], _records={}, _groups={}, _names={})
+
+    @property
+    def closest(self) -> Run:
+        """What numbers of one snapshot come from: the run with the probes of the closer look, or itself without one."""
+        if not self.closer:
+            return self
+        return replace(self, probing=self.closer, closer={}, _records={}, _groups={}, _names={})
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps with an evaluation or probes."""
+        return sorted(self.evaluation.keys() | self.probing.keys())
+
+    def evaluated(self, name: str) -> list[float | None]:
+        """One evaluation number at every step; "distinct" is the diversity, or in older runs the distinct programs as a
+        share of the specifications.
+        """
+        found = [self.evaluation.get(step, {}) for step in self.steps]
+        if name == "distinct":
+            pairs = [(number(e.get("distinct_programs")), number(e.get("samples"))) for e in found]
+            shares = [None if d is None or not n else d / n for d, n in pairs]
+            return [number(e.get("diversity", share)) for e, share in zip(found, shares, strict=True)]
+        return [number(e.get(name)) for e in found]
+
+    def records(self, step: int) -> list[Record]:
+        """A snapshot's probe records that are whole."""
+        if step not in self._records:
+            found = self.probing.get(step, {}).get("records", [])
+            self._records[step] = [
+                r for r in found if isinstance(r, Mapping) and r.keys() >= _RECORD and isinstance(r["offset"], int)
+            ]
+        return self._records[step]
+
+    def _found(self, step: int, name: str, where: dict[str, object]) -> list[tuple[int, float]]:
+        """(seed, number) of the snapshot's records with these values."""
+        where = {**_CHOSEN, **where}
+        if step not in self._groups:
+            groups: dict[tuple[object, ...], list[Record]] = {}
+            for record in self.records(step):
+                groups.setdefault(tuple(record[key] for key in _CHOSEN), []).append(record)
+            self._groups[step] = groups
+        group = self._groups[step].get(tuple(where.pop(key) for key in _CHOSEN), [])
+        found = ((r["seed"], number(r.get(name))) for r in group if all(r[key] == v for key, v in where.items()))
+        return [(seed, value) for seed, value in found if value is not None]
+
+    def values(self, step: int, name: str = "accuracy", **where: object) -> list[float]:
+        """The numbers `name` of the snapshot's records with these values; by default those of true labels and trained
+        states, at offset 0 under the original semantics.
+        """
+        return [value for _, value in self._found(step, name, where)]
+
+    def by_seed(self, step: int, name: str = "accuracy", **where: object) -> list[float]:
+        """The mean over everything but the seed, one number per seed: what a band over seeds is drawn from."""
+        groups: dict[int, list[float]] = {}
+        for seed, value in self._found(step, name, where):
+            groups.setdefault(seed, []).append(value)
+        return [sum(groups[seed]) / len(groups[seed]) for seed in sorted(groups)]
+
+    def names(self, key: str) -> list[Any]:
+        """Every value of a record's field over the run, in order of appearance."""
+        if key not in self._names:
+            self._names[key] = list(dict.fromkeys(r[key] for step in self.probing for r in self.records(step)))
+        return self._names[key]
+
+    @property
+    def probed(self) -> list[int]:
+        """Steps with probe records."""
+        return [step for step in self.probing if self.records(step)]
+
+    def deepest(self) -> str | None:
+        """The depth of most layers that was trained: the last one of the grid."""
+        depths = self.names("depth")
+        return depths[-1] if depths else None
+
+
+_CHOSEN: dict[str, object] = {"labels": "true", "states": "trained", "offset": 0, "semantics": "original"}
+_RECORD = {"feature", "offset", "semantics", "labels", "states", "layer", "depth", "seed", "accuracy"}
+
+
+def number(value: object) -> float | None:
+    """A finite number or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def mean(values: Iterable[float]) -> float | None:
+    """The mean, None of nothing."""
+    values = list(values)
+    return sum(values) / len(values) if values else None
+
+
+def phases_of(run: Run) -> Phases:
+    """The phases by the stated rule."""
+    return find_phases(run.steps, run.evaluated("distinct"), run.evaluated("generative_accuracy"))
+
+
+def content_of(run: Run, depth: str, feature: str | None = None, offset: int = 0) -> list[float | None]:
+    """Semantic content at every step, of one feature or all."""
+    return [semantic_content({"records": run.records(step)}, depth, feature, offset) for step in run.steps]
+
+
+def training_points(
+    run: Run, depth: str, feature: str | None = None, offset: int = 0
+) -> tuple[list[float | None], list[float | None]]:
+    """Semantic content and generative accuracy at every step but the one before the first update.
+
+    An untrained model writes the same few short programs whatever the specification. Probes read the states of those
+    better than of anything written later, which says nothing of the model.
+    """
+    content, accuracy = content_of(run, depth, feature, offset), run.evaluated("generative_accuracy")
+    kept = [i for i, step in enumerate(run.steps) if step > 0]
+    return [content[i] for i in kept], [accuracy[i] for i in kept]
+
+
+def regressions_of(run: Run, feature: str | None = None, offset: int = 0) -> dict[str, list[Regression]]:
+    """Accuracy on semantic content over the snapshots of training, per depth, at lags 0, 1 and 2 snapshots."""
+    points = {depth: training_points(run, depth, feature, offset) for depth in run.names("depth")}
+    return {depth: [regress(*both, lag) for lag in (0, 1, 2)] for depth, both in points.items()}

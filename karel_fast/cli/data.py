@@ -1,0 +1,135 @@
+"""The commands `karel-fast generate`, `karel-fast verify` and `karel-fast trace`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from karel_fast.data.sampling.recipe import Recipe
+    from karel_fast.data.storage.shards import Progress
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command("generate")(generate_command)
+    app.command("verify")(verify_command)
+    app.command("trace")(trace_command)
+
+
+def generate_command(
+    out: Annotated[Path, typer.Option(help="Folder for the shards; a run that was killed goes on there.")],
+    count: Annotated[int, typer.Option(help="How many samples.")],
+    recipe: Annotated[str, typer.Option(help="A preset's name or a recipe's JSON file.")] = "paper",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
+    shard_size: Annotated[int, typer.Option(help="Samples per shard.")] = 50_000,
+    traces: Annotated[bool, typer.Option("--traces", help="Also store every step of every run.")] = False,
+    semantics: Annotated[
+        str | None, typer.Option(help="For --traces: original, flip, .. (by default the recipe's).")
+    ] = None,
+    shards: Annotated[str, typer.Option(help="k/n writes the k-th of n slices only, for job arrays.")] = "1/1",
+    engine: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; without one a local Ray starts.")] = None,
+    backend: Annotated[str | None, typer.Option(help="cpp, numba or reference; by default the best available.")] = None,
+    threads: Annotated[int | None, typer.Option(help="By default one per processor.")] = None,
+) -> None:
+    """Write a data set as Parquet shards."""
+    from karel_fast.data.storage.ray import write_shards_ray
+    from karel_fast.data.storage.shards import write_shards
+
+    chosen = read_recipe(recipe)
+    if semantics is not None and not traces:
+        raise ValueError("--semantics says how to trace: give --traces too")
+    traced = (semantics or chosen.semantics) if traces else None
+    part = _part(shards)
+    with progress_bar("generate") as progress:
+        if engine == "ray":
+            if part != (1, 1) or threads is not None:
+                raise ValueError("--engine ray shares the shards out itself: leave out --shards and --threads")
+            write_shards_ray(
+                chosen, split, out, count=count, shard_size=shard_size, traces=traced, address=address, backend=backend,
+                progress=progress,
+            )  # fmt: skip
+        elif engine == "local":
+            if address is not None:
+                raise ValueError("--address is a Ray cluster's: give --engine ray too")
+            write_shards(
+                chosen, split, out, count=count, shard_size=shard_size, traces=traced, part=part, backend=backend,
+                threads=threads, progress=progress,
+            )  # fmt: skip
+        else:
+            raise ValueError(f"engine {engine!r} is unknown: local or ray")
+    typer.echo(str(out))
+
+
+def verify_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of shards.")],
+    fraction: Annotated[float, typer.Option(help="How much of it to look at, up to 1 for all.")] = 1.0,
+    backend: Annotated[str | None, typer.Option(help="cpp, numba or reference; by default the best available.")] = None,
+    threads: Annotated[int | None, typer.Option(help="By default one per processor.")] = None,
+) -> None:
+    """Generate shards again and compare; the first wrong row is named."""
+    from karel_fast.data.storage.shards import verify
+
+    with progress_bar("verify") as progress:
+        found = verify(folder, fraction=fraction, backend=backend, threads=threads, progress=progress)
+    typer.echo(f"{folder}: {found.rows} rows in {found.shards} shards are right")
+
+
+def trace_command(
+    source: Annotated[Path, typer.Argument(help="Programs and worlds: .jsonl or .parquet with code, input0, ..")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    semantics: Annotated[str, typer.Option(help="original, flip, adversarial, map0..map11.")] = "original",
+    max_steps: Annotated[int, typer.Option(help="Actions a run may take.")] = 1000,
+    on_error: Annotated[str, typer.Option(help="ignore or crash.")] = "ignore",
+    backend: Annotated[str | None, typer.Option(help="cpp, numba or reference; by default the best available.")] = None,
+    threads: Annotated[int | None, typer.Option(help="By default one per processor.")] = None,
+) -> None:
+    """Run programs of one's own and store every step of every run."""
+    from karel_fast.data.storage.tracing import trace_file
+
+    runs = trace_file(
+        source, out, semantics=semantics, max_steps=max_steps, on_error=on_error, backend=backend, threads=threads
+    )
+    typer.echo(f"{out}: {runs} runs")
+
+
+def read_recipe(name: str) -> Recipe:
+    """A recipe preset by name, or a recipe from a JSON file."""
+    from karel_fast.data.sampling.recipe import Recipe
+
+    path = Path(name)
+    if path.suffix == ".json" or path.is_file():
+        return Recipe.from_json(path.read_text(encoding="utf-8"))
+    return Recipe.preset(name)
+
+
+def _part(text: str) -> tuple[int, int]:
+    k, slash, n = text.partition("/")
+    if not (slash and k.isdecimal() and n.isdecimal()):
+        raise ValueError(f"--shards {text!r} is no slice: give k/n, for example 1/16")
+    return int(k), int(n)
+
+
+@contextmanager
+def progress_bar(name: str) -> Iterator[Progress]:
+    """A bar on standard error with samples/s and the time left; nothing where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Task as RichTask
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: RichTask) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:,.0f} samples/s")
+
+    console = Console(stderr=True)
+    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

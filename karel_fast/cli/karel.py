@@ -1,0 +1,249 @@
+"""The commands `karel-fast run` and `karel-fast info`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from karel_fast.karel.backends import (
+    BACKENDS,
+    BackendUnavailableError,
+    available_backends,
+    resolve_backend,
+    unavailable,
+)
+from karel_fast.karel.execution import Result, Trace, available_threads, run, trace
+from karel_fast.karel.language import Action, Direction, Program, parse
+from karel_fast.karel.status import Status
+from karel_fast.karel.world import Worlds
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+STANDARD_INPUT = "-"
+CPUINFO = Path("/proc/cpuinfo")
+FEATURES = ("sse2", "avx2", "bmi1", "bmi2", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16", "amx_bf16")
+PACKAGES = ("numpy", "numba", "torch", "transformers", "pyarrow", "pybind11", "ray")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command("run")(run_command)
+    app.command("info")(info_command)
+
+
+def run_command(
+    program: Annotated[str, typer.Argument(help="File with the program's source; - reads standard input.")],
+    world: Annotated[
+        str, typer.Option(help="File with one world, or several separated by blank lines; - reads standard input.")
+    ],
+    show_trace: Annotated[bool, typer.Option("--trace", help="Also show every step.")] = False,
+    semantics: Annotated[str, typer.Option(help="What the actions do: original, flip, adversarial, map0..map11.")] = (
+        "original"
+    ),
+    max_steps: Annotated[int, typer.Option(help="Actions a run may take.")] = 1000,
+    on_error: Annotated[
+        str, typer.Option(help="ignore: blocked moves and empty picks do nothing; crash: they stop the run.")
+    ] = "ignore",
+    backend: Annotated[str | None, typer.Option(help="cpp, numba or reference; by default the best available.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of drawings.")] = False,
+) -> None:
+    """Run a program on worlds and draw them before and after."""
+    if program == world == STANDARD_INPUT:
+        raise ValueError("only one of the program and --world can come from standard input")
+    parsed = _named(program, lambda: parse(_read(program)))
+    worlds = _named(world, lambda: Worlds.from_text(_split_worlds(_read(world))))
+    arguments: dict[str, Any] = {
+        "semantics": semantics, "max_steps": max_steps, "on_error": on_error, "backend": backend
+    }  # fmt: skip
+    result = run(parsed, worlds, **arguments)
+    steps = trace(parsed, worlds, **arguments) if show_trace else None
+    if as_json:
+        typer.echo(json.dumps([_as_json(parsed, worlds, result, steps, i) for i in range(len(worlds))], indent=1))
+        return
+    _draw(worlds, result, steps)
+
+
+def _named(name: str, read: Any) -> Any:
+    """Reads an input, putting its name before what is wrong with it."""
+    try:
+        return read()
+    except ValueError as error:
+        raise ValueError(f"{'standard input' if name == STANDARD_INPUT else name}: {error}") from error
+
+
+def _read(name: str) -> str:
+    if name == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise ValueError("it is closed")
+        data = sys.stdin.buffer.read()
+    else:
+        data = Path(name).read_bytes()
+    try:
+        return data.decode("utf-8-sig")  # some editors begin their files with a mark
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 text (byte {error.start})") from error
+
+
+def _split_worlds(text: str) -> list[str]:
+    blocks: list[list[str]] = [[]]
+    for line in text.splitlines():
+        if line.strip():
+            blocks[-1].append(line.rstrip())
+        elif blocks[-1]:
+            blocks.append([])
+    if not blocks[0]:
+        raise ValueError("holds no world; write one as lines of # . and digits, with the robot as ^ > v or <")
+    return ["\n".join(block) for block in blocks if block]
+
+
+def _as_json(program: Program, worlds: Worlds, result: Result, steps: Trace | None, i: int) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "program": str(program),
+        "status": Status(int(result.status[i])).name,
+        "steps": int(result.steps[i]),
+        "before": worlds[i].to_text()[0].split("\n"),
+        "after": result.worlds[i].to_text()[0].split("\n"),
+    }
+    if steps is not None:
+        end = int(steps.steps[i])
+        found["trace"] = {
+            "actions": [Action(code).name.lower() for code in steps.actions[i, :end].tolist()],
+            "robot": steps.robot[i, : end + 1].tolist(),
+            **{
+                name: getattr(steps, name)[i, : end + 1].tolist()
+                for name in ("markers_here", "front_clear", "left_clear", "right_clear")
+            },
+        }
+    return found
+
+
+def _draw(worlds: Worlds, result: Result, steps: Trace | None) -> None:
+    from rich.console import Console
+
+    from karel_fast.karel.drawing import before_and_after
+
+    console = Console(highlight=False)
+    for i in range(len(worlds)):
+        status = Status(int(result.status[i]))
+        count = int(result.steps[i])
+        console.print(before_and_after(worlds[i], result.worlds[i], width=console.width))
+        console.print(f"{count} step{'' if count == 1 else 's'}, {status.name}")
+        if steps is not None:
+            console.print(_trace_table(steps, i))
+
+
+def _trace_table(steps: Trace, i: int) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for heading in ("step", "action", "row", "column", "facing", "markers", "clear"):
+        table.add_column(heading, justify="right" if heading in {"step", "row", "column", "markers"} else "left")
+    for t in range(int(steps.steps[i]) + 1):
+        row, column, direction = steps.robot[i, t].tolist()
+        action = Action(int(steps.actions[i, t - 1])).name.lower() if t else ""
+        clear = [side for side in ("front", "left", "right") if getattr(steps, f"{side}_clear")[i, t]]
+        table.add_row(
+            str(t), action, str(row), str(column), Direction(direction).name.lower(), str(steps.markers_here[i, t]),
+            " ".join(clear),
+        )  # fmt: skip
+    return table
+
+
+def info_command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say which backend, processor features, threads and versions are in use, and why."""
+    import karel_fast
+
+    backend, problem = _chosen(resolve_backend)
+    facts: dict[str, Any] = {
+        "karel_fast": karel_fast.__version__,
+        "python": platform.python_version(),
+        "backend": backend,
+        "backend_problem": problem,
+        "backend_variable": os.environ.get("KAREL_FAST_BACKEND"),
+        "backends": {known: unavailable().get(known, "available") for known in BACKENDS},
+        "processor": processor(),
+        "threads": available_threads(),
+        "packages": {package: _version(package) for package in PACKAGES},
+    }
+    if "cpp" in available_backends():
+        from karel_fast import _core
+
+        chosen, isa_problem = _chosen(_core.instruction_set)
+        problem = problem or isa_problem
+        facts |= {
+            "instruction_set": chosen,
+            "instruction_set_problem": isa_problem,
+            "instruction_set_variable": os.environ.get("KAREL_FAST_ISA"),
+            "instruction_sets": _core.instruction_sets(),
+        }
+    typer.echo(json.dumps(facts, indent=1) if as_json else "\n".join(_info_lines(facts)))
+    if problem:
+        raise typer.Exit(2)
+
+
+def _chosen(choose: Callable[[], str]) -> tuple[str | None, str | None]:
+    """What was chosen, or what is wrong with the wish."""
+    try:
+        with warnings.catch_warnings():  # the lines on backends say the same
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return choose(), None
+    except (ValueError, BackendUnavailableError) as error:
+        return None, str(error)
+
+
+def _info_lines(facts: dict[str, Any]) -> list[str]:
+    def why(variable: str, default: str) -> str:
+        return f"chosen by {variable}" if os.environ.get(variable) else default
+
+    lines = [f"karel_fast {facts['karel_fast']} on Python {facts['python']}"]
+    for known, state in facts["backends"].items():
+        reason = f"in use, {why('KAREL_FAST_BACKEND', 'the best available')}" if known == facts["backend"] else state
+        lines.append(f"backend {known}: {reason}")
+    if facts["backend_problem"]:
+        lines.append(f"problem: {facts['backend_problem']}")
+    if "instruction_sets" in facts:
+        sets = ", ".join(facts["instruction_sets"])
+        reason = why("KAREL_FAST_ISA", "the best this processor has")
+        lines.append(
+            f"problem: {facts['instruction_set_problem']}"
+            if facts["instruction_set_problem"]
+            else f"kernels: {facts['instruction_set']}, {reason} (of {sets}; KAREL_FAST_ISA picks another)"
+        )
+    processor = facts["processor"]
+    lines.append(f"processor: {processor['model']}" + (f" ({processor['features']})" if processor["features"] else ""))
+    lines.append(f"threads: {facts['threads']}, the processors that this process may use")
+    return lines + [f"{package}: {version or 'not installed'}" for package, version in facts["packages"].items()]
+
+
+def processor() -> dict[str, str]:
+    """Model, and those of its features that the kernels ask about."""
+    found = {"model": platform.processor() or platform.machine(), "features": ""}
+    if CPUINFO.exists():
+        for line in CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                found["model"] = value.strip()
+            elif name.strip() == "flags":
+                flags = set(value.split())
+                found["features"] = " ".join(flag for flag in FEATURES if flag in flags)
+                break
+    return found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

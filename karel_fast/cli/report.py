@@ -1,0 +1,72 @@
+"""The commands `karel-fast report` and `karel-fast compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from karel_fast.analysis.compare import Comparison
+
+# matplotlib takes a second to load, so each command imports what it needs when it runs.
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command("report")(report_command)
+    app.command("compare")(compare_command)
+
+
+def report_command(run: Annotated[Path, typer.Argument(help="Folder of the run.")]) -> None:
+    """Write the run's report: one HTML page, results.json, and PNG, SVG and CSV of every figure. Prints the page's path."""
+    from karel_fast.report import write_report
+
+    typer.echo(str(write_report(run)))
+
+
+def compare_command(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, the same experiment from other seeds.")],
+    feature: Annotated[str | None, typer.Option(help="Feature that is probed (default: the first).")] = None,
+    depth: Annotated[str | None, typer.Option(help="Depth of the probe (default: the deepest).")] = None,
+    offset: Annotated[int | None, typer.Option(help="Of the states that are read (default: 0).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the table as JSON and CSV and a figure with bands over runs.")
+    ] = None,
+) -> None:
+    """Print the last snapshots of several runs side by side, with 95 % intervals over runs."""
+    from karel_fast.analysis.compare import compare, read_runs, write_comparison
+
+    read = read_runs(runs)
+    found = compare(read, feature, depth, offset)
+    _print(found)
+    if out is not None:
+        typer.echo(str(write_comparison(found, read, out)))
+
+
+def _print(found: Comparison) -> None:
+    """Plain text, so that it can be piped: percent, but R2 as it is."""
+
+    def cell(name: str, value: object) -> str:
+        if not isinstance(value, float):
+            return "-"
+        return f"{value:.3f}" if name == "r2" else f"{100 * value:.1f}"
+
+    titles = {"generative_accuracy": "satisfied", "generalization": "held-out", "r2": "R2"}
+    lines = [["run", *(titles.get(name, name) for name in found.columns)]]
+    lines += [[str(row["run"]), *(cell(name, row[name]) for name in found.columns)] for row in found.rows]
+    for kind, title in (("mean", "mean"), ("low", "95 % from"), ("high", "to")):
+        lines.append([title, *(cell(name, found.summary[name][kind]) for name in found.columns)])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    if found.feature:
+        typer.echo(
+            f"Probes: {found.feature}, {found.depth}, offset {found.offset} (0: the state after the predicted action); in %, R2 aside."
+        )
+    for line in lines:
+        first, *rest = (
+            text.ljust(w) if not i else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True))
+        )
+        typer.echo("  ".join([first, *rest]).rstrip())
+    for note in found.notes:
+        typer.echo(f"Note: {note}.")

@@ -1,7 +1,0 @@
-"""The sampler in C++ (`csrc/karel/sampler.cpp`). Arguments and results as in `sampler_reference`."""
-
-from karel_fast._core import sample_programs as programs
-from karel_fast._core import sample_straight as straight
-from karel_fast._core import sample_worlds as worlds
-
-__all__ = ["programs", "straight", "worlds"]

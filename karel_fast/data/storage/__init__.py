@@ -1,0 +1,1 @@
+"""Samples on disk: Parquet shards with a manifest, and the original authors' JSON lines."""

@@ -1,0 +1,222 @@
+"""Reading and writing the original authors' JSON lines: input0, output0, input1, .. (worlds as text) and code."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from karel_fast.data.sampling.recipe import ControlFlow, Recipe
+from karel_fast.data.sampling.samples import Samples
+from karel_fast.data.sampling.symbols import (
+    CLOSE,
+    CONDITION,
+    COUNT,
+    ELSE,
+    IF,
+    IFELSE,
+    NOT,
+    OPEN,
+    REPEAT,
+    WHILE,
+    pad_rows,
+    to_symbols,
+)
+from karel_fast.karel.execution import run
+from karel_fast.karel.language import CompiledPrograms, Program, Semantics, compile, parse
+from karel_fast.karel.world import Worlds
+from karel_fast.support.files import write_whole
+
+CHUNK = 2048  # lines or samples handled at a time
+
+# The original's pretty-printer drops the semicolon between a block and the statement after it.
+_LOST_SEMICOLON = re.compile(r"\}(\s*)(?=[a-z])(?!else\b)")
+
+
+@dataclass(frozen=True)
+class Records:
+    """n programs, `worlds` of batch n*E (example-minor), and the outputs' texts if the file has them (else empty)."""
+
+    programs: list[Program]
+    worlds: Worlds
+    outputs: list[str]
+
+    @property
+    def examples(self) -> int:
+        """E: worlds per program."""
+        return len(self.worlds) // len(self.programs)
+
+
+def read_records(path: str | Path) -> Records:
+    """Programs and worlds from a .jsonl or .parquet file with the columns code, input0, input1, .. (output0, ..).
+
+    ValueError names the line (from 1) at fault. All records must have equally many worlds, of one size.
+    """
+    path = Path(path)
+    programs: list[Program] = []
+    worlds: list[Worlds] = []
+    outputs: list[str] = []
+    rows = _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
+    names: tuple[list[str], list[str]] | None = None
+    while chunk := list(islice(rows, CHUNK)):
+        texts: list[str] = []
+        for line, record in chunk:
+            where = f"{path}, line {line}"
+            if names is None:
+                names = _names(record, where)
+            missing = [name for name in ("code", *names[0], *names[1]) if not isinstance(record.get(name), str)]
+            if missing or len(_numbered(record, "input")) != len(names[0]):
+                raise ValueError(f"{where}: {'no text ' + missing[0] if missing else 'another number of inputs'}")
+            try:
+                programs.append(parse(_LOST_SEMICOLON.sub(r"};\1", record["code"])))
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from error
+            texts += [record[name] for name in names[0]]
+            outputs += [record[name] for name in names[1]]
+        try:
+            worlds.append(Worlds.from_text(texts))
+        except ValueError as error:
+            raise ValueError(f"{path}, lines {chunk[0][0]}..{chunk[-1][0]}: {error}") from error
+    if not programs:
+        raise ValueError(f"{path} holds no records")
+    return Records(programs, Worlds.concatenate(worlds), outputs)
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with open(path, encoding="utf-8") as file:
+        for line, text in enumerate(file, 1):
+            if not text.strip():
+                continue
+            try:
+                record = json.loads(text)
+            except ValueError as error:
+                raise ValueError(f"{path}, line {line}: no JSON ({error})") from error
+            if not isinstance(record, dict):
+                raise ValueError(f"{path}, line {line}: a record must be a JSON object")
+            yield line, record
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            line = 0
+            for batch in file.iter_batches(CHUNK):
+                for record in batch.to_pylist():
+                    line += 1
+                    yield line, record
+    except pa.ArrowException as error:
+        raise ValueError(f"{path} is no readable Parquet file: {error}") from error
+
+
+def _numbered(record: dict[str, Any], kind: str) -> list[str]:
+    names: list[str] = []
+    while record.get(f"{kind}{len(names)}") is not None:
+        names.append(f"{kind}{len(names)}")
+    return names
+
+
+def _names(record: dict[str, Any], where: str) -> tuple[list[str], list[str]]:
+    inputs, outputs = _numbered(record, "input"), _numbered(record, "output")
+    if not inputs:
+        raise ValueError(f"{where}: no input0; a record has code, input0, input1, .. and perhaps output0, ..")
+    if outputs and len(outputs) != len(inputs):
+        raise ValueError(f"{where}: {len(inputs)} inputs but {len(outputs)} outputs")
+    return inputs, outputs
+
+
+def import_jsonl(
+    path: str | Path,
+    *,
+    examples: int = 5,
+    split: str = "train",
+    semantics: str | Semantics = "original",
+    max_steps: int = 1000,
+) -> Samples:
+    """The original's data as Samples, whose `.recipe` describes their shape.
+
+    examples: how many of each record's worlds are shown; the rest are held out (all are shown where there are no more).
+    The recipe's probabilities and weights are the paper's: nothing in a file says how it was drawn. Texts hide the
+    markers under robots, so outputs are computed by running the programs, and compared with the file's as texts.
+
+    ValueError, naming line and example, for a record that cannot be read or whose output is not what its program makes.
+    """
+    records = read_records(path)
+    rows = [to_symbols(program) for program in records.programs]
+    shown = min(examples, records.examples)
+    recipe = _describe(rows, records, shown, semantics, path)
+    symbols, lengths = pad_rows(rows, recipe.symbol_width)
+    compiled = CompiledPrograms.from_actions(symbols, lengths) if recipe.straight_line else compile(records.programs)
+    outputs = run(compiled, records.worlds, semantics=recipe.semantics, max_steps=max_steps).worlds
+    if records.outputs:
+        for at, (made, said) in enumerate(zip(outputs.to_text(), records.outputs, strict=True)):
+            if made != said:
+                record, example = divmod(at, records.examples)
+                raise ValueError(
+                    f"{path}, record {record + 1}: output{example} is not what the program makes of its input"
+                )
+    return Samples(recipe, split, 0, symbols, lengths, records.worlds, outputs)
+
+
+def _describe(
+    rows: Sequence[Sequence[int]], records: Records, shown: int, semantics: str | Semantics, path: str | Path
+) -> Recipe:
+    statements = [sum(symbol < NOT and symbol != ELSE for symbol in row) for row in rows]
+    used = np.zeros(256, bool)
+    for row in rows:
+        used[list(row)] = True
+    control = None
+    if used[IF:].any():
+        counts = np.flatnonzero(used[COUNT:])
+        depth = max(int(np.max(np.cumsum([(s == OPEN) - (s == CLOSE) for s in row]), initial=0)) for row in rows)
+        control = ControlFlow(
+            if_weight=int(used[IF]),
+            ifelse_weight=int(used[IFELSE]),
+            while_weight=int(used[WHILE]),
+            repeat_weight=int(used[REPEAT]),
+            condition_weights=(1, 1, 1, 1, 1) if used[CONDITION:OPEN].any() else (1, 0, 0, 0, 0),
+            negate=bool(used[NOT]),
+            depth=depth,
+            repeat_counts=(int(counts.min()), int(counts.max())) if len(counts) else (2, 5),
+        )
+    try:
+        return Recipe(
+            height=records.worlds.height, width=records.worlds.width, examples=shown, held_out=records.examples - shown,
+            lengths=(min(statements), max(statements)), control=control, semantics=semantics,  # type: ignore[arg-type]
+        )  # fmt: skip
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be described by a recipe: {error}") from error
+
+
+def export_jsonl(samples: Samples, path: str | Path) -> None:
+    """Writes samples in the original's schema, one record a line; the file is put in place when it is complete."""
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "w", encoding="utf-8") as file:
+            for start in range(0, len(samples), CHUNK):
+                part = samples[start : start + CHUNK]
+                count = part.recipe.worlds_per_sample
+                before, after = part.inputs.to_text(), part.outputs.to_text()
+                for i, program in enumerate(part.programs):
+                    record = {}
+                    for k in range(count):
+                        record[f"input{k}"], record[f"output{k}"] = before[i * count + k], after[i * count + k]
+                    record["code"] = _code(program)
+                    file.write(json.dumps(record, separators=(",", ":")) + "\n")
+
+    write_whole(Path(path), "new", write)
+
+
+def _code(program: Program) -> str:
+    """Straight-line programs as the original prints them, its actions on one indented line."""
+    if program.actions is None:
+        return str(program)
+    return "def run() {\n  " + "; ".join(f"{action.name.lower()}()" for action in program.actions) + "\n}"

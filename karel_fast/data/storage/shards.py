@@ -1,0 +1,408 @@
+"""Data sets on disk: Parquet shards of fixed index ranges, a manifest, resuming, verifying and lazy reading.
+
+A folder holds one split of one recipe. Its shards' values depend on nothing but the manifest, so any number of
+processes on any number of machines can write parts of it (`part`, and `karel_fast.data.storage.ray`), and a run that was
+killed goes on where it stopped: a shard's file is put in place only when it is complete.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from karel_fast.data.sampling.generation import check_threads
+from karel_fast.data.sampling.philox import GENERATOR_VERSION
+from karel_fast.data.sampling.recipe import Recipe
+from karel_fast.data.sampling.samples import Samples
+from karel_fast.data.storage.manifest import Entry, Manifest, ShardError
+from karel_fast.data.storage.packing import Columns, digest, from_table, make_columns, to_table, unpack, unpack_trace
+from karel_fast.karel.language import Semantics, resolve_semantics
+from karel_fast.support.files import locked, remove_leftovers, write_whole
+
+SHARD_SIZE = 50_000
+ROW_GROUP = 5_000  # rows read at a time
+MANIFEST_LOCK = ".manifest.lock"
+Progress = Callable[[int, int], None]  # samples done, samples to do in all
+
+
+def write_shards(
+    recipe: Recipe,
+    split: str,
+    directory: str | Path,
+    *,
+    count: int,
+    shard_size: int = SHARD_SIZE,
+    traces: str | Semantics | None = None,
+    part: tuple[int, int] = (1, 1),
+    backend: str | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Writes samples 0 .. count-1 of a split into a folder, or those shards that it does not have yet.
+
+    traces: a semantics under which every sample is run again and each step stored, see `karel_fast.data.storage.packing`.
+    part: (k, n) writes the k-th (from 1) of n parts of the shards; the parts may run at once, anywhere.
+    threads: shards made at once, by default one per processor; memory is about 150 MB for each.
+    progress: called with (samples done, samples to do) after every shard.
+
+    Returns the manifest, of which `.shards` lists what has been written. Raises ShardError if the folder holds anything
+    else than the same data set, BlockingIOError if another process is writing the same part, and OSError if the disk
+    refuses (nothing half-written is left in place).
+    """
+    wanted = make_manifest(recipe, split, count, shard_size, traces)
+    workers = check_threads(threads)
+    with writing(wanted, Path(directory), part) as job:
+        job.report(progress)
+        with ThreadPoolExecutor(workers, "shards") as pool:
+            todo = iter(job.todo)
+            running: set[Future[tuple[int, Entry]]] = set()
+            try:
+                while True:
+                    for shard in todo:
+                        running.add(pool.submit(job.write, shard, backend=backend, threads=1))
+                        if len(running) >= workers:
+                            break
+                    if not running:
+                        break
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        job.add(*future.result())
+                        job.report(progress)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return job.finish()
+
+
+def make_manifest(recipe: Recipe, split: str, count: int, shard_size: int, traces: str | Semantics | None) -> Manifest:
+    """What a folder is to hold. ValueError or TypeError for numbers that make no data set."""
+    semantics = None if traces is None else resolve_semantics(traces)
+    return Manifest(recipe, split, count, shard_size, semantics)
+
+
+class Job:
+    """The shards that one process, or one driver of several, has to write into a folder."""
+
+    def __init__(self, manifest: Manifest, directory: Path, part: tuple[int, int]) -> None:
+        self.manifest, self.directory = manifest, directory
+        k, n = part
+        self.tag = f"{k}-of-{n}"
+        self.mine = range((k - 1) * manifest.shard_count // n, k * manifest.shard_count // n)
+        self._written: dict[int, Entry] = {}  # of `mine`
+        with locked(directory / MANIFEST_LOCK):
+            known = self._there().written
+        self.todo = [shard for shard in self.mine if not self._has(shard, known.get(shard))]
+        self.finish()
+
+    def write(self, shard: int, **how: Any) -> tuple[int, Entry]:
+        """Makes one shard and puts it in place."""
+        return shard, write_shard(self.manifest, self.directory, shard, self.tag, **how)
+
+    def add(self, shard: int, entry: Entry) -> None:
+        """Notes a shard that has been written; the manifest's file follows within a second, or at `finish`."""
+        self._written[shard] = entry
+        if time.monotonic() - self._saved_at > 1:
+            self.finish()
+
+    def report(self, progress: Progress | None) -> None:
+        if progress is not None:
+            progress(
+                sum(self.manifest.rows(k)[1] for k in self._written), sum(self.manifest.rows(k)[1] for k in self.mine)
+            )
+
+    def finish(self) -> Manifest:
+        """Writes the manifest's file, joining what other parts have noted meanwhile with what this job has."""
+        with locked(self.directory / MANIFEST_LOCK):
+            others = {k: entry for k, entry in self._there().written.items() if k not in self.mine}
+            joined = self.manifest.with_shards(others | self._written)
+            joined.write(self.directory, self.tag)
+        self._saved_at = time.monotonic()
+        return joined
+
+    def _there(self) -> Manifest:
+        """The folder's manifest, or this job's for an empty folder. ShardError if it is another data set's."""
+        try:
+            there = Manifest.read(self.directory)
+        except FileNotFoundError:
+            return self.manifest
+        if differences := there.differences(self.manifest):
+            raise ShardError(
+                f"{self.directory} already holds another data set ({'; '.join(differences)}): choose another folder"
+            )
+        return there
+
+    def _has(self, shard: int, entry: Entry | None) -> bool:
+        """Whether the shard is on disk, whole; one that a killed run put in place but did not note is checked."""
+        path = self.directory / self.manifest.file(shard)
+        if not path.is_file():
+            return False
+        if entry is None or path.stat().st_size != entry.size:
+            try:
+                entry = Entry(digest(read_shard(self.manifest, self.directory, shard)), path.stat().st_size)
+            except ShardError:
+                return False
+        self._written[shard] = entry
+        return True
+
+
+@contextmanager
+def writing(manifest: Manifest, directory: Path, part: tuple[int, int]) -> Iterator[Job]:
+    """A job on a folder, which is made if need be, with the lock on that part of it."""
+    k, n = part
+    if not 1 <= k <= n:
+        raise ValueError(f"part {k}/{n} does not exist: use 1/{n} .. {n}/{n}")
+    directory.mkdir(parents=True, exist_ok=True)
+    tag = f"{k}-of-{n}"
+    busy = (
+        f"{directory}: another process is generating part {k}/{n} of this folder: wait for it, or choose another folder"
+    )
+    with locked(directory / f".writing-{tag}.lock", busy):
+        remove_leftovers(directory, tag)
+        yield Job(manifest, directory, part)
+
+
+def write_shard(manifest: Manifest, directory: Path, shard: int, tag: str, **how: Any) -> Entry:
+    """Makes a shard and puts its file in place, whole. `how` is `backend` and `threads` of `generate`."""
+    import pyarrow.parquet as pq
+
+    start, rows = manifest.rows(shard)
+    columns = make_columns(manifest.recipe, manifest.split, start, rows, manifest.traces, **how)
+    value = digest(columns)
+    table = to_table(columns, {**manifest.metadata(), "karel_fast_start": str(start), "karel_fast_digest": value})
+    encodings = {name: "PLAIN" if name == "length" else "DELTA_LENGTH_BYTE_ARRAY" for name in columns}
+
+    def write(path: Path) -> None:
+        pq.write_table(
+            table, path, compression="zstd", compression_level=1, use_dictionary=False, write_statistics=False,
+            column_encoding=encodings, row_group_size=ROW_GROUP, write_page_checksum=True,
+        )  # fmt: skip
+
+    path = directory / manifest.file(shard)
+    write_whole(path, tag, write)
+    return Entry(value, path.stat().st_size)
+
+
+def read_shard(manifest: Manifest, directory: Path, shard: int) -> Columns:
+    """A shard's columns. ShardError, naming file and rows, if it is missing, damaged, or of another data set."""
+    with _open(manifest, directory, shard) as file:
+        columns = _read(manifest, directory, shard, lambda: file.read(use_threads=False))
+    said = (file.schema_arrow.metadata or {}).get(b"karel_fast_digest", b"").decode()
+    if digest(columns) != said:
+        raise ShardError(f"{_where(manifest, directory, shard)} has values that do not match its digest: it is damaged")
+    return columns
+
+
+def _where(manifest: Manifest, directory: Path, shard: int) -> str:
+    start, rows = manifest.rows(shard)
+    return f"{directory / manifest.file(shard)} (rows {start}..{start + rows - 1})"
+
+
+@contextmanager
+def _open(manifest: Manifest, directory: Path, shard: int) -> Iterator[Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path, where = directory / manifest.file(shard), _where(manifest, directory, shard)
+    remedy = "; generate again into the same folder to replace it"
+    if not path.is_file():
+        raise ShardError(f"{where} is missing{remedy}")
+    try:
+        file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise ShardError(f"{where} is no whole Parquet file ({error}){remedy}") from error
+    with file:
+        start, rows = manifest.rows(shard)
+        metadata = file.schema_arrow.metadata or {}
+        expected = {**manifest.metadata(), "karel_fast_start": str(start)}
+        if any(metadata.get(key.encode(), b"").decode() != value for key, value in expected.items()):
+            raise ShardError(f"{where} is a shard of another data set{remedy}")
+        if file.metadata.num_rows != rows:
+            raise ShardError(f"{where} has {file.metadata.num_rows} rows{remedy}")
+        yield file
+
+
+def _read(manifest: Manifest, directory: Path, shard: int, read: Callable[[], Any]) -> Columns:
+    import pyarrow as pa
+
+    try:
+        return from_table(read())
+    except (pa.ArrowException, OSError, ValueError) as error:
+        where = _where(manifest, directory, shard)
+        raise ShardError(f"{where} is damaged ({error}); generate again into the same folder to replace it") from error
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def open_shards(directory: str | Path) -> Shards:
+    """Opens a folder that `write_shards` has completed; only its manifest is read. ShardError names a missing shard."""
+    directory = Path(directory)
+    manifest = Manifest.read(directory)
+    written = manifest.written
+    for shard in range(manifest.shard_count):
+        if shard not in written or not (directory / manifest.file(shard)).is_file():
+            raise ShardError(
+                f"{_where(manifest, directory, shard)} is missing: generate again into the same folder to complete it"
+            )
+    return Shards(directory, manifest)
+
+
+class Shards:
+    """A data set on disk, read a few thousand rows at a time: `len`, slices and `samples(start, count)` as Samples.
+
+    The last few row groups read stay in memory. Every read checks the file's page checksums.
+    """
+
+    def __init__(self, directory: Path, manifest: Manifest) -> None:
+        self.directory, self.manifest = directory, manifest
+        self._groups: OrderedDict[tuple[int, int], Columns] = OrderedDict()
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.manifest.recipe
+
+    @property
+    def split(self) -> str:
+        return self.manifest.split
+
+    def __len__(self) -> int:
+        return self.manifest.count
+
+    def __getitem__(self, rows: slice) -> Samples:
+        if not isinstance(rows, slice):
+            raise TypeError(f"shards are indexed by slices, not {rows!r}")
+        first, last, step = rows.indices(len(self))
+        if step != 1:
+            raise ValueError("samples are consecutive: a slice of them cannot have a step")
+        return self.samples(first, max(last - first, 0))
+
+    def samples(self, start: int, count: int) -> Samples:
+        """Samples start .. start+count-1, from as many shards as they lie in."""
+        return unpack(self.columns(start, count), self.recipe, self.split, start)
+
+    def traces(self, start: int, count: int) -> dict[str, np.ndarray]:
+        """The stored traces of these samples' worlds: arrays named and shaped as in `karel_fast.Trace`."""
+        if self.manifest.traces is None:
+            raise ValueError(f"{self.directory} was written without traces: write_shards(..., traces=...)")
+        return unpack_trace(self.columns(start, count), self.recipe)
+
+    def columns(self, start: int, count: int) -> Columns:
+        """The packed columns of these samples."""
+        if not (start >= 0 and count >= 0 and start + count <= len(self)):
+            raise ValueError(f"samples {start}..{start + count - 1} are outside 0..{len(self) - 1}")
+        parts: list[Columns] = []
+        at = start
+        while at < start + count or not parts:
+            shard, row = divmod(min(at, len(self) - 1), self.manifest.shard_size)
+            group, row = divmod(row, ROW_GROUP)
+            columns = self._group(shard, group)
+            take = min(start + count - at, len(columns["length"]) - row)
+            parts.append({name: rows[row : row + take] for name, rows in columns.items()})
+            at += take
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _group(self, shard: int, group: int) -> Columns:
+        key = shard, group
+        if key not in self._groups:
+            with _open(self.manifest, self.directory, shard) as file:
+                read = lambda: file.read_row_group(group, use_threads=False)  # noqa: E731
+                self._groups[key] = _read(self.manifest, self.directory, shard, read)
+            if len(self._groups) > 8:
+                self._groups.popitem(last=False)
+        self._groups.move_to_end(key)
+        return self._groups[key]
+
+    def batches(self, size: int) -> Iterator[Samples]:
+        """All samples in order, `size` at a time (the last ones may be fewer)."""
+        for start in range(0, len(self), size):
+            yield self.samples(start, min(size, len(self) - start))
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} {self.split} samples of recipe {self.recipe.hash} in {self.directory}>"
+
+
+# -- verifying --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` looked at and found right."""
+
+    shards: int
+    rows: int
+
+
+def verify(
+    directory: str | Path,
+    *,
+    fraction: float = 1.0,
+    backend: str | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Verification:
+    """Generates shards again and compares every value with the files and every digest with the manifest.
+
+    `fraction` of the shards, evenly spread and at least one, are looked at. Raises ShardError naming the first wrong
+    row, or the file that is missing or damaged, or a generator version that this karel_fast does not have.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction is {fraction}; give a number above 0 and at most 1")
+    shards = open_shards(directory)
+    manifest = shards.manifest
+    if manifest.generator_version != GENERATOR_VERSION:
+        raise ShardError(
+            f"{directory} was made by generator version {manifest.generator_version}, and this karel_fast has version "
+            f"{GENERATOR_VERSION}: verify it with the version of karel_fast that made it"
+        )
+    looks = max(1, round(fraction * manifest.shard_count))
+    chosen = sorted({k * manifest.shard_count // looks for k in range(looks)})
+    rows = sum(manifest.rows(k)[1] for k in chosen)
+    done = 0
+    with ThreadPoolExecutor(check_threads(threads), "verify") as pool:
+        checks = pool.map(lambda k: _verify_shard(manifest, shards.directory, k, backend), chosen)
+        for shard in _until_error(pool, zip(chosen, checks, strict=True)):
+            done += manifest.rows(shard[0])[1]
+            if progress is not None:
+                progress(done, rows)
+    return Verification(len(chosen), rows)
+
+
+def _until_error(pool: ThreadPoolExecutor, results: Iterable[Any]) -> Iterator[Any]:
+    try:
+        yield from results
+    except BaseException:
+        pool.shutdown(cancel_futures=True)
+        raise
+
+
+def _verify_shard(manifest: Manifest, directory: Path, shard: int, backend: str | None) -> None:
+    start, rows = manifest.rows(shard)
+    right = make_columns(manifest.recipe, manifest.split, start, rows, manifest.traces, backend=backend, threads=1)
+    with _open(manifest, directory, shard) as file:
+        found = _read(manifest, directory, shard, lambda: file.read(use_threads=False))
+    where = _where(manifest, directory, shard)
+    if list(found) != list(right):
+        raise ShardError(f"{where} has columns {', '.join(found)} instead of {', '.join(right)}")
+    wrong = [(row, name) for name in right if (row := _first_wrong(found[name], right[name])) is not None]
+    if wrong:
+        row, name = min(wrong)
+        raise ShardError(f"{where}: row {start + row} is wrong, first in column {name!r}")
+    if digest(right) != manifest.written[shard].digest:
+        raise ShardError(f"{where} is right, but the manifest has another digest for it: the manifest is damaged")
+
+
+def _first_wrong(found: np.ndarray, right: np.ndarray) -> int | None:
+    if found.shape != right.shape:
+        return 0
+    rows = np.flatnonzero((found != right).any(axis=1))
+    return int(rows[0]) if len(rows) else None

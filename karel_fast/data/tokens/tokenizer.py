@@ -1,0 +1,209 @@
+"""Samples to token rows and back, in the `compact` and the `reference` layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from karel_fast.data.sampling.generation import check_found, check_range, check_threads, generate
+from karel_fast.data.sampling.plan import make_plan
+from karel_fast.data.sampling.recipe import Recipe
+from karel_fast.data.sampling.samples import Samples
+from karel_fast.data.tokens import layouts
+from karel_fast.data.tokens.grammar import Grammar, make_grammar
+from karel_fast.data.tokens.layouts import CELL_ROBOT, CELL_WALL, Layout, make_layout, reference_program
+from karel_fast.karel.backends import resolve_backend
+from karel_fast.karel.world import Worlds
+
+
+class Tokenizer:
+    """Encodes samples of one recipe. Only the shown examples are written; the held-out ones never are.
+
+    Properties: `vocab_size`; `pad_id`, `end_id` (the token that ends a program); `action_ids` (five, in action-code
+    order); `prompt_length` (the token after the prompt is the program's first); `sequence_length` (the longest row).
+    """
+
+    def __init__(self, recipe: Recipe, layout: str = "compact") -> None:
+        self.recipe = recipe
+        self._layout: Layout = make_layout(recipe, layout)
+        self.dtype = np.dtype(np.uint8 if self.vocab_size <= 256 else np.uint16)
+
+    @property
+    def layout(self) -> str:
+        """ "compact" or "reference"."""
+        return self._layout.name
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The text of every token, by id."""
+        return self._layout.tokens
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self._layout.tokens)
+
+    @property
+    def pad_id(self) -> int:
+        return self._layout.pad_id
+
+    @property
+    def end_id(self) -> int:
+        return self._layout.end_id
+
+    @property
+    def action_ids(self) -> tuple[int, ...]:
+        return tuple(range(self._layout.first_action, self._layout.first_action + 5))
+
+    @property
+    def prompt_length(self) -> int:
+        return len(self._layout.template)
+
+    @property
+    def output_positions(self) -> np.ndarray:
+        """int64 (examples * cells,): where in a row the cells of the output worlds stand."""
+        return self._layout.cell_positions.reshape(-1, 2, self._layout.cells)[:, 1].ravel()
+
+    @cached_property
+    def sequence_length(self) -> int:
+        recipe = self.recipe
+        if self.layout == "reference" and recipe.control is not None:
+            longest = recipe.control.longest_program(recipe.lengths[1], "reference")
+        else:
+            longest = recipe.symbol_width * self._layout.tokens_per_action
+        return self.prompt_length + longest + 1
+
+    # -- encoding -----------------------------------------------------------------------------------------------------
+
+    def encode(self, samples: Samples, *, backend: str | None = None, threads: int | None = None) -> np.ndarray:
+        """uint8 or uint16 (n, sequence_length): prompt, program, end token, then padding.
+
+        `backend` "cpp" encodes in the core; the other two in NumPy, which gives the same rows.
+        """
+        self._check(samples)
+        if resolve_backend(backend) == "cpp":
+            return self._encode_cpp(samples, check_threads(threads))
+        out = np.full((len(samples), self.sequence_length), self.pad_id, self.dtype)
+        out[:, : self.prompt_length] = self.encode_prompts(samples)
+        self._encode_programs(samples, out)
+        return out
+
+    def generate(
+        self, split: str, start: int, count: int, *, backend: str | None = None, threads: int | None = None
+    ) -> np.ndarray:
+        """The rows `encode(generate(recipe, split, start, count))`, faster where worlds need not be kept.
+
+        The core then draws only the shown worlds and writes each sample's row at once. Errors as for `generate`.
+        """
+        start, count = check_range(start, count)
+        if resolve_backend(backend) == "cpp" and self.recipe.straight_line:
+            from karel_fast import _core
+
+            plan = make_plan(self.recipe, split)
+            rows, lengths = _core.sample_tokens(
+                plan, self._layout, self.sequence_length, self._wide, start, count, check_threads(threads)
+            )
+            check_found(lengths, start, self.recipe, split)
+            return rows
+        samples = generate(self.recipe, split, start, count, backend=backend, threads=threads)
+        return self.encode(samples, backend=backend, threads=threads)
+
+    @property
+    def _wide(self) -> bool:
+        return self.dtype == np.uint16
+
+    def _encode_cpp(self, samples: Samples, threads: int) -> np.ndarray:
+        from karel_fast import _core
+
+        before, after = samples.inputs, samples.outputs
+        return _core.encode_samples(
+            self._layout, self.sequence_length, self._wide, samples.recipe.worlds_per_sample,
+            np.ascontiguousarray(samples.symbols), np.ascontiguousarray(samples.lengths), before.walls, before.markers,
+            before.robot, after.walls, after.markers, after.robot, threads,
+        )  # fmt: skip
+
+    def encode_prompts(self, samples: Samples) -> np.ndarray:
+        """uint8 or uint16 (n, prompt_length): everything before the program's first token."""
+        self._check(samples)
+        inputs, outputs = samples.shown()
+        out = np.empty((len(samples), self.prompt_length), self.dtype)
+        out[:] = self._layout.template
+        cells = np.stack([_cells(inputs), _cells(outputs)], axis=1).reshape(len(samples), -1)
+        out[:, self._layout.cell_positions] = cells + self._layout.first_cell
+        return out
+
+    def _encode_programs(self, samples: Samples, out: np.ndarray) -> None:
+        lengths, symbols = samples.lengths, samples.symbols
+        at, step = self.prompt_length, self._layout.tokens_per_action
+        rows = np.arange(len(samples))
+        if self.layout == "reference" and not samples.recipe.straight_line:
+            for i in rows:
+                program = [*reference_program(symbols[i, : lengths[i]].tolist()), self.end_id]
+                out[i, at : at + len(program)] = program
+            return
+        used = np.arange(symbols.shape[1]) < lengths[:, None]
+        columns = at + step * np.arange(symbols.shape[1])
+        if step == 3:
+            out[:, columns] = np.where(used, layouts.REF_INDENT, self.pad_id)
+            out[:, columns + 1] = np.where(used, symbols.astype(np.int64) + layouts.REF_ACTION, self.pad_id)
+            out[:, columns + 2] = np.where(used, layouts.REF_NEWLINE, self.pad_id)
+        else:
+            out[:, columns] = np.where(used, symbols.astype(np.int64) + layouts.COMPACT_SYMBOL, self.pad_id)
+        out[rows, at + step * lengths] = self.end_id
+
+    def action_positions(self, samples: Samples) -> np.ndarray:
+        """int64 (n, Lmax): where in its row the token stands that predicts each action (the one before it); -1 padded.
+
+        ValueError for recipes with control flow, whose written actions are not those performed.
+        """
+        self._check(samples)
+        actions = samples.actions
+        step = self._layout.tokens_per_action
+        positions = self.prompt_length - (step == 1) + step * np.arange(actions.shape[1])
+        return np.where(np.arange(actions.shape[1]) < samples.lengths[:, None], positions, -1)
+
+    def _check(self, samples: Samples) -> None:
+        mine, theirs = self.recipe, samples.recipe
+        if mine is theirs:
+            return
+        shape = lambda r: (r.height, r.width, r.examples, r.control, r.lengths[1])  # noqa: E731
+        if shape(mine) != shape(theirs):
+            raise ValueError(
+                "these samples are of a recipe with another world size, number of examples, control flow or longest "
+                "program than the tokenizer's: make Tokenizer(samples.recipe)"
+            )
+
+    # -- decoding -----------------------------------------------------------------------------------------------------
+
+    def decode(self, row: Sequence[int] | np.ndarray) -> str:
+        """The text of a row of token ids, without its padding. ValueError for an id outside the vocabulary."""
+        ids = [int(i) for i in row]
+        for place, token in enumerate(ids):
+            if not 0 <= token < self.vocab_size:
+                raise ValueError(f"token {token} at position {place} is outside 0..{self.vocab_size - 1}")
+        ids = [i for i in ids if i != self.pad_id]
+        if self.layout == "compact":
+            return layouts.compact_text(self._layout, ids)
+        return "".join(self._layout.tokens[i] for i in ids)
+
+    def grammar(self) -> Grammar:
+        """The tables that keep a decoder to well-formed programs."""
+        return make_grammar(self.recipe, self._layout)
+
+    def to_hf(self) -> Any:
+        """A `transformers.PreTrainedTokenizerFast` that gives the same ids for the texts that `decode` gives."""
+        from karel_fast.data.tokens.hf_tokenizer import make_hf_tokenizer
+
+        return make_hf_tokenizer(self._layout)
+
+    def __repr__(self) -> str:
+        return f"<{self.layout} tokenizer of {self.vocab_size} tokens, rows of {self.sequence_length}>"
+
+
+def _cells(worlds: Worlds) -> np.ndarray:
+    """What each interior cell shows, as 0..14 (see `layouts.CELLS`): uint8 (N, cells)."""
+    cells = np.where(worlds.walls, np.uint8(CELL_WALL), np.minimum(worlds.markers, np.uint8(9)))
+    cells[np.arange(len(cells)), worlds.robot[:, 0], worlds.robot[:, 1]] = CELL_ROBOT + worlds.robot[:, 2]
+    return cells[:, 1:-1, 1:-1].reshape(len(cells), -1)

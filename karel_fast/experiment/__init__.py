@@ -1,0 +1,1 @@
+"""Whole experiments: presets, and the command that runs or finishes one."""

@@ -1,0 +1,173 @@
+"""Running and tracing programs on worlds: the public face of the backends."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from karel_fast.karel.backends import available_backends, load_backend, resolve_backend
+from karel_fast.karel.language import Action, CompiledPrograms, Program, Semantics, compile, resolve_semantics
+from karel_fast.karel.world import Worlds
+
+MAX_STEPS = 2**31 - 1
+MAX_THREADS = 1024
+ON_ERROR = ("ignore", "crash")
+
+Programs = Program | str | Iterable[Program | str] | CompiledPrograms
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """What `run` returns for N runs.
+
+    worlds: the N worlds after the runs.
+    steps: int32 (N,), actions performed.
+    status: uint8 (N,), values of `Status`.
+    """
+
+    worlds: Worlds
+    steps: NDArray[np.int32]
+    status: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trace:
+    """What `trace` returns for N runs, the longest of which took S steps. State t is the state after t actions.
+
+    actions: int8 (N, S), the actions *performed* (after the semantics), -1 past a run's end.
+    robot: uint8 (N, S+1, 3), row, column and direction.
+    markers_here: uint8 (N, S+1), markers in the robot's cell.
+    front_clear, left_clear, right_clear: bool (N, S+1).
+    steps: int32 (N,), actions performed.
+    status: uint8 (N,), values of `Status`.
+
+    Past a run's end its final state repeats, so `robot[:, -1]` is where every robot ended.
+    """
+
+    actions: NDArray[np.int8]
+    robot: NDArray[np.uint8]
+    markers_here: NDArray[np.uint8]
+    front_clear: NDArray[np.bool_]
+    left_clear: NDArray[np.bool_]
+    right_clear: NDArray[np.bool_]
+    steps: NDArray[np.int32]
+    status: NDArray[np.uint8]
+    _start: Worlds
+    _backend: str
+
+    def worlds_at(self, t: int) -> Worlds:
+        """The N worlds after `t` actions (0..S), found by replaying them; runs that ended earlier are in their final state.
+
+        Raises ValueError if t is outside 0..S.
+        """
+        longest = self.actions.shape[1]
+        if isinstance(t, bool) or not hasattr(t, "__index__") or not 0 <= operator.index(t) <= longest:
+            raise ValueError(f"t is {t!r}; this trace has states 0 to {longest}")
+        if len(self._start) == 0:
+            return self._start
+        performed = self.actions[:, :t]
+        replay = CompiledPrograms.from_actions(
+            np.where(performed < 0, 0, performed).astype(np.uint8), np.minimum(self.steps, t)
+        )
+        backend = self._backend if self._backend in available_backends() else None
+        return run(replay, self._start, max_steps=max(operator.index(t), 1), backend=backend).worlds
+
+
+def run(
+    programs: Programs,
+    worlds: Worlds,
+    *,
+    semantics: str | Semantics | Mapping[str, str | Action] = "original",
+    max_steps: int = 1000,
+    on_error: str = "ignore",
+    backend: str | None = None,
+    threads: int | None = None,
+) -> Result:
+    """Runs programs on worlds.
+
+    programs: a Program, its source, a list of these, or a batch from `compile`.
+    worlds: N worlds. P programs run on N = P*E worlds, example-minor: world i runs program i // E. So one program runs on all
+        worlds, and as many programs as worlds run on one each.
+    semantics: what the written actions do, by name, as a `Semantics`, or as a mapping of names.
+    max_steps: actions a run may take, 1..2**31-1. A run also stops, with the same status, after 16 times as many decisions
+        (conditions evaluated, repeat counters checked), so that every loop ends.
+    on_error: "ignore" makes a blocked move, or a pick from an empty cell, do nothing, as in Jin & Rinard (2024); "crash" stops
+        the run before it, as in the MSR Karel dataset. Putting onto a cell with 255 markers stops the run in both.
+    backend: "cpp", "numba", "reference", or None for the best available; all give the same bits.
+    threads: how many to use, by default all processors that this process may use. The results do not depend on it.
+
+    Raises TypeError or ValueError for arguments that cannot be used, BackendUnavailableError for a backend that is not
+    installed. Ctrl-C stops it within a second.
+    """
+    compiled, arguments = _prepare(programs, worlds, semantics, max_steps, on_error, threads)
+    module = load_backend(resolve_backend(backend))
+    markers, robot, steps, status = module.run_batch(compiled, worlds, *arguments)
+    return Result(Worlds._trusted(worlds.walls, markers, robot), steps, status)
+
+
+def trace(
+    programs: Programs,
+    worlds: Worlds,
+    *,
+    semantics: str | Semantics | Mapping[str, str | Action] = "original",
+    max_steps: int = 1000,
+    on_error: str = "ignore",
+    backend: str | None = None,
+    threads: int | None = None,
+) -> Trace:
+    """Runs programs on worlds and keeps every state on the way; arguments and errors as for `run`.
+
+    Raises MemoryError, before the trace's arrays are made, if they would not fit this machine. (The reference backend, for
+    small batches, does not look ahead.)
+    """
+    compiled, arguments = _prepare(programs, worlds, semantics, max_steps, on_error, threads)
+    name = resolve_backend(backend)
+    actions, robot, here, front, left, right, steps, status = load_backend(name).trace_batch(
+        compiled, worlds, *arguments
+    )
+    return Trace(actions, robot, here, front, left, right, steps, status, _start=worlds, _backend=name)
+
+
+def available_threads() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _prepare(
+    programs: Programs,
+    worlds: Worlds,
+    semantics: str | Semantics | Mapping[str, str | Action],
+    max_steps: int,
+    on_error: str,
+    threads: int | None,
+) -> tuple[CompiledPrograms, tuple[NDArray[np.uint8], int, bool, int]]:
+    compiled = compile(programs)
+    if len(compiled) == 0:
+        raise ValueError("the batch has no programs; give at least one")
+    if not isinstance(worlds, Worlds):
+        raise TypeError(f"worlds is {type(worlds).__name__}; make it Worlds, for example by Worlds.from_text")
+    if len(worlds) % len(compiled):
+        raise ValueError(
+            f"{len(compiled)} programs cannot share {len(worlds)} worlds equally; give each program the same number, "
+            "program 0's worlds first"
+        )
+    if on_error not in ON_ERROR:
+        raise ValueError(f"on_error is {on_error!r}; choose 'ignore' or 'crash'")
+    max_steps = _whole("max_steps", max_steps, MAX_STEPS)
+    threads = available_threads() if threads is None else _whole("threads", threads, MAX_THREADS)
+    return compiled, (resolve_semantics(semantics).table, max_steps, on_error == "crash", threads)
+
+
+def _whole(name: str, value: int, highest: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} is {value!r}; give a whole number from 1 to {highest}")
+    if not 1 <= operator.index(value) <= highest:
+        raise ValueError(f"{name} is {value}; give a whole number from 1 to {highest}")
+    return operator.index(value)

@@ -1,0 +1,1 @@
+"""Many probes trained together on the same hidden states."""

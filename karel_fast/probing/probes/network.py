@@ -1,0 +1,165 @@
+"""A group of probes as one network: standardised rows, batched matrices, the written-out backward pass, scores.
+
+Shape suffixes: R rows, B rows of a minibatch, D state width, P probes of a group (seed-major), S seeds, M tasks, H
+heads x worlds, C classes, I and O a layer's inputs and outputs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from karel_fast.probing.probes.types import ProbeConfig, Task
+
+MASK_32 = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Data:
+    inputs: tuple[Tensor, Tensor, Tensor]  # each (R, D) in the products' precision
+    rows: Sequence[Tensor]
+    mean: Tensor
+    std: Tensor
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def build(cls, states: Tensor, rows: Sequence[Tensor], config: ProbeConfig, device: torch.device) -> Data:
+        dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+        train = states[rows[0]].to(device, torch.float32)
+        if not bool(torch.isfinite(train).all()):
+            raise ValueError("the hidden states hold values that are not finite; the snapshot's training has diverged")
+        mean = train.mean(0)
+        std = train.std(0, correction=0)
+        # A unit that never changes says nothing: it becomes zero rather than a division by zero.
+        std = torch.where(std > 1e-6, std, torch.ones_like(std))
+        fit, choose, test = (((states[r].to(device, torch.float32) - mean) / std).to(dtype) for r in rows)
+        return cls((fit, choose, test), rows, mean.cpu(), std.cpu(), device, dtype)
+
+
+def initial_weights(sizes: tuple[int, ...], seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Weights and biases drawn uniformly from +-1/sqrt(inputs), from the seed alone."""
+    generator = torch.Generator().manual_seed((0x9E3779B9 * (seed + 1)) & MASK_32)
+    layers = []
+    for inputs, outputs in itertools.pairwise(sizes):
+        bound = 1 / math.sqrt(inputs)
+        matrix = torch.empty(inputs, outputs).uniform_(-bound, bound, generator=generator)
+        layers.append((matrix, torch.empty(1, outputs).uniform_(-bound, bound, generator=generator)))
+    return layers
+
+
+class Network:
+    """P probes of one shape: parameters, gradients and every intermediate of one minibatch, allocated once."""
+
+    def __init__(self, sizes: tuple[int, ...], seeds: Sequence[int], tasks: int, batch: int, data: Data) -> None:
+        device, dtype = data.device, data.dtype
+        initial = [initial_weights(sizes, seed) for seed in seeds]
+
+        def stacked(layer: int, which: int) -> Tensor:
+            return torch.stack([one[layer][which] for one in initial for _ in range(tasks)]).to(device)
+
+        depth = len(sizes) - 1
+        probes = len(seeds) * tasks
+        self.matrices = [stacked(layer, 0) for layer in range(depth)]  # (P, I, O)
+        self.biases = [stacked(layer, 1) for layer in range(depth)]  # (P, 1, O)
+        self.gradients = [torch.zeros_like(m) for m in self.matrices]
+        for parameter, gradient in zip(self.matrices, self.gradients, strict=True):
+            parameter.grad = gradient
+        for parameter in self.biases:
+            parameter.grad = torch.zeros_like(parameter)
+        self.low = dtype != torch.float32
+        # In reduced precision the products read copies of the weights and write gradients that are then widened.
+        self.copies = [torch.empty_like(m, dtype=dtype) if self.low else m for m in self.matrices]
+        self.products = [
+            torch.empty_like(m, dtype=dtype) if self.low else g
+            for m, g in zip(self.matrices, self.gradients, strict=True)
+        ]
+        self.outputs = [torch.empty(probes, batch, o, device=device, dtype=dtype) for o in sizes[1:]]
+        self.deltas = [torch.empty_like(out) for out in self.outputs[:-1]]
+
+    def refresh(self) -> None:
+        if self.low:
+            for copy, matrix in zip(self.copies, self.matrices, strict=True):
+                copy.copy_(matrix)
+
+    def forward(self, x_PBD: Tensor, outputs: Sequence[Tensor] | None = None) -> Tensor:
+        """Logits (P, B, H*C); the hidden activations stay in `outputs`."""
+        out = outputs or [x_PBD.new_empty(*x_PBD.shape[:2], m.shape[-1]) for m in self.matrices]
+        h = x_PBD
+        for layer, (matrix, bias) in enumerate(zip(self.copies, self.biases, strict=True)):
+            torch.bmm(h, matrix, out=out[layer])
+            h = out[layer].add_(bias)
+            if layer < len(self.matrices) - 1:
+                h.relu_()
+        return h
+
+    def backward(self, x_PBD: Tensor, g_PBO: Tensor) -> None:
+        """Fill the gradients from that of the logits."""
+        for layer in reversed(range(len(self.matrices))):
+            h = self.outputs[layer - 1] if layer else x_PBD
+            torch.bmm(h.transpose(1, 2), g_PBO, out=self.products[layer])
+            if self.low:
+                self.gradients[layer].copy_(self.products[layer])
+            torch.sum(g_PBO, 1, keepdim=True, dtype=torch.float32, out=self.biases[layer].grad)
+            if layer:
+                torch.bmm(g_PBO, self.copies[layer].transpose(1, 2), out=self.deltas[layer - 1])
+                g_PBO = torch.ops.aten.threshold_backward.grad_input(
+                    self.deltas[layer - 1], h, 0, grad_input=self.deltas[layer - 1]
+                )
+
+
+def stack_labels(tasks: Sequence[Task], rows: Tensor, device: torch.device) -> Tensor:
+    """(R, M, H), as small as the labels come."""
+    chosen = rows.numpy()
+    return torch.from_numpy(np.stack([t.labels[chosen].reshape(len(chosen), t.labels[0].size) for t in tasks], 1)).to(
+        device
+    )
+
+
+def per_probe(x_SBD: Tensor, tasks: int) -> Tensor:
+    """(P, B, D): the same rows for all of a seed's tasks; a view when there is one seed."""
+    seeds, batch, width = x_SBD.shape
+    return x_SBD[:, None].expand(seeds, tasks, batch, width).reshape(seeds * tasks, batch, width)
+
+
+def loss_gradient(logits_PBO: Tensor, labels_SBMH: Tensor, classes: int) -> Tensor:
+    """Gradient of each probe's mean cross entropy over its labelled heads, (P, B, O)."""
+    seeds, batch, tasks, heads = labels_SBMH.shape
+    target = labels_SBMH.permute(0, 2, 1, 3).reshape(seeds * tasks, batch, heads, 1).long()
+    labelled = target >= 0
+    g = torch.softmax(logits_PBO.float().view(seeds * tasks, batch, heads, classes), -1)
+    g.scatter_add_(-1, target.clamp_(min=0), torch.full((1, 1, 1, 1), -1.0, device=g.device).expand_as(target))
+    g *= labelled / labelled.sum((1, 2, 3), keepdim=True).clamp_(min=1)
+    return g.view(seeds * tasks, batch, heads * classes).to(logits_PBO.dtype)
+
+
+@torch.no_grad()
+def accuracy_of(
+    network: Network, inputs_RD: Tensor, labels_RMH: Tensor, tasks: Sequence[Task], classes: int, seeds: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Per probe the share of (row, world) right and of rows with every world right; NaN (not for callers) without
+    labels.
+    """
+    worlds, heads = tasks[0].labels.shape[1:]
+    probes = seeds * len(tasks)
+    sums = torch.zeros(4, probes, dtype=torch.int64, device=inputs_RD.device)
+    batch = network.outputs[0].shape[1]
+    for start in range(0, len(inputs_RD), batch):
+        x_PBD = inputs_RD[None, start : start + batch].expand(probes, -1, -1)
+        logits = network.forward(x_PBD)
+        answer = logits.view(seeds, len(tasks), -1, worlds, heads, classes).argmax(-1)
+        truth = labels_RMH[start : start + batch].permute(1, 0, 2).reshape(1, len(tasks), -1, worlds, heads)
+        known = (truth >= 0).all(-1).expand(seeds, -1, -1, -1)
+        right = (answer == truth).all(-1) & known
+        some = known.any(-1)
+        for slot, value in enumerate((right, known, (right | ~known).all(-1) & some, some)):
+            sums[slot] += value.flatten(2).sum(-1).flatten()
+    counts = sums.cpu().numpy().astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return counts[0] / counts[1], counts[2] / counts[3]

@@ -1,0 +1,266 @@
+"""Many probes trained together on the same hidden states.
+
+A probe is a small classifier from a hidden state to one feature's labels: linear, or with hidden layers (ReLU). It
+has one softmax per head and world. Probes of equal shape are trained as one batch of matrices (`torch.bmm`), with the
+backward pass written out so that every intermediate lives in a preallocated buffer. Nothing is shared between probes
+but the rows: a probe's initial weights and its order of rows come from its seed alone, and its loss, gradient and
+optimiser state are its own.
+
+The mean and standard deviation of the inputs come from training rows; after every epoch each probe is scored on
+validation rows and its best epoch is kept (the earliest of equals); only then is it scored on test rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from karel_fast.probing.probes.network import (
+    MASK_32,
+    Data,
+    Network,
+    accuracy_of,
+    loss_gradient,
+    per_probe,
+    stack_labels,
+)
+from karel_fast.probing.probes.types import DEPTHS as DEPTHS
+from karel_fast.probing.probes.types import TEST as TEST
+from karel_fast.probing.probes.types import TRAIN as TRAIN
+from karel_fast.probing.probes.types import UNUSED as UNUSED
+from karel_fast.probing.probes.types import VALIDATION as VALIDATION
+from karel_fast.probing.probes.types import ProbeConfig as ProbeConfig
+from karel_fast.probing.probes.types import ProbeResult as ProbeResult
+from karel_fast.probing.probes.types import ProbeWeights as ProbeWeights
+from karel_fast.probing.probes.types import Task as Task
+
+
+def train_probes(
+    states: np.ndarray | Tensor,
+    tasks: Sequence[Task],
+    parts: np.ndarray,
+    *,
+    depths: Mapping[str, tuple[int, ...]] | None = None,
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    config: ProbeConfig | None = None,
+    device: str | torch.device = "cpu",
+    keep_weights: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> list[ProbeResult]:
+    """Train one probe per (task, depth, seed) on the same rows; results in that order.
+
+    states: (R, D) float array. parts: (R,) codes TRAIN, VALIDATION, TEST or UNUSED. `progress` is called with the
+    number of probes just finished. A probe that cannot be trained or scored has None there and says why in `.note`.
+    Raises ValueError for arrays that do not fit together and for states that are not finite.
+    """
+    config = config or ProbeConfig()
+    depths = DEPTHS if depths is None else depths
+    device = torch.device(device)
+    parts = np.asarray(parts)
+    states = torch.as_tensor(np.asarray(states) if not isinstance(states, Tensor) else states)
+    if states.ndim != 2 or parts.shape != (len(states),):
+        raise ValueError(f"states must be (rows, width) and parts (rows,); got {tuple(states.shape)} and {parts.shape}")
+    for task in tasks:
+        if len(task.labels) != len(states):
+            raise ValueError(
+                f"{dict(task.key)} labels {len(task.labels)} rows, but there are {len(states)} hidden states"
+            )
+    if len(set(seeds)) != len(seeds):
+        raise ValueError(f"seeds must differ, got {list(seeds)}")
+
+    rows = [torch.from_numpy(np.flatnonzero(parts == code)) for code in (TRAIN, VALIDATION, TEST)]
+    data = Data.build(states, rows, config, device) if len(rows[0]) else None
+    checks = [_check(task, rows) for task in tasks]
+    results: dict[tuple[int, str, int], ProbeResult] = {}
+
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index, (task, check) in enumerate(zip(tasks, checks, strict=True)):
+        if check.trainable and data is not None:
+            groups.setdefault((task.labels.shape[1] * task.labels.shape[2], task.classes), []).append(index)
+            continue
+        for depth in depths:
+            for seed in seeds:
+                results[index, depth, seed] = ProbeResult(
+                    task.key, depth, seed, None, None, None, check.majority, None, check.rows, check.note
+                )
+        if progress:
+            progress(len(depths) * len(seeds))
+    for depth, hidden in depths.items():
+        for (heads, classes), members in groups.items():
+            sizes = (states.shape[1], *hidden, heads * classes)
+            for some_seeds, some in _chunks(members, list(seeds), sizes, config, device):
+                chosen = [tasks[i] for i in some]
+                scored = _train_group(chosen, data, sizes, classes, some_seeds, config, keep_weights)  # type: ignore[arg-type]
+                for (seed, index), score in zip(((s, i) for s in some_seeds for i in some), scored, strict=True):
+                    task, check = tasks[index], checks[index]
+                    results[index, depth, seed] = ProbeResult(
+                        key=task.key,
+                        depth=depth,
+                        seed=seed,
+                        accuracy=score.accuracy,
+                        joint=score.joint,
+                        validation=score.validation,
+                        majority=check.majority,
+                        epoch=score.epoch,
+                        rows=check.rows,
+                        note=check.note,
+                        weights=score.weights,
+                    )
+                if progress:
+                    progress(len(scored))
+    return [results[index, depth, seed] for index in range(len(tasks)) for depth in depths for seed in seeds]
+
+
+# What is said of a task before any training.
+
+
+@dataclass(frozen=True)
+class _Check:
+    trainable: bool
+    majority: float | None
+    rows: tuple[int, int, int]
+    note: str
+
+
+def _check(task: Task, rows: Sequence[Tensor]) -> _Check:
+    train, validation, test = (task.labels[r.numpy()] for r in rows)
+    counts = tuple(int((part >= 0).all(-1).any(-1).sum()) for part in (train, validation, test))
+    notes = []
+    flat = train.reshape(len(train), int(np.prod(train.shape[1:])))
+    if counts[0] == 0:
+        return _Check(False, None, counts, "no training row has a label")  # type: ignore[arg-type]
+    frequency = np.stack(
+        [np.bincount(column[column >= 0], minlength=task.classes) for column in flat.T.astype(np.int64)]
+    )
+    if counts[0] < task.classes:
+        notes.append(f"only {counts[0]} training rows for {task.classes} classes")
+    seen = frequency.sum(0) > 0
+    present = np.unique(test[test >= 0])
+    absent = present[~seen[present]]
+    if len(absent):
+        notes.append(f"classes {', '.join(map(str, absent))} of the test rows are absent from the training rows")
+    if counts[1] == 0:
+        notes.append("no validation row has a label, so the last epoch was taken")
+    if counts[2] == 0:
+        notes.append("no test row has a label")
+    guess = frequency.argmax(-1).reshape(task.labels.shape[1:])
+    valid = (test >= 0).all(-1)
+    majority = float(((test == guess).all(-1) & valid).sum() / valid.sum()) if valid.any() else None
+    return _Check(True, majority, counts, "; ".join(notes))  # type: ignore[arg-type]
+
+
+def _chunks(
+    members: list[int], seeds: list[int], sizes: tuple[int, ...], config: ProbeConfig, device: torch.device
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Groups of (seeds, tasks) small enough for the memory that is fastest: a few per group on a CPU's caches, all on
+    a GPU.
+    """
+    weights = sum(i * o for i, o in itertools.pairwise(sizes))
+    per_probe = 4 * (4 * weights + 2 * config.batch_size * sum(sizes[1:]))
+    budget = config.group_bytes or (16 << 30 if device.type == "cuda" else 64 << 20)
+    fit = max(1, budget // per_probe)
+    seeds_at_once = max(1, min(len(seeds), fit // len(members))) if device.type == "cuda" else 1
+    for s in range(0, len(seeds), seeds_at_once):
+        for m in range(0, len(members), fit):
+            yield seeds[s : s + seeds_at_once], members[m : m + fit]
+
+
+# One group.
+
+
+@dataclass(frozen=True)
+class _Score:
+    accuracy: float | None
+    joint: float | None
+    validation: float | None
+    epoch: int
+    weights: ProbeWeights | None
+
+
+def _train_group(
+    tasks: Sequence[Task],
+    data: Data,
+    sizes: tuple[int, ...],
+    classes: int,
+    seeds: Sequence[int],
+    config: ProbeConfig,
+    keep_weights: bool,
+) -> list[_Score]:
+    device = data.device
+    count = len(tasks)
+    probes = count * len(seeds)
+    inputs_RD = data.inputs[0]
+    batch = min(config.batch_size, len(inputs_RD))
+    steps = len(inputs_RD) // batch
+    epochs = max(config.epochs, -(-config.least_steps // steps))
+    total = steps * epochs
+    every = max(1, epochs // max(config.epochs, 20))
+    labels = [stack_labels(tasks, rows, device) for rows in data.rows]
+    network = Network(sizes, seeds, count, batch, data)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": network.matrices, "weight_decay": config.weight_decay},
+            {"params": network.biases, "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+        fused=True,
+    )
+    orders = [torch.Generator().manual_seed((0x85EBCA6B * (seed + 1)) & MASK_32) for seed in seeds]
+    best = [p.clone() for p in (*network.matrices, *network.biases)]
+    best_validation = np.full(probes, -1.0)
+    best_epoch = np.zeros(probes, np.int64)
+    warmup = max(1, total // 20)
+
+    step = 0
+    for epoch in range(1, epochs + 1):
+        order_SR = torch.stack([torch.randperm(len(inputs_RD), generator=g) for g in orders]).to(device)
+        for start in range(0, steps * batch, batch):
+            rows_SB = order_SR[:, start : start + batch]
+            x_PBD = per_probe(inputs_RD[rows_SB], count)
+            rate = min((step + 1) / warmup, (total - step) / max(1, total - warmup))
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * min(1.0, rate)
+            network.refresh()
+            logits_PBO = network.forward(x_PBD, network.outputs)
+            network.backward(x_PBD, loss_gradient(logits_PBO, labels[0][rows_SB], classes))
+            optimizer.step()
+            step += 1
+        if epoch % every and epoch < epochs:
+            continue
+        network.refresh()
+        validation, _ = accuracy_of(network, data.inputs[1], labels[1], tasks, classes, len(seeds))
+        # Without validation rows every epoch scores 0 and the last is kept.
+        improved = validation > best_validation if not np.isnan(validation).all() else np.ones(probes, bool)
+        if improved.any():
+            which = torch.from_numpy(np.flatnonzero(improved)).to(device)
+            for kept, now in zip(best, (*network.matrices, *network.biases), strict=True):
+                kept[which] = now[which]
+            best_validation[improved] = validation[improved]
+            best_epoch[improved] = epoch
+    for kept, now in zip(best, (*network.matrices, *network.biases), strict=True):
+        now.copy_(kept)
+    network.refresh()
+    accuracy, joint = accuracy_of(network, data.inputs[2], labels[2], tasks, classes, len(seeds))
+    scores = []
+    for p in range(probes):
+        weights = None
+        if keep_weights:
+            shape = tasks[p % count].labels.shape
+            layers = tuple(
+                (m[p].cpu().clone(), b[p, 0].cpu().clone())
+                for m, b in zip(network.matrices, network.biases, strict=True)
+            )
+            weights = ProbeWeights(layers, data.mean, data.std, shape[1], shape[2], classes)
+        scores.append(
+            _Score(_number(accuracy[p]), _number(joint[p]), _number(best_validation[p]), int(best_epoch[p]), weights)
+        )
+    return scores
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

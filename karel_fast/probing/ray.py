@@ -1,0 +1,104 @@
+"""Snapshots probed by the tasks of a Ray cluster, with the results that one machine gives.
+
+The run folder must lie under the same path on every node, and karel_fast be installed there. A task is a snapshot; it
+writes its own files (see `snapshot`), so whatever ends early, a worker or the driver, the same command goes on from what
+is on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from karel_fast.probing.snapshot import is_done, probe_snapshot
+from karel_fast.runs.snapshots import read_card
+
+if TYPE_CHECKING:
+    from karel_fast.probing.snapshot import ProbeRun
+
+
+class WorkerLost(RuntimeError):
+    """A worker died again and again, or its node did."""
+
+
+def probe_on_ray(
+    run: Path,
+    snapshots: Sequence[Path],
+    what: ProbeRun,
+    settings: dict[str, Any],
+    *,
+    address: str | None = None,
+    retries: int = 3,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """`probe_snapshot` on each, as many at a time as the cluster has room for; their files, in order.
+
+    settings: `probe_snapshot`'s keywords. address: of an existing cluster; without one a local Ray is started for the
+    time of the call. progress is called with (snapshots done, of how many).
+
+    A snapshot that fails does not stop the others; the first failure is raised at the end, as itself. Raises
+    ModuleNotFoundError where Ray is not installed, ValueError for a GPU that the cluster lacks, WorkerLost.
+    """
+    run = run.absolute()
+    todo = [path.absolute() for path in snapshots if not is_done(run, int(read_card(path)["step"]), what)]
+    if todo:
+        _probe(run, todo, what, settings, address, retries, progress)
+    # Done already, so this only says where.
+    return [probe_snapshot(run, path, what, **settings) for path in snapshots]
+
+
+def _probe(
+    run: Path,
+    snapshots: Sequence[Path],
+    what: ProbeRun,
+    settings: dict[str, Any],
+    address: str | None,
+    retries: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('the ray engine needs Ray: pip install "karel_fast[ray]"') from error
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    try:
+        gpu = str(settings.get("device", "cpu")).startswith("cuda")
+        if gpu and not ray.cluster_resources().get("GPU"):
+            raise ValueError("the Ray cluster has no GPU: give --device cpu")
+        # A task sees the GPU it was given as its only one.
+        settings = {**settings, "device": "cuda"} if gpu else settings
+        threads = torch.get_num_threads()
+        most = max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes())
+        task = ray.remote(num_cpus=min(threads, most), num_gpus=int(gpu), max_retries=retries)(_probe_one)
+        names = {task.remote(str(run), str(path), what, settings, threads): path.name for path in snapshots}
+        failed: dict[str, Exception] = {}
+        running = list(names)
+        while running:
+            done, running = ray.wait(running)
+            for reference in done:
+                try:
+                    ray.get(reference)
+                except ray.exceptions.RayTaskError as error:
+                    failed[names[reference]] = error.cause
+                except ray.exceptions.RayError as error:
+                    reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+                    failed[names[reference]] = WorkerLost(f"{names[reference]}: {reason}")
+                if progress:
+                    progress(len(names) - len(running), len(names))
+    finally:
+        if ours:
+            ray.shutdown()
+    for name in names.values():
+        if name in failed:
+            raise failed[name]
+
+
+def _probe_one(run: str, snapshot: str, what: ProbeRun, settings: dict[str, Any], threads: int) -> None:
+    # Sums are taken in an order that depends on the number of threads; Ray gives its workers one.
+    torch.set_num_threads(threads)
+    probe_snapshot(run, snapshot, what, **settings)

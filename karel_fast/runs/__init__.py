@@ -1,0 +1,1 @@
+"""What a run folder and a snapshot hold: the only place that says so."""

@@ -1,0 +1,149 @@
+"""Where everything of a run lies, and the only place that says so.
+
+    RUN/config.json                     the run's settings, as training wrote them
+    RUN/metrics.jsonl                   one training log line per entry: {"step": int, "loss": float, ...}
+    RUN/evaluation/step-000100.json     what the snapshot generates: see EVALUATION_FIELDS
+    RUN/probing/step-000100.json        probe scores: {"step", "records", "differences", "notes", ...}
+    RUN/closer/step-000100.json         the same of a closer look at one snapshot: more programs, depths, baselines
+    RUN/examples/step-000100.json       a few specifications with the written program, its trace and what probes read
+    RUN/latent/space/step-000100.json   probe scores on programs the model only read; input, space: what stood in place
+                                        of the specifications' outputs; shown: the outputs themselves
+    RUN/steering/step-000100.json       {"step", "records"}: what editing the robot's direction does, per layer
+    RUN/tables/step-000100/NAME/        hidden states (karel_fast.probing.table): train, validation, test, ...
+    RUN/time.json                       wall seconds of each stage: {"train": {"seconds", "longest"}, ...}
+    RUN/summary.json                    the few numbers that people quote, and what they cost: karel_fast.analysis.summary
+    RUN/report/report.html              and results.json (karel_fast.analysis.results), figures/*.png, *.svg, *.csv
+
+Files are JSON (no NaN: a missing number is null), written under a temporary name, synced and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+EVALUATION_FIELDS = {
+    "generative_accuracy": "share of specifications whose program is right on the shown worlds",
+    "generalization": "share whose program is right on the held-out worlds too",
+    "perplexity": "of the reference programs, per token",
+    "distinct_programs": "how many different programs were written",
+    "diversity": "share of different programs among the first thousand",
+    "top_share": "share of the most frequent program",
+    "mean_length": "actions per written program",
+    "reference_mean_length": "actions per reference program",
+    "parse_rate": "share of outputs that are whole programs without the grammar's help",
+}
+"""What an evaluation file holds, besides "step" and "samples" (specifications): the metrics of
+`karel_fast.training.evaluate.evaluate`. Any may be missing or null."""
+
+TIME = "time.json"
+LATENT = {"latent/shown": None, "latent/input": "input", "latent/space": "space"}
+"""Folders of latent causal probing, and what is withheld in each."""
+
+_STEP = re.compile(r"step-(\d+)\.json")
+
+
+def step_name(step: int) -> str:
+    """`step-000100`: the name of a snapshot everywhere in a run folder."""
+    return f"step-{step:06d}"
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write `value` so that a reader sees the old file or the new one, whole. ValueError for NaN and infinity."""
+    path = Path(path)
+    text = json.dumps(value, allow_nan=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read_json(path: str | Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None when it is half written or something else."""
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+class RunFolder:
+    """The files of one run. Raises FileNotFoundError when the folder is not there.
+
+    Reading skips what is half written or not JSON and notes it in `.problems`, one line each, so that a report of a run
+    still in progress can be made and says what it left out.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.problems: list[str] = []
+        if not self.path.is_dir():
+            raise FileNotFoundError(f"there is no run folder at {self.path}")
+
+    def file(self, kind: str, step: int) -> Path:
+        """The JSON file of a snapshot; `kind` is evaluation, probing, closer, examples, steering or one of LATENT."""
+        return self.path / kind / f"{step_name(step)}.json"
+
+    def table(self, step: int, name: str) -> Path:
+        """The folder of a snapshot's hidden states."""
+        return self.path / "tables" / step_name(step) / name
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    def times(self) -> dict[str, Any]:
+        """What each stage took, {} when nobody has timed them."""
+        path = self.path / TIME
+        return self._read(path) or {} if path.exists() else {}
+
+    def config(self) -> dict[str, Any]:
+        """The run's settings, {} when it has none."""
+        path = self.path / "config.json"
+        return self._read(path) or {} if path.exists() else {}
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The training log, by step."""
+        path = self.path / "metrics.jsonl"
+        lines = []
+        if path.exists():
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                try:
+                    value = json.loads(line)
+                except json.JSONDecodeError:
+                    self._problem(f"metrics.jsonl line {number} is not whole; it was left out")
+                    continue
+                if isinstance(value, dict) and isinstance(value.get("step"), int):
+                    lines.append(value)
+        return sorted(lines, key=lambda v: v["step"])
+
+    def read_all(self, kind: str) -> dict[int, dict[str, Any]]:
+        """Every snapshot's file of `kind` by step, in order of steps."""
+        found = {}
+        folder = self.path / kind
+        for path in sorted(folder.glob("step-*.json")) if folder.is_dir() else ():
+            match = _STEP.fullmatch(path.name)
+            value = self._read(path) if match else None
+            if match and value is not None:
+                found[int(match[1])] = value
+        return dict(sorted(found.items()))
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        value = read_json(path)
+        if value is None:
+            self._problem(f"{path.relative_to(self.path)} is not whole; it was left out")
+        return value
+
+    def _problem(self, text: str) -> None:
+        if text not in self.problems:
+            self.problems.append(text)

@@ -1,0 +1,1 @@
+"""The ground the rooms stand on: files, progress, checks, the machine. Knows nothing of Karel."""
