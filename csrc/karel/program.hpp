@@ -14,7 +14,7 @@ enum Condition : std::uint8_t {
     markers_present = 3,
     no_markers_present = 4,
 };
-inline constexpr std::uint32_t condition_count = 5;
+inline constexpr std::uint8_t condition_count = 5;
 inline constexpr std::uint32_t negated = 8;
 
 enum Op : std::uint8_t { jump = 5, branch = 6, set = 7, loop = 8, halt = 9 };

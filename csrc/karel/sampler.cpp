@@ -7,6 +7,7 @@
 #include <string>
 
 #include "program.hpp"
+#include "symbols.hpp"
 
 namespace karel {
 namespace {
@@ -20,10 +21,6 @@ using i64 = std::int64_t;
 constexpr int max_worlds = 200;
 constexpr int max_depth = 8;
 constexpr u32 max_length = 200;
-
-// Program symbols, as in karel_fast/data/sampling/symbols.py.
-constexpr u8 symbol_if = 5, symbol_ifelse = 6, symbol_repeat = 8, symbol_else = 9, symbol_not = 10, symbol_condition = 11,
-             symbol_open = 16, symbol_close = 17, symbol_count = 18;
 
 constexpr int symbols_per_statement = 8;  // ifelse, not, a condition, two pairs of braces and else
 

@@ -5,15 +5,13 @@
 #include <stdexcept>
 #include <string>
 
+#include "symbols.hpp"
+
 namespace karel {
 namespace {
 
 // What a cell shows, in the order of karel_fast/data/tokens/layouts.py: nothing, 1..9 markers, wall, robot by direction.
 constexpr std::uint8_t most_markers = 9, wall_cell = 10, robot_cell = 11;
-
-// Program symbols, as in karel_fast/data/sampling/symbols.py.
-constexpr std::uint8_t symbol_if = 5, symbol_repeat = 8, symbol_else = 9, symbol_not = 10, symbol_open = 16, symbol_close = 17,
-                       symbol_count = 18;
 
 constexpr int max_cells = 64 * 64;
 

@@ -1,0 +1,37 @@
+"""Checks of values that people give: each raises one exception that names the value, its place and what would do."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def whole(name: str, value: object, lowest: int, highest: int | None = None) -> int:
+    """The value as a plain int. TypeError unless it is a whole number (NumPy's are), ValueError unless in the range."""
+    expected = f"of at least {lowest}" if highest is None else f"from {lowest} to {highest}"
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} is {value!r}; give a whole number {expected}")
+    number = operator.index(value)
+    if number < lowest or (highest is not None and number > highest):
+        raise ValueError(f"{name} is {number}; give a whole number {expected}")
+    return number
+
+
+def one_of(name: str, value: object, choices: Iterable[str]) -> str:
+    """The value. ValueError, with the nearest choice or all of them, unless it is one of the choices."""
+    choices = list(choices)
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} is {value!r}; {nearest(str(value), choices)}")
+    return value
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`did you mean 'move'?`, or else the list of names there are."""
+    known = list(known)
+    if len(word) <= 40:
+        lowered = {name.lower(): name for name in reversed(known)}
+        close = get_close_matches(word.lower(), lowered, n=1)
+        if close:
+            return f"did you mean {lowered[close[0]]!r}?"
+    return f"use one of {', '.join(known)}"
