@@ -189,8 +189,8 @@ def test_wide_vocabularies():
 
 def test_wrong_input():
     samples = generate(Recipe.paper(), count=1)
-    with pytest.raises(ValueError, match="layout 'wide'"):
-        Tokenizer(samples.recipe, "wide")
+    with pytest.raises(ValueError, match="layout is 'refrence'; did you mean 'reference'"):
+        Tokenizer(samples.recipe, "refrence")
     with pytest.raises(ValueError, match="another"):
         Tokenizer(Recipe.paper(width=9)).encode(samples)
     with pytest.raises(ValueError, match="token 99 at position 1"):
