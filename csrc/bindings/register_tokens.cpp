@@ -38,7 +38,7 @@ TokenLayout make_layout(const py::handle& source, int height, int width, int row
     const auto symbol_tokens = source.attr("token_of_symbol").cast<array>();
     const auto* of_symbol = checked<std::int64_t>(symbol_tokens, "token_of_symbol", {static_cast<py::ssize_t>(layout.token_of_symbol.size())});
     std::copy_n(of_symbol, layout.token_of_symbol.size(), layout.token_of_symbol.begin());
-    layout.writer = make_writer(source.attr("core_writer").cast<std::string>());
+    layout.writer = make_writer(source.attr("program_writer").cast<std::string>());
     if (layout.writer == ProgramWriter::lines) {
         const auto line_tokens = source.attr("line_tokens").cast<std::array<std::uint16_t, 3>>();
         std::tie(layout.indent, layout.newline, layout.right_paren) = std::tuple_cat(line_tokens);

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from karel_fast.data.sampling.recipe import Recipe
 from karel_fast.data.sampling.symbols import CLOSE, CONDITION, COUNT, ELSE, IF, IFELSE, NOT, OPEN, REPEAT, WHILE
 from karel_fast.data.tokens.layout import Layout
@@ -21,7 +19,7 @@ class CompactLayout(Layout):
 
     name = "compact"
     cell_words = tuple(CELL_SIGNS)
-    core_writer = "symbols"
+    program_writer = "symbols"
 
     def words(self, recipe: Recipe) -> Mapping[int, str]:
         words = dict(enumerate(ACTION_NAMES))
@@ -38,12 +36,6 @@ class CompactLayout(Layout):
     def prompt(self) -> Sequence[str]:
         world = [self.cell_words[0]] * ((self.recipe.height - 2) * (self.recipe.width - 2))
         return ["input", *world, "output", *world] * self.recipe.examples + ["code"]
-
-    def write_programs(self, symbols: np.ndarray, lengths: np.ndarray, rows: np.ndarray) -> None:
-        """As in the base class, all programs at once."""
-        used = np.arange(symbols.shape[1]) < lengths[:, None]
-        rows[:, : symbols.shape[1]] = np.where(used, self.token_of_symbol[symbols], self.pad_id)
-        rows[np.arange(len(rows)), lengths] = self.end_id
 
     def text(self, ids: Sequence[int]) -> str:
         """A line per world row, the program on one line."""

@@ -41,9 +41,9 @@ class Layout(ABC):
     cell_words: ClassVar[tuple[str, ...]]
     """The tokens of what a cell can show, in the order of `karel_fast.karel.world.CELL_SIGNS`."""
 
-    core_writer: ClassVar[str | None] = None
-    """Which of the compiled core's ways of writing programs gives `encode_program`'s tokens: "symbols" (each symbol's token),
-    "lines" (a statement a line, see `line_tokens`), or None: rows are then written in Python.
+    program_writer: ClassVar[str | None] = None
+    """How programs are written, if in a way that the compiled core knows: "symbols" (each symbol's token, in turn), "lines" (a
+    statement a line, see `line_tokens`), or None: the core then leaves the rows to Python.
     """
 
     line_tokens: tuple[int, int, int] = (0, 0, 0)
@@ -69,6 +69,7 @@ class Layout(ABC):
         self.columns = recipe.width - 2  # interior cells in a row,
         self.cells = (recipe.height - 2) * self.columns  # and in a world
         self._check_cells()
+        self._check_writer()
 
     # -- what a subclass gives ------------------------------------------------------------------------------------------
 
@@ -113,8 +114,13 @@ class Layout(ABC):
     def write_programs(self, symbols: np.ndarray, lengths: np.ndarray, rows: np.ndarray) -> None:
         """Write programs, uint8 (n, W) and int32 (n,), and the tokens that end them into rows of padding, (n, T).
 
-        ValueError if a program takes more tokens than `longest_program` promised.
+        ValueError if a symbol has no token, or a program takes more tokens than `longest_program` promised.
         """
+        if self.program_writer == "symbols":
+            used = self.used(symbols, lengths)
+            rows[:, : symbols.shape[1]] = np.where(used, self.token_of_symbol[symbols], self.pad_id)
+            rows[np.arange(len(rows)), lengths] = self.end_id
+            return
         for program, length, row in zip(symbols, lengths, rows, strict=True):
             tokens = [*self.encode_program(program[:length].tolist()), self.end_id]
             if len(tokens) > len(row):
@@ -123,6 +129,14 @@ class Layout(ABC):
                     f"{len(row)}: correct {type(self).__name__}.longest_program"
                 )
             row[: len(tokens)] = tokens
+
+    def used(self, symbols: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """bool (n, W): where the symbols of programs stand. ValueError if one of them has no token."""
+        used = np.arange(symbols.shape[1]) < lengths[:, None]
+        missing = symbols[used & (self.token_of_symbol[symbols] == self.pad_id)]
+        if len(missing):
+            self.token(int(missing[0]))  # raises
+        return used
 
     @cached_property
     def tokens_per_action(self) -> int:
@@ -204,3 +218,10 @@ class Layout(ABC):
         grid = places // self.columns * self.row_step + places % self.columns * self.cell_step
         if not np.array_equal(self.cell_positions, np.add.outer(self.grid_starts, grid).ravel()):
             raise ValueError(f"the {self.name} layout's prompt must space the cells of every world alike")
+
+    def _check_writer(self) -> None:
+        symbols = list(self.symbol_words)
+        if self.program_writer == "symbols" and self.encode_program(symbols) != self.token_of_symbol[symbols].tolist():
+            raise ValueError(
+                f"the {self.name} layout writes other tokens than each symbol's: set program_writer to None"
+            )

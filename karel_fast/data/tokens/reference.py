@@ -48,7 +48,7 @@ class ReferenceLayout(Layout):
         "__wall__",
         *(_SIGN_WORDS[sign] for sign in ROBOT_SIGNS),
     )
-    core_writer = "lines"
+    program_writer = "lines"
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
@@ -118,7 +118,7 @@ class ReferenceLayout(Layout):
         if not self.recipe.straight_line:
             super().write_programs(symbols, lengths, rows)
             return
-        used = np.arange(symbols.shape[1]) < lengths[:, None]
+        used = self.used(symbols, lengths)
         lines = np.array([self.encode_program([action]) for action in range(len(Action))])
         tokens = np.where(used[:, :, None], lines[np.where(used, symbols, 0)], self.pad_id)
         width = symbols.shape[1] * self.tokens_per_action

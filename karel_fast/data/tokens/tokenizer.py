@@ -82,7 +82,7 @@ class Tokenizer:
         same rows.
         """
         self._check(samples)
-        if resolve_backend(backend) == "cpp" and self._layout.core_writer:
+        if resolve_backend(backend) == "cpp" and self._layout.program_writer:
             return self._encode_cpp(samples, check_threads(threads))
         out = np.full((len(samples), self.sequence_length), self.pad_id, self.dtype)
         out[:, : self.prompt_length] = self.encode_prompts(samples)
@@ -97,7 +97,7 @@ class Tokenizer:
         The core then draws only the shown worlds and writes each sample's row at once. Errors as for `generate`.
         """
         start, count = check_range(start, count)
-        if resolve_backend(backend) == "cpp" and self._layout.core_writer and self.recipe.straight_line:
+        if resolve_backend(backend) == "cpp" and self._layout.program_writer and self.recipe.straight_line:
             from karel_fast import _core
 
             plan = make_plan(self.recipe, split)
