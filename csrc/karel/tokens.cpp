@@ -56,10 +56,15 @@ private:
     Token* end_;
 };
 
+// Out of line, so that the loops over symbols stay small.
+[[noreturn]] void reject_symbol(int symbol) {
+    throw std::invalid_argument("a program has symbol " + std::to_string(symbol) + ", for which the layout has no token");
+}
+
 // The symbol's token.
-int token_of(const TokenLayout& layout, std::uint8_t symbol) {
+inline int token_of(const TokenLayout& layout, std::uint8_t symbol) {
     const std::uint16_t token = layout.token_of_symbol[symbol];
-    if (token == layout.pad) throw std::invalid_argument("a program has symbol " + std::to_string(symbol) + ", for which the layout has no token");
+    if (token == layout.pad) reject_symbol(symbol);
     return token;
 }
 
