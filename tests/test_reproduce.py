@@ -20,9 +20,9 @@ from karel_fast.experiment.pieces import OutOfTime, Pieces
 from karel_fast.experiment.preset import faithful_name, load_preset, preset_names
 from karel_fast.experiment.reproduce import _train, reproduce
 from karel_fast.model import Transformer, model_config
-from karel_fast.runs.folder import read_json
+from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import list_snapshots, read_card, read_resume
-from karel_fast.training import read_metrics
+from karel_fast.support.files import read_json
 
 TINY = """
 layout = "compact"
@@ -192,7 +192,9 @@ def test_in_the_smallest_pieces(tmp_path):
         for path in whole.glob(kind):
             assert (pieces / path.relative_to(whole)).read_bytes() == path.read_bytes(), path
     for name in ("loss", "grad_norm", "tokens", "flops"):
-        assert [line[name] for line in read_metrics(pieces)] == [line[name] for line in read_metrics(whole)]
+        assert [line[name] for line in RunFolder(pieces).metrics()] == [
+            line[name] for line in RunFolder(whole).metrics()
+        ]
     assert set(read_json(pieces / "time.json")) == {"train", "evaluate", "probe"}
 
 

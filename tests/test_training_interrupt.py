@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from karel_fast.cli import app
 from karel_fast.cli.training import TrainingBar
+from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import list_snapshots, read_resume
 from karel_fast.support.interrupt import StopSignals
-from karel_fast.training import read_metrics
 
 TINY = ["--layers", "1", "--width", "16", "--steps", "8", "--batch-size", "4", "--snapshot-every", "8", "--no-compile"]
 
@@ -36,7 +36,7 @@ def test_training_goes_on_from_the_very_update(number, monkeypatch, tmp_path):
     assert read_resume(tmp_path / "stopped").step == 3
     resumed = call(*command, tmp_path / "stopped", "--resume")
     assert resumed.exit_code == 0, resumed.stderr
-    assert [line["step"] for line in read_metrics(tmp_path / "stopped")] == list(range(1, 9))
+    assert [line["step"] for line in RunFolder(tmp_path / "stopped").metrics()] == list(range(1, 9))
     first, second = (list_snapshots(tmp_path / name)[-1] / "model.safetensors" for name in ("whole", "stopped"))
     assert first.read_bytes() == second.read_bytes()
 
