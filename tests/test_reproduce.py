@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
-from signals import signal_at
+from signals import foreground_signals, signal_at
 from typer.testing import CliRunner
 
 from karel_fast.analysis.keep import keep_results
@@ -208,7 +208,7 @@ def test_samples_are_used_over_and_over(tmp_path):
         )
         preset = load_preset(str(path))
         _train(preset, Tokenizer(preset.recipe), run, Pieces(run))
-        losses[samples] = [line["loss"] for line in read_metrics(run)]
+        losses[samples] = [line["loss"] for line in RunFolder(run).metrics()]
         assert read_card(list_snapshots(run)[-1])["samples"] == samples
     assert losses[8][0] == losses[8][1] == losses[0][0] != losses[0][1]
 
@@ -227,7 +227,8 @@ def test_sigterm_loses_no_update(tmp_path, monkeypatch):
     path, run = tmp_path / "tiny.toml", tmp_path / "run"
     path.write_text(TINY.replace("steps = 4", "steps = 4\nlog_every = 1"))
     monkeypatch.setattr(TrainingBar, "__call__", signal_at(3, signal.SIGTERM))
-    found = CliRunner().invoke(app, ["reproduce", str(path), "--output", str(run)])
+    with foreground_signals():
+        found = CliRunner().invoke(app, ["reproduce", str(path), "--output", str(run)])
     assert found.exit_code == 130
     assert read_resume(run).step == 3
     assert not (run / "evaluation").exists()

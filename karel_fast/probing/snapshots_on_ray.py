@@ -33,7 +33,7 @@ def probe_on_ray(
 ) -> list[Path]:
     """`probe_snapshot` on each, as many at a time as the cluster has room for; their files, in order.
 
-    settings: `probe_snapshot`'s keywords. address: as `karel_fast.support.ray.connected` takes it. progress is called with (snapshots done, of how many).
+    settings: `probe_snapshot`'s keywords. address: see `karel_fast.support.ray`. progress is called with (snapshots done, of how many).
 
     A snapshot that fails does not stop the others; the first failure is raised at the end, as itself. Raises
     ModuleNotFoundError where Ray is not installed, ValueError for a GPU that the cluster lacks, WorkerLost.
