@@ -30,11 +30,12 @@ from karel_fast.karel.language import (
 )
 from karel_fast.karel.status import Status
 from karel_fast.karel.world import Worlds
+from karel_fast.support.version import VERSION
 
 if TYPE_CHECKING:
     from karel_fast import data, model, probing, report, training
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _LAZY = ("data", "model", "probing", "report", "training")
 

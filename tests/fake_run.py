@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from karel_fast.probing.experiments import differences
-from karel_fast.runs.folder import step_name, write_json
+from karel_fast.runs.folder import step_name
+from karel_fast.support.files import write_json
 
 ACTIONS = ("move", "turn_left", "turn_right", "pick_marker", "put_marker")
 

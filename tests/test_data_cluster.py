@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from karel_fast.data import Recipe, verify, write_shards
-from karel_fast.data.storage import ray as cluster
+from karel_fast.data.storage import shards_on_ray as cluster
 from karel_fast.data.storage.manifest import Entry, Manifest, ShardError
 
 RECIPE = Recipe.paper(seed=9)

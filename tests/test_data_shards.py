@@ -380,7 +380,7 @@ def test_failed_write_keeps_the_old_file(tmp_path):
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        write_whole(path, "t", fail)
+        write_whole(path, fail)
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("x", "old")]
 
 

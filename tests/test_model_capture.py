@@ -5,7 +5,7 @@ import torch
 from tiny_model import CONTEXT, PROMPT, tiny_model, tiny_tokens
 
 from karel_fast.model import Capture, Transformer
-from karel_fast.model.scoring import hidden_states, write_states
+from karel_fast.model.scoring import hidden_states
 
 
 @pytest.fixture(scope="module")
@@ -129,18 +129,13 @@ def test_longer_than_the_context(model):
         model(torch.ones(1, CONTEXT + 1, dtype=torch.long))
 
 
-def test_scoring_batches_are_the_whole(model, every, tmp_path):
+def test_scoring_batches_are_the_whole(model, every):
     tokens = tiny_tokens()
     for capture in (Capture(), Capture([1, 2], PICKED_ROWS), Capture("mean", PICKED)):
         parts = list(hidden_states(model, tokens, capture, batch_size=2, compile=False))
         assert [len(part) for part in parts] == [2, 2, 1]
         with torch.no_grad():
             torch.testing.assert_close(torch.cat(parts), model(TOKENS, capture=capture)[1], atol=1e-6, rtol=1e-6)
-    assert write_states(parts, tmp_path) == 5
-    from safetensors.torch import load_file
-
-    read = [load_file(path)["hidden"] for path in sorted(tmp_path.iterdir())]
-    assert torch.equal(torch.cat(read), torch.cat(parts))
     with pytest.raises(ValueError, match="vocabulary"):
         next(hidden_states(model, tokens + 20, Capture(), compile=False))
     with pytest.raises(ValueError, match="capture layer 9"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from karel_fast.experiment.pieces import OutOfTime, Pieces
-from karel_fast.runs.folder import read_json
+from karel_fast.support.files import read_json
 
 
 class Clock:

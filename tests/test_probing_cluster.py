@@ -11,11 +11,12 @@ import pytest
 from test_probing_states import RECIPE, SMALL, make_model
 
 from karel_fast.data import Tokenizer
-from karel_fast.probing import ray as cluster
-from karel_fast.probing.ray import WorkerLost, probe_on_ray
-from karel_fast.probing.snapshot import ProbeRun, probe_snapshot, snapshots_of
+from karel_fast.probing import snapshots_on_ray as cluster
+from karel_fast.probing.snapshot import ProbeRun, probe_snapshot
+from karel_fast.probing.snapshots_on_ray import probe_on_ray
 from karel_fast.runs.folder import RunFolder
-from karel_fast.runs.snapshots import write_snapshot
+from karel_fast.runs.snapshots import choose_snapshots, write_snapshot
+from karel_fast.support.ray import WorkerLost
 
 pytest.importorskip("ray")
 pytestmark = [
@@ -58,19 +59,19 @@ def killed_once(run: str, snapshot: str, what: ProbeRun, settings: dict, threads
 def test_the_same_bytes_as_on_one_machine(run, local_ray):
     shutil.copytree(run, run.parent / "local")
     calls = []
-    paths = probe_on_ray(run, snapshots_of(run), SMALL, SETTINGS, progress=lambda *at: calls.append(at))
+    paths = probe_on_ray(run, choose_snapshots(run), SMALL, SETTINGS, progress=lambda *at: calls.append(at))
     assert calls == [(1, 2), (2, 2)]
-    for path, snapshot in zip(paths, snapshots_of(run.parent / "local"), strict=True):
+    for path, snapshot in zip(paths, choose_snapshots(run.parent / "local"), strict=True):
         assert path.read_bytes() == probe_snapshot(run.parent / "local", snapshot, SMALL, **SETTINGS).read_bytes()
     # Done already: no task, nothing written.
     before = [path.stat().st_mtime_ns for path in paths]
-    assert probe_on_ray(run, snapshots_of(run), SMALL, SETTINGS, progress=lambda *at: calls.append(at)) == paths
+    assert probe_on_ray(run, choose_snapshots(run), SMALL, SETTINGS, progress=lambda *at: calls.append(at)) == paths
     assert len(calls) == 2
     assert [path.stat().st_mtime_ns for path in paths] == before
 
 
 def test_a_failing_snapshot_leaves_the_others(run, local_ray):
-    first, last = snapshots_of(run)
+    first, last = choose_snapshots(run)
     (first / "model.safetensors").write_bytes(b"half a file")
     with pytest.raises(ValueError, match="step-000000") as raised:
         probe_on_ray(run, [first, last], SMALL, SETTINGS)
@@ -81,7 +82,7 @@ def test_a_failing_snapshot_leaves_the_others(run, local_ray):
 def test_workers_that_are_killed(run, local_ray, monkeypatch):
     monkeypatch.setattr(cluster, "_probe_one", killed_once)
     with pytest.raises(WorkerLost, match="step-000100") as raised:
-        probe_on_ray(run, snapshots_of(run), SMALL, SETTINGS, retries=1)
+        probe_on_ray(run, choose_snapshots(run), SMALL, SETTINGS, retries=1)
     assert "\n" not in str(raised.value)
     assert RunFolder(run).file("probing", 0).exists()
 
@@ -90,4 +91,4 @@ def test_a_gpu_that_is_not_there(run, local_ray):
     if local_ray.cluster_resources().get("GPU"):
         pytest.skip("the cluster has a GPU")
     with pytest.raises(ValueError, match="no GPU"):
-        probe_on_ray(run, snapshots_of(run), SMALL, {**SETTINGS, "device": "cuda"})
+        probe_on_ray(run, choose_snapshots(run), SMALL, {**SETTINGS, "device": "cuda"})

@@ -19,12 +19,12 @@ from karel_fast.model import Capture, Transformer, decode, model_config
 from karel_fast.probing import snapshot as snapshot_module
 from karel_fast.probing.experiments import Grid
 from karel_fast.probing.probes.training import ProbeConfig, ProbeWeights
-from karel_fast.probing.snapshot import ProbeRun, is_done, probe_snapshot, snapshots_of, steer_snapshot
+from karel_fast.probing.snapshot import ProbeRun, is_done, probe_snapshot, steer_snapshot
 from karel_fast.probing.states import forced_states, write_table
 from karel_fast.probing.steering import _Writer, edit, steer
 from karel_fast.probing.table import HiddenTable
 from karel_fast.runs.folder import RunFolder
-from karel_fast.runs.snapshots import snapshot_path, write_snapshot
+from karel_fast.runs.snapshots import choose_snapshots, snapshot_path, write_snapshot
 
 RECIPE = Recipe(height=5, width=5, examples=2, held_out=1, lengths=(2, 5), wall_probability=0)
 
@@ -204,7 +204,7 @@ def run(tmp_path_factory):
 
 def test_a_snapshot_from_end_to_end(run):
     stages: list[str] = []
-    snapshot = snapshots_of(run)[-1]
+    snapshot = choose_snapshots(run)[-1]
     path = probe_snapshot(
         run,
         snapshot,
@@ -261,7 +261,7 @@ def test_steering_keeps_other_layers(run, tmp_path, monkeypatch):
 
     def layers(chosen, **settings):
         settings = {"train": 30, "specifications": 20, "compile_model": False, **settings}
-        path = steer_snapshot(copy, snapshots_of(copy)[0], layers=chosen, **settings)
+        path = steer_snapshot(copy, choose_snapshots(copy)[0], layers=chosen, **settings)
         return [record["layer"] for record in json.loads(path.read_text())["records"]]
 
     assert layers([1]) == [1]
@@ -298,7 +298,7 @@ def test_commands(run):
         with pytest.raises(ValueError, match=message):
             CliRunner().invoke(app, ["probe", str(run), *extra], catch_exceptions=False)
     with pytest.raises(ValueError, match="holds no snapshot"):
-        snapshots_of(run / "report")
+        choose_snapshots(run / "report")
     assert snapshot_path(run, 0).is_dir()
 
 

@@ -17,7 +17,8 @@ from karel_fast.analysis.compare import compare, interval, read_runs
 from karel_fast.analysis.results import results_of
 from karel_fast.analysis.series import Run, content_of
 from karel_fast.cli import report as commands
-from karel_fast.runs.folder import RunFolder, step_name, write_json
+from karel_fast.runs.folder import RunFolder, step_name
+from karel_fast.support.files import write_json
 
 
 @pytest.fixture(scope="module")

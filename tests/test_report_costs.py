@@ -14,7 +14,8 @@ from karel_fast.analysis.keep import MOST_BYTES, keep_results
 from karel_fast.analysis.series import Run
 from karel_fast.model import Transformer, model_config
 from karel_fast.report import write_report
-from karel_fast.runs.folder import RunFolder, read_json, step_name, write_json
+from karel_fast.runs.folder import RunFolder, step_name
+from karel_fast.support.files import read_json, write_json
 
 
 def made(path, accuracies, log=True) -> RunFolder:

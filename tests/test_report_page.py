@@ -17,7 +17,8 @@ import pytest
 from karel_fast.analysis.series import Run
 from karel_fast.report import plots, write_report
 from karel_fast.report.browser import example_html, world_svg
-from karel_fast.runs.folder import RunFolder, step_name, write_json
+from karel_fast.runs.folder import RunFolder, step_name
+from karel_fast.support.files import write_json
 
 FIGURES = (
     "phases", "probes", "regression", "offsets", "interventions", "differences", "layers", "baselines", "latent",

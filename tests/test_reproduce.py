@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
-from signals import signal_at
+from signals import foreground_signals, signal_at
 from typer.testing import CliRunner
 
 from karel_fast.analysis.keep import keep_results
@@ -20,9 +20,9 @@ from karel_fast.experiment.pieces import OutOfTime, Pieces
 from karel_fast.experiment.preset import faithful_name, load_preset, preset_names
 from karel_fast.experiment.reproduce import _train, reproduce
 from karel_fast.model import Transformer, model_config
-from karel_fast.runs.folder import read_json
+from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import list_snapshots, read_card, read_resume
-from karel_fast.training import read_metrics
+from karel_fast.support.files import read_json
 
 TINY = """
 layout = "compact"
@@ -192,7 +192,9 @@ def test_in_the_smallest_pieces(tmp_path):
         for path in whole.glob(kind):
             assert (pieces / path.relative_to(whole)).read_bytes() == path.read_bytes(), path
     for name in ("loss", "grad_norm", "tokens", "flops"):
-        assert [line[name] for line in read_metrics(pieces)] == [line[name] for line in read_metrics(whole)]
+        assert [line[name] for line in RunFolder(pieces).metrics()] == [
+            line[name] for line in RunFolder(whole).metrics()
+        ]
     assert set(read_json(pieces / "time.json")) == {"train", "evaluate", "probe"}
 
 
@@ -206,7 +208,7 @@ def test_samples_are_used_over_and_over(tmp_path):
         )
         preset = load_preset(str(path))
         _train(preset, Tokenizer(preset.recipe), run, Pieces(run))
-        losses[samples] = [line["loss"] for line in read_metrics(run)]
+        losses[samples] = [line["loss"] for line in RunFolder(run).metrics()]
         assert read_card(list_snapshots(run)[-1])["samples"] == samples
     assert losses[8][0] == losses[8][1] == losses[0][0] != losses[0][1]
 
@@ -225,7 +227,8 @@ def test_sigterm_loses_no_update(tmp_path, monkeypatch):
     path, run = tmp_path / "tiny.toml", tmp_path / "run"
     path.write_text(TINY.replace("steps = 4", "steps = 4\nlog_every = 1"))
     monkeypatch.setattr(TrainingBar, "__call__", signal_at(3, signal.SIGTERM))
-    found = CliRunner().invoke(app, ["reproduce", str(path), "--output", str(run)])
+    with foreground_signals():
+        found = CliRunner().invoke(app, ["reproduce", str(path), "--output", str(run)])
     assert found.exit_code == 130
     assert read_resume(run).step == 3
     assert not (run / "evaluation").exists()

@@ -18,8 +18,9 @@ from transformers import AutoModelForCausalLM
 
 from karel_fast.data import Recipe, Tokenizer
 from karel_fast.model import Transformer, from_hf, model_config
+from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import list_snapshots, read_card
-from karel_fast.training import TrainConfig, TrainingDiverged, read_metrics, train
+from karel_fast.training import TrainConfig, TrainingDiverged, train
 from karel_fast.training.loop import loss_sum
 
 BASE = {
@@ -173,7 +174,7 @@ def test_stopping_changes_nothing_but_the_number_of_calls(tmp_path, optimizer):
     for ours, theirs in zip(list_snapshots(pieces), list_snapshots(whole), strict=True):
         ours, theirs = weights(ours), weights(theirs)
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    lines = read_metrics(pieces)
+    lines = RunFolder(pieces).metrics()
     assert all(before["seconds"] <= after["seconds"] for before, after in pairwise(lines))
     assert [line["flops"] for line in lines] == [line["step"] * lines[0]["flops"] for line in lines]
 
@@ -196,7 +197,7 @@ def test_floating_point_operations_are_those_that_torch_counts(tmp_path, loss):
     with FlopCounterMode(display=False) as counter:
         loss_sum(model, tokens, first, PAD).backward()
     go(tmp_path, 1, model=tiny_config(layers=3), loss=loss)
-    assert read_metrics(tmp_path)[0]["flops"] == counter.get_total_flops()
+    assert RunFolder(tmp_path).metrics()[0]["flops"] == counter.get_total_flops()
     assert model.flops_per_token(15, first) * 15 * 8 == counter.get_total_flops()
 
 

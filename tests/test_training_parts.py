@@ -12,7 +12,7 @@ from karel_fast.training import TrainConfig
 from karel_fast.training.metrics import Reporter
 from karel_fast.training.muon import Muon, orthogonalise
 from karel_fast.training.optim import Optimizers
-from karel_fast.training.rows import prefetched, shuffled_rows
+from karel_fast.training.rows import prefetched
 from karel_fast.training.schedule import SCHEDULES, rate_factor
 
 
@@ -125,19 +125,6 @@ def test_optimizer_state_goes_round(name):
         others.load_state_dict({key: tensor for key, tensor in state.items() if "ln_f" not in key})
     with pytest.raises(ValueError, match="does not belong"):
         others.load_state_dict({**state, "other.weight/exp_avg": torch.zeros(3)})
-
-
-def test_shuffled_rows():
-    tokens = np.arange(7)[:, None] * np.ones((1, 3), int)
-    rows = shuffled_rows(tokens, seed=1)
-    stream = rows(0, 21)[:, 0]
-    for epoch in stream.reshape(3, 7):
-        assert sorted(epoch) == list(range(7))
-    assert stream[:7].tolist() != stream[7:14].tolist()
-    pieces = [rows(start, 4)[:, 0] for start in (16, 4, 12, 0, 8)]
-    assert np.array_equal(np.concatenate([pieces[i] for i in (3, 1, 4, 2, 0)]), stream[:20])
-    with pytest.raises(ValueError, match="at least one row"):
-        shuffled_rows(tokens[:0], seed=1)
 
 
 def test_prefetched_keeps_order_and_errors():

@@ -58,6 +58,6 @@ def tiny_rows(start: int, count: int) -> np.ndarray:
 
 
 def losses(run: Path) -> list[tuple[int, float, float]]:
-    from karel_fast.training import read_metrics
+    from karel_fast.runs.folder import RunFolder
 
-    return [(line["step"], line["loss"], line["grad_norm"]) for line in read_metrics(run)]
+    return [(line["step"], line["loss"], line["grad_norm"]) for line in RunFolder(run).metrics()]

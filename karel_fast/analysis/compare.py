@@ -14,7 +14,7 @@ from scipy import stats
 
 from karel_fast.analysis.results import results_of
 from karel_fast.analysis.series import Run, regressions_of
-from karel_fast.runs.folder import RunFolder, write_json
+from karel_fast.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -168,19 +168,3 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, inner in value.items():
         out |= _flat(inner, f"{prefix}{key}.") if isinstance(inner, Mapping) else {f"{prefix}{key}": inner}
     return out
-
-
-def write_comparison(found: Comparison, runs: Sequence[Run], folder: str | Path) -> Path:
-    """Write FOLDER/comparison.json and .csv, and the figure over training as .svg and .png; returns the JSON's path."""
-    from karel_fast.report.page import write_bytes
-    from karel_fast.report.seeds_figure import seeds_figure
-    from karel_fast.report.style import render
-
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(folder / "comparison.csv", found.to_csv().encode())
-    _, svg, png = render(seeds_figure(runs, found.feature, found.depth), "comparison")
-    write_bytes(folder / "comparison.svg", svg.encode())
-    write_bytes(folder / "comparison.png", png)
-    write_json(folder / "comparison.json", found.to_json())
-    return folder / "comparison.json"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from karel_fast.analysis.series import Run, mean, number
 from karel_fast.runs.folder import RunFolder
+from karel_fast.support.files import write_bytes, write_text
 
 MOST_BYTES = 1_500_000
 _CELL = ("feature", "depth", "layer", "offset", "semantics", "labels", "states")
@@ -27,20 +27,19 @@ def keep_results(run_directory: str | Path, directory: str | Path) -> Path:
     folder = RunFolder(run_directory)
     figures = [
         min(path, path.with_suffix(".svg"), key=lambda p: p.stat().st_size)
-        for path in sorted((folder.report / "figures").glob("*.png"))
+        for path in sorted(folder.figures.glob("*.png"))
     ]
     if not folder.summary.exists() or not figures:
         raise ValueError(f"{folder.path} has no report yet: make it first (karel-fast report)")
     text = json.dumps(kept_metrics(Run.read(folder)), separators=(",", ":")) + "\n"
-    copied = [path for path in (folder.path / "config.json", folder.summary, *figures) if path.exists()]
+    copied = [path for path in (folder.settings, folder.summary, *figures) if path.exists()]
     size = len(text) + sum(path.stat().st_size for path in copied)
     if size > MOST_BYTES:
         raise ValueError(f"the results are {size:,} bytes, more than {MOST_BYTES:,}: too large to keep beside code")
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     for path in copied:
-        shutil.copyfile(path, directory / path.name)
-    (directory / "metrics.json").write_text(text, encoding="utf-8")
+        write_bytes(directory / path.name, path.read_bytes())
+    write_text(directory / "metrics.json", text)
     return directory
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 from karel_fast.analysis.costs import ORIGINAL_ACCURACY, ORIGINAL_FLOPS, ORIGINAL_TOKENS, RULE, costs_of, spent
 from karel_fast.analysis.series import Run, phases_of
-from karel_fast.runs.folder import RunFolder, read_json, write_json
+from karel_fast.runs.folder import RunFolder
+from karel_fast.support.files import read_json_if_whole, write_json
 
 
 def write_summary(folder: RunFolder, run: Run) -> None:
     """Write the summary, unless the file already says the same."""
     summary = summary_of(folder, run)
-    if not folder.summary.exists() or read_json(folder.summary) != summary:
+    if read_json_if_whole(folder.summary) != summary:
         write_json(folder.summary, summary)
 
 

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from karel_fast.support.files import read_json
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 SIZES = ("quick", "small", "paper")
 
@@ -59,7 +61,7 @@ def bench_command(
         ).returncode
         if not output.exists():
             raise ValueError(f"the benchmarks did not finish (pytest exit code {code})")
-        found = json.loads(output.read_text(encoding="utf-8"))
+        found = read_json(output)
     machine = {"size": size, **found["machine_info"]["karel_fast"]}
     rows = [_row(bench) for bench in found["benchmarks"]]
     if as_json:

@@ -38,8 +38,8 @@ def generate_command(
     threads: Annotated[int | None, typer.Option(help="By default one per processor.")] = None,
 ) -> None:
     """Write a data set as Parquet shards."""
-    from karel_fast.data.storage.ray import write_shards_ray
     from karel_fast.data.storage.shards import write_shards
+    from karel_fast.data.storage.shards_on_ray import write_shards_ray
 
     chosen = read_recipe(recipe)
     if semantics is not None and not traces:

@@ -163,11 +163,11 @@ def info_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say which backend, processor features, threads and versions are in use, and why."""
-    import karel_fast
+    from karel_fast.support.version import VERSION
 
     backend, problem = _chosen(resolve_backend)
     facts: dict[str, Any] = {
-        "karel_fast": karel_fast.__version__,
+        "karel_fast": VERSION,
         "python": platform.python_version(),
         "backend": backend,
         "backend_problem": problem,

@@ -73,7 +73,8 @@ def probe_command(
     from karel_fast.model.device import resolve_device, resolve_precision
     from karel_fast.probing.experiments import Grid
     from karel_fast.probing.probes.training import DEPTHS, ProbeConfig
-    from karel_fast.probing.snapshot import ProbeRun, snapshots_of
+    from karel_fast.probing.snapshot import ProbeRun
+    from karel_fast.runs.snapshots import choose_snapshots
 
     unknown = [d for d in names(depths) if d not in DEPTHS]
     if unknown:
@@ -115,7 +116,7 @@ def probe_command(
         closer=closer,
     )
     settings = {"device": str(place), "dtype": dtype, "batch_size": batch_size, "compile_model": compile}
-    found = snapshots_of(run, step)
+    found = choose_snapshots(run, step)
     written = _on_ray(run, found, what, settings, address) if engine == "ray" else _here(run, found, what, settings)
     for path in written:
         typer.echo(str(path))
@@ -134,12 +135,13 @@ def steer_command(
 ) -> None:
     """Turn the robot in the hidden state, and see whether the program goes on as the turned robot needs."""
     from karel_fast.model.device import resolve_device
-    from karel_fast.probing.snapshot import snapshots_of, steer_snapshot
+    from karel_fast.probing.snapshot import steer_snapshot
+    from karel_fast.runs.snapshots import choose_snapshots
 
     if batch_size < 1:
         raise ValueError(f"batch-size must be at least 1, got {batch_size}")
     chosen = None if layers == "all" else numbers(layers, "layers")
-    for path in snapshots_of(run, step):
+    for path in choose_snapshots(run, step):
         written = steer_snapshot(
             run,
             path,
@@ -189,7 +191,7 @@ def _here(run: Path, snapshots: Sequence[Path], what: ProbeRun, settings: dict[s
 def _on_ray(
     run: Path, snapshots: Sequence[Path], what: ProbeRun, settings: dict[str, Any], address: str | None
 ) -> list[Path]:
-    from karel_fast.probing.ray import probe_on_ray
+    from karel_fast.probing.snapshots_on_ray import probe_on_ray
 
     with _bar() as bar:
         task = bar.add_task("snapshots", total=len(snapshots))

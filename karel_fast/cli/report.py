@@ -36,12 +36,14 @@ def compare_command(
     ] = None,
 ) -> None:
     """Print the last snapshots of several runs side by side, with 95 % intervals over runs."""
-    from karel_fast.analysis.compare import compare, read_runs, write_comparison
+    from karel_fast.analysis.compare import compare, read_runs
 
     read = read_runs(runs)
     found = compare(read, feature, depth, offset)
     _print(found)
     if out is not None:
+        from karel_fast.report.seeds_figure import write_comparison
+
         typer.echo(str(write_comparison(found, read, out)))
 
 

@@ -131,7 +131,8 @@ def evaluate_command(
 ) -> None:
     """Let a snapshot write programs for unseen specifications and print how many satisfy them."""
     from karel_fast.data import Recipe, Tokenizer, generate
-    from karel_fast.runs.snapshots import list_snapshots, read_card, write_text
+    from karel_fast.runs.snapshots import list_snapshots, read_card
+    from karel_fast.support.files import write_text
     from karel_fast.training.evaluate import evaluate
 
     if snapshots := list_snapshots(snapshot):

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from karel_fast.runs.folder import TIME, read_json, write_json
+from karel_fast.runs.folder import TIME
+from karel_fast.support.files import read_json_if_whole, write_json
 
 MARGIN = 0.05
 """Share of the minutes that is left for ending: the state of a large model takes seconds to write."""
@@ -70,4 +71,4 @@ class Pieces:
         write_json(self.path, times)
 
     def _read(self) -> dict[str, Any]:
-        return (read_json(self.path) or {}) if self.path.exists() else {}
+        return read_json_if_whole(self.path) or {}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from karel_fast import __version__
+from karel_fast.support.version import VERSION
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -129,14 +129,15 @@ def _stage(console: Console, name: str) -> Iterator[None]:
 
 
 def _write_config(preset: Preset, folder: Path) -> None:
-    from karel_fast.runs.folder import read_json, write_json
+    from karel_fast.runs.folder import CONFIG
+    from karel_fast.support.files import read_json_if_whole, write_json
 
-    path = folder / "config.json"
+    path = folder / CONFIG
     # The device may change between one part of a run and the next; the description decides nothing.
     source = {k: v for k, v in preset.source.items() if k != "description"}
     source["training"] = {k: v for k, v in preset.source["training"].items() if k != "device"}
     if path.exists():
-        earlier = read_json(path) or {}
+        earlier = read_json_if_whole(path) or {}
         if earlier.get("experiment") != source:
             raise ValueError(f"{folder} holds another experiment; choose another --output or remove it")
         return
@@ -147,7 +148,7 @@ def _write_config(preset: Preset, folder: Path) -> None:
             "experiment": source,
             "recipe_hash": preset.recipe.hash,
             "versions": {
-                "karel_fast": __version__,
+                "karel_fast": VERSION,
                 "python": platform.python_version(),
                 **{package: importlib.metadata.version(package) for package in ("torch", "transformers", "numpy")},
             },
@@ -220,8 +221,9 @@ def _train(preset: Preset, tokenizer: Tokenizer, folder: Path, pieces: Pieces) -
 
 def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Console, pieces: Pieces) -> None:
     from karel_fast.data import generate
-    from karel_fast.runs.folder import RunFolder, read_json, write_json
+    from karel_fast.runs.folder import RunFolder
     from karel_fast.runs.snapshots import list_snapshots, read_card, weights_digest
+    from karel_fast.support.files import read_json_if_whole, write_json
     from karel_fast.training.evaluate import evaluate
 
     run = RunFolder(folder)
@@ -230,7 +232,7 @@ def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Conso
         for snapshot in snapshots:
             step = int(read_card(snapshot)["step"])
             path, weights = run.file("evaluation", step), weights_digest(snapshot)
-            if not path.exists() or (read_json(path) or {}).get("weights") != weights:
+            if (read_json_if_whole(path) or {}).get("weights") != weights:
                 count = preset.evaluation.of(last=snapshot == snapshots[-1])
                 with pieces.piece("evaluate", f"before evaluating the snapshot of step {step}"):
                     result = evaluate(

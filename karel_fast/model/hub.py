@@ -9,8 +9,6 @@ Pickled checkpoints are never read.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from torch import Tensor
 from transformers import CodeGenConfig
 
 from karel_fast.model.transformer import CODEGEN_GROUPS, Transformer
+from karel_fast.support.files import read_json, write_text, write_whole
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -94,7 +93,7 @@ def from_hf(directory: str | Path) -> Transformer:
     directory = Path(directory)
     config = read_config(directory)
     if (directory / INDEX).is_file():
-        parts = sorted(set(_read_json(directory / INDEX)["weight_map"].values()))
+        parts = sorted(set(read_json(directory / INDEX)["weight_map"].values()))
     elif (directory / WEIGHTS).is_file():
         parts = [WEIGHTS]
     elif any(directory.glob("*.bin")) or any(directory.glob("*.pt")):
@@ -116,20 +115,8 @@ def from_hf(directory: str | Path) -> Transformer:
 def to_hf(model: Transformer, directory: str | Path) -> None:
     """Write config.json and model.safetensors into `directory` (made if missing), each whole or not at all."""
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    temporary = directory / f".{WEIGHTS}.{os.getpid()}"
-    save_file(to_stock(model), temporary, metadata={"format": "pt"})
-    publish(temporary, directory / WEIGHTS)
-    temporary = directory / f".{CONFIG}.{os.getpid()}"
-    temporary.write_text(model.config.to_json_string(use_diff=False))
-    publish(temporary, directory / CONFIG)
-
-
-def publish(temporary: Path, final: Path) -> None:
-    """Flush a finished file to the disk and give it its name in one step."""
-    with open(temporary, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, final)
+    write_whole(directory / WEIGHTS, lambda path: save_file(to_stock(model), path, metadata={"format": "pt"}))
+    write_text(directory / CONFIG, model.config.to_json_string(use_diff=False))
 
 
 def read_config(directory: str | Path) -> CodeGenConfig:
@@ -140,20 +127,10 @@ def read_config(directory: str | Path) -> CodeGenConfig:
     path = directory / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"{path}: missing; a snapshot folder has {CONFIG} and {WEIGHTS}")
-    fields = _read_json(path)
+    fields = read_json(path)
     if fields.get("model_type") != "codegen":
         raise ValueError(f"{path}: model_type is {fields.get('model_type')!r}, only 'codegen' can be opened")
     return CodeGenConfig.from_dict(fields)
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: holds {type(content).__name__}, not an object")
-    return content
 
 
 def _some(names: list[str]) -> str:

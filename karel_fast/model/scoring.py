@@ -1,22 +1,18 @@
-"""Hidden states of given rows (teacher-forced), in batches of one shape, to memory or to disk.
+"""Hidden states of given rows (teacher-forced), in batches of one shape.
 
 Shapes: n rows, B rows of a batch, T tokens, K positions, D width.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from karel_fast.model.capture import Capture, Recorder
 from karel_fast.model.compiling import compiled
-from karel_fast.model.hub import publish
 from karel_fast.model.transformer import Transformer
 from karel_fast.support.memory import freed_memory_kept
 
@@ -69,21 +65,3 @@ def _states(model: Transformer, tokens_BT: Tensor, capture: Capture) -> Tensor:
     recorder = Recorder(capture, model.states, model.prompt_length, tokens_BT.shape[1])
     model.backbone(tokens_BT, recorder, recorder.start)
     return recorder.result()
-
-
-def write_states(parts: Iterable[Tensor], directory: str | Path) -> int:
-    """Write each tensor as `hidden-00000.safetensors` and so on (key "hidden") while they come; returns the number of
-    rows.
-
-    A file has its name only once it is whole; files already there are replaced.
-    """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    rows = 0
-    for index, part in enumerate(parts):
-        final = directory / f"hidden-{index:05d}.safetensors"
-        temporary = directory / f".{final.name}.{os.getpid()}"
-        save_file({"hidden": part.contiguous()}, temporary, metadata={"first_row": str(rows)})
-        publish(temporary, final)
-        rows += len(part)
-    return rows

@@ -33,7 +33,8 @@ def describe_examples(
     samples: the test specifications (`karel_fast.data.Samples`), the table's programs in order. One probe per feature
     is trained on the table's last layer; it reads test rows it never saw.
     """
-    import karel_fast as kf
+    from karel_fast.karel.execution import run
+    from karel_fast.karel.execution import trace as trace_runs
     from karel_fast.karel.language import CompiledPrograms
 
     test = splits["test"].table
@@ -50,12 +51,12 @@ def describe_examples(
         program = CompiledPrograms.from_actions(test.actions[i : i + 1], test.lengths[i : i + 1])
         inputs = shown_in[i * examples_per : (i + 1) * examples_per]
         outputs = shown_out[i * examples_per : (i + 1) * examples_per]
-        trace = kf.trace(program, inputs, semantics=samples.recipe.semantics)
-        results = kf.run(program, inputs, semantics=samples.recipe.semantics).worlds
+        trace = trace_runs(program, inputs, semantics=samples.recipe.semantics)
+        results = run(program, inputs, semantics=samples.recipe.semantics).worlds
         generalizes = None
         if held_in is not None and held_out is not None:
             some = slice(i * samples.recipe.held_out, (i + 1) * samples.recipe.held_out)
-            held_results = kf.run(program, held_in[some], semantics=samples.recipe.semantics).worlds
+            held_results = run(program, held_in[some], semantics=samples.recipe.semantics).worlds
             generalizes = bool(held_results.same_text(held_out[some]).all())
         texts = [w.to_text() for w in (inputs, outputs, results)]
         worlds = [

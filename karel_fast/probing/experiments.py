@@ -107,10 +107,10 @@ def trace_programs(actions: np.ndarray, lengths: np.ndarray, worlds: Any, semant
 
     semantics: what `karel_fast.trace` takes, or pairs like "move>turn_left+turn_left>move" (written>performed).
     """
-    import karel_fast as kf
+    from karel_fast.karel.execution import trace
     from karel_fast.karel.language import CompiledPrograms
 
-    return kf.trace(CompiledPrograms.from_actions(actions, lengths), worlds, semantics=resolve_meaning(semantics))
+    return trace(CompiledPrograms.from_actions(actions, lengths), worlds, semantics=resolve_meaning(semantics))
 
 
 def resolve_meaning(semantics: Any) -> Semantics:

@@ -23,10 +23,10 @@ from karel_fast.probing.experiments import SPLITS, Grid, Split, gather_rows, joi
 from karel_fast.probing.probes.training import ProbeConfig, ProbeWeights, train_probes
 from karel_fast.probing.states import SPLIT_NAMES, Layers, write_table
 from karel_fast.probing.steering import steer
-from karel_fast.runs.folder import RunFolder, read_json, write_json
-from karel_fast.runs.snapshots import list_snapshots, read_card, snapshot_path, weights_digest
+from karel_fast.runs.folder import RunFolder
+from karel_fast.runs.snapshots import open_snapshot, read_card, snapshot_path, weights_digest
+from karel_fast.support.files import read_json_if_whole, write_json
 from karel_fast.support.memory import freed_memory_kept
-from karel_fast.training.evaluate import open_snapshot
 
 
 @dataclass(frozen=True)
@@ -87,22 +87,11 @@ class ProbeRun:
         }
 
 
-def snapshots_of(run: str | Path, steps: list[int] | None = None) -> list[Path]:
-    """The run's snapshots, all or those of some steps. Raises ValueError if there is none, or not that one."""
-    found = {int(path.name.split("-")[1]): path for path in list_snapshots(run)}
-    if not found:
-        raise ValueError(f"{run} holds no snapshot (snapshots/step-*); train first")
-    for step in steps or []:
-        if step not in found:
-            raise ValueError(f"{run} holds no snapshot of step {step}; it has {', '.join(map(str, found))}")
-    return [path for step, path in found.items() if steps is None or step in steps]
-
-
 def is_done(run: str | Path, step: int, what: ProbeRun) -> bool:
     """Whether the snapshot's probing file holds exactly this experiment on the weights that the snapshot has now."""
     path = RunFolder(run).file(what.kind, step)
-    found = (read_json(path) or {}) if path.exists() else {}
-    weights = weights_digest(snapshot_path(Path(run), step))
+    found = read_json_if_whole(path) or {}
+    weights = weights_digest(snapshot_path(run, step))
     return (found.get("experiment"), found.get("weights")) == (what.to_json(), weights)
 
 
@@ -263,7 +252,7 @@ def steer_snapshot(
     settings = {
         "weights": weights_digest(snapshot), "strength": strength, "train": train, "specifications": specifications
     }  # fmt: skip
-    earlier = (read_json(target) or {}) if target.exists() else {}
+    earlier = read_json_if_whole(target) or {}
     if all(earlier.get(key) == value for key, value in settings.items()):
         anew = tuple(f"layer {layer}:" for layer in chosen)
         records = [r for r in earlier["records"] if r["layer"] not in chosen] + records

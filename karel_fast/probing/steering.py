@@ -20,8 +20,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-import karel_fast as kf
 from karel_fast.data import Samples, Tokenizer
+from karel_fast.karel.execution import run
 from karel_fast.karel.language import CompiledPrograms
 from karel_fast.karel.world import Worlds
 from karel_fast.model import Transformer
@@ -87,7 +87,7 @@ def steer(
     inputs, outputs = (_of(w, keep, worlds_each) for w in samples.shown())
     cut = lengths // 2
     prefix = CompiledPrograms.from_actions(_masked(actions, cut), cut)
-    middle = kf.run(prefix, inputs, semantics=samples.recipe.semantics).worlds
+    middle = run(prefix, inputs, semantics=samples.recipe.semantics).worlds
     facing = middle.robot[:, 2].reshape(-1, worlds_each).astype(np.int64)
 
     prompts = tokenizer.encode_prompts(samples)[keep].astype(np.int64)
@@ -119,7 +119,7 @@ def steer(
                 # Turned clockwise (+1), the robot needs a left turn.
                 shift = quarter * (odds - plain_B)
                 changed = (codes != plain[0]).any(1) | (counts != plain[1])
-                ends = kf.run(
+                ends = run(
                     CompiledPrograms.from_actions(codes, counts), turned, semantics=samples.recipe.semantics
                 ).worlds
                 right = _same(ends, _of_range(outputs, some, worlds_each)).reshape(-1, worlds_each).all(1)

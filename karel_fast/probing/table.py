@@ -4,7 +4,7 @@
     TABLE/part-00000/hidden.npy (rows, layers, D) float32, or uint16 holding bfloat16
                      actions.npy (programs, L) uint8 padded with 255, lengths.npy, correct.npy, finished.npy (programs,)
 
-Programs are appended in order, a part at a time; a part is written under a temporary name and renamed, then
+Programs are appended in order, a part at a time; a part is put in place whole, then
 `table.json` is replaced, so a killed writer goes on at `.programs` and never repeats or loses a program. Only
 programs that ended have rows: the states of one cut off at the length limit have no trace to be compared with.
 """
@@ -12,8 +12,6 @@ programs that ended have rows: the states of one cut off at the length limit hav
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from karel_fast.runs.folder import write_json
+from karel_fast.support.files import read_json, write_folder, write_json
 
 VERSION = 1
+HEAD = "table.json"
 
 
 def _to_bfloat16(values: np.ndarray) -> np.ndarray:
@@ -65,9 +64,9 @@ class TableWriter:
             "identity": json.loads(json.dumps(dict(identity))),
         }
         self._parts: list[dict[str, int]] = []
-        head = self.directory / "table.json"
+        head = self.directory / HEAD
         if head.exists():
-            found = json.loads(head.read_text(encoding="utf-8"))
+            found = read_json(head)
             for name, value in self._head.items():
                 old = found.get(name)
                 if old != value:
@@ -113,9 +112,6 @@ class TableWriter:
         if self._head["dtype"] == "bfloat16":
             states = _to_bfloat16(states)
         name = f"part-{len(self._parts):05d}"
-        temporary = self.directory / f".{name}.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
         arrays = {
             "hidden": states,
             "actions": padded,
@@ -123,20 +119,19 @@ class TableWriter:
             "correct": np.asarray(correct, bool),
             "finished": np.asarray(finished, bool),
         }
-        for key, value in arrays.items():
-            with open(temporary / f"{key}.npy", "wb") as file:
-                np.save(file, value)
-                file.flush()
-                os.fsync(file.fileno())
-        # A part renamed just before a kill, and so not yet listed, is written again.
-        shutil.rmtree(self.directory / name, ignore_errors=True)
-        os.replace(temporary, self.directory / name)
+
+        def write(folder: Path) -> None:
+            for key, value in arrays.items():
+                np.save(folder / f"{key}.npy", value)
+
+        # A part put in place just before a kill, and so not yet listed, is written again.
+        write_folder(self.directory / name, write)
         self._parts.append({"programs": programs, "rows": len(states)})
-        write_json(self.directory / "table.json", {**self._head, "parts": self._parts, "complete": False})
+        write_json(self.directory / HEAD, {**self._head, "parts": self._parts, "complete": False})
 
     def close(self) -> None:
         """Say that no program is missing."""
-        write_json(self.directory / "table.json", {**self._head, "parts": self._parts, "complete": True})
+        write_json(self.directory / HEAD, {**self._head, "parts": self._parts, "complete": True})
 
 
 class HiddenTable:
@@ -149,10 +144,10 @@ class HiddenTable:
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
-        head = self.directory / "table.json"
+        head = self.directory / HEAD
         if not head.exists():
             raise FileNotFoundError(f"there is no table of hidden states at {self.directory}")
-        found = json.loads(head.read_text(encoding="utf-8"))
+        found = read_json(head)
         if found.get("version") != VERSION:
             raise ValueError(
                 f"{self.directory} is a table of version {found.get('version')}, this is for {VERSION}; make it anew"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +21,8 @@ from karel_fast.analysis.summary import write_summary
 from karel_fast.report.browser import example_html
 from karel_fast.report.figures import TITLES, Plot, all_plots
 from karel_fast.report.style import render
-from karel_fast.runs.folder import RunFolder, write_json
+from karel_fast.runs.folder import RunFolder, step_name
+from karel_fast.support.files import write_bytes, write_json, write_text
 
 MOST_EXAMPLES = 24
 """Examples on the page: the first so many of the last snapshot that has any."""
@@ -41,8 +41,7 @@ def write_report(run_directory: str | Path) -> Path:
             f"{folder.path} holds nothing to report: no metrics.jsonl, no evaluation/step-*.json and no "
             "probing/step-*.json that is whole"
         )
-    figures = folder.report / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
+    figures = folder.figures
     plots = all_plots(run)
     drawings = {}
     for plot in plots:
@@ -52,14 +51,13 @@ def write_report(run_directory: str | Path) -> Path:
             continue
         page_svg, file_svg, png = render(plot.figure, plot.name)
         drawings[plot.name] = Markup(page_svg)
-        write_bytes(figures / f"{plot.name}.svg", file_svg.encode())
+        write_text(figures / f"{plot.name}.svg", file_svg)
         write_bytes(figures / f"{plot.name}.png", png)
-        write_bytes(figures / f"{plot.name}.csv", _csv(plot).encode())
+        write_text(figures / f"{plot.name}.csv", _csv(plot))
     write_summary(folder, run)
-    path = folder.report / "report.html"
-    write_bytes(path, _page(run, plots, drawings).encode())
-    write_json(folder.report / "results.json", results_of(run))
-    return path
+    write_text(folder.page, _page(run, plots, drawings))
+    write_json(folder.results, results_of(run))
+    return folder.page
 
 
 def _page(run: Run, plots: list[Plot], drawings: Mapping[str, Markup]) -> str:
@@ -176,7 +174,7 @@ def _examples(run: Run) -> tuple[list[str], int, str, str]:
             except (KeyError, TypeError, ValueError, IndexError, AttributeError):
                 broken += 1
         if broken:
-            run.problems.append(f"examples/step-{step:06d}.json: {broken} examples were not whole and were left out")
+            run.problems.append(f"examples/{step_name(step)}.json: {broken} examples were not whole and were left out")
         if examples:
             return examples, step, str(found.get("reader", "probes")), ""
     return [], 0, "", "the run folder has no examples"
@@ -192,12 +190,3 @@ def _csv(plot: Plot) -> str:
 
 def _cell(value: Any) -> Any:
     return "" if value is None else value
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from karel_fast.analysis.compare import Comparison
 from karel_fast.analysis.series import Run, mean
 from karel_fast.report.plots import TITLES, band, percent, shared_legend, step_axis
-from karel_fast.report.style import new_figure, styled
+from karel_fast.report.style import new_figure, render, styled
+from karel_fast.support.files import write_bytes, write_json, write_text
+
+
+def write_comparison(found: Comparison, runs: Sequence[Run], folder: str | Path) -> Path:
+    """Write FOLDER/comparison.json and .csv, and the figure over training as .svg and .png; returns the JSON's path."""
+    folder = Path(folder)
+    write_text(folder / "comparison.csv", found.to_csv())
+    _, svg, png = render(seeds_figure(runs, found.feature, found.depth), "comparison")
+    write_text(folder / "comparison.svg", svg)
+    write_bytes(folder / "comparison.png", png)
+    write_json(folder / "comparison.json", found.to_json())
+    return folder / "comparison.json"
 
 
 def seeds_figure(runs: Sequence[Run], feature: str | None, depth: str | None) -> Figure:

@@ -1,7 +1,10 @@
 """Where everything of a run lies, and the only place that says so.
 
-    RUN/config.json                     the run's settings, as training wrote them
+    RUN/config.json                     the run's settings, as `reproduce` wrote them
+    RUN/snapshots/step-000100/          a Hugging Face folder and its card, see `karel_fast.runs.snapshots`
+    RUN/resume.safetensors              the newest state of training, see there
     RUN/metrics.jsonl                   one training log line per entry: {"step": int, "loss": float, ...}
+    RUN/tensorboard/                    the same for TensorBoard, if asked
     RUN/evaluation/step-000100.json     what the snapshot generates: see EVALUATION_FIELDS
     RUN/probing/step-000100.json        probe scores: {"step", "records", "differences", "notes", ...}
     RUN/closer/step-000100.json         the same of a closer look at one snapshot: more programs, depths, baselines
@@ -14,16 +17,18 @@
     RUN/summary.json                    the few numbers that people quote, and what they cost: karel_fast.analysis.summary
     RUN/report/report.html              and results.json (karel_fast.analysis.results), figures/*.png, *.svg, *.csv
 
-Files are JSON (no NaN: a missing number is null), written under a temporary name, synced and renamed.
+JSON has no NaN: a missing number is null. Every file is whole or absent (`karel_fast.support.files`); only metrics.jsonl
+grows line by line, so that its last one may be cut short by a kill.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
+
+from karel_fast.support.files import read_json_if_whole
 
 EVALUATION_FIELDS = {
     "generative_accuracy": "share of specifications whose program is right on the shown worlds",
@@ -39,11 +44,12 @@ EVALUATION_FIELDS = {
 """What an evaluation file holds, besides "step" and "samples" (specifications): the metrics of
 `karel_fast.training.evaluate.evaluate`. Any may be missing or null."""
 
-TIME = "time.json"
+CONFIG, METRICS, TENSORBOARD, TIME = "config.json", "metrics.jsonl", "tensorboard", "time.json"
+"""Files that are written before there is a folder to be read; the folder makes paths of all others."""
 LATENT = {"latent/shown": None, "latent/input": "input", "latent/space": "space"}
 """Folders of latent causal probing, and what is withheld in each."""
 
-_STEP = re.compile(r"step-(\d+)\.json")
+_STEP = re.compile(r"step-(\d+)")
 
 
 def step_name(step: int) -> str:
@@ -51,26 +57,10 @@ def step_name(step: int) -> str:
     return f"step-{step:06d}"
 
 
-def write_json(path: str | Path, value: object) -> None:
-    """Write `value` so that a reader sees the old file or the new one, whole. ValueError for NaN and infinity."""
-    path = Path(path)
-    text = json.dumps(value, allow_nan=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def read_json(path: str | Path) -> dict[str, Any] | None:
-    """The JSON object in a file; None when it is half written or something else."""
-    try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        return None
-    return value if isinstance(value, dict) else None
+def step_of(name: str) -> int | None:
+    """100 for `step-000100`, None for any other name."""
+    match = _STEP.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 class RunFolder:
@@ -95,8 +85,20 @@ class RunFolder:
         return self.path / "tables" / step_name(step) / name
 
     @property
-    def report(self) -> Path:
-        return self.path / "report"
+    def page(self) -> Path:
+        return self.path / "report" / "report.html"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "report" / "results.json"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "report" / "figures"
+
+    @property
+    def settings(self) -> Path:
+        return self.path / CONFIG
 
     @property
     def summary(self) -> Path:
@@ -109,19 +111,18 @@ class RunFolder:
 
     def config(self) -> dict[str, Any]:
         """The run's settings, {} when it has none."""
-        path = self.path / "config.json"
-        return self._read(path) or {} if path.exists() else {}
+        return self._read(self.settings) or {} if self.settings.exists() else {}
 
     def metrics(self) -> list[dict[str, Any]]:
         """The training log, by step."""
-        path = self.path / "metrics.jsonl"
+        path = self.path / METRICS
         lines = []
         if path.exists():
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
                 try:
                     value = json.loads(line)
                 except json.JSONDecodeError:
-                    self._problem(f"metrics.jsonl line {number} is not whole; it was left out")
+                    self._problem(f"{METRICS} line {number} is not whole; it was left out")
                     continue
                 if isinstance(value, dict) and isinstance(value.get("step"), int):
                     lines.append(value)
@@ -132,14 +133,14 @@ class RunFolder:
         found = {}
         folder = self.path / kind
         for path in sorted(folder.glob("step-*.json")) if folder.is_dir() else ():
-            match = _STEP.fullmatch(path.name)
-            value = self._read(path) if match else None
-            if match and value is not None:
-                found[int(match[1])] = value
+            step = step_of(path.stem)
+            value = None if step is None else self._read(path)
+            if step is not None and value is not None:
+                found[step] = value
         return dict(sorted(found.items()))
 
     def _read(self, path: Path) -> dict[str, Any] | None:
-        value = read_json(path)
+        value = read_json_if_whole(path)
         if value is None:
             self._problem(f"{path.relative_to(self.path)} is not whole; it was left out")
         return value

@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,46 +22,63 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-import karel_fast
-from karel_fast.model import Transformer, to_hf
-from karel_fast.model.hub import publish
+from karel_fast.data import Tokenizer
+from karel_fast.model import Transformer, from_hf, to_hf
+from karel_fast.model.hub import WEIGHTS
+from karel_fast.runs.folder import step_name, step_of
+from karel_fast.support.files import read_json, write_folder, write_json, write_whole
+from karel_fast.support.version import VERSION
 
 CARD = "karel_fast.json"
 RESUME = "resume.safetensors"
+SNAPSHOTS = "snapshots"
 
 
-def snapshot_path(run: Path, step: int) -> Path:
-    return run / "snapshots" / f"step-{step:06d}"
+def snapshot_path(run: str | Path, step: int) -> Path:
+    """The folder of a run's snapshot, whether it is there or not."""
+    return Path(run) / SNAPSHOTS / step_name(step)
 
 
 def list_snapshots(run: str | Path) -> list[Path]:
     """The run's complete snapshots, oldest first."""
-    folder = Path(run) / "snapshots"
-    found = [p for p in folder.glob("step-*") if re.fullmatch(r"step-\d+", p.name) and (p / CARD).is_file()]
-    return sorted(found, key=lambda p: int(p.name.split("-")[1]))
+    return list(_snapshots(run).values())
 
 
-def write_snapshot(run: Path, step: int, model: Transformer, card: Mapping[str, Any], tokenizer: Any = None) -> Path:
-    """Write one snapshot folder under a temporary name, then rename it; one already there is replaced.
+def choose_snapshots(run: str | Path, steps: Sequence[int] | None = None) -> list[Path]:
+    """The run's snapshots, all or those of some steps. Raises ValueError if there is none, or not that one."""
+    found = _snapshots(run)
+    if not found:
+        raise ValueError(f"{run} holds no snapshot ({SNAPSHOTS}/step-*); train first")
+    for step in steps or []:
+        if step not in found:
+            raise ValueError(f"{run} holds no snapshot of step {step}; it has {', '.join(map(str, found))}")
+    return [path for step, path in found.items() if steps is None or step in steps]
+
+
+def _snapshots(run: str | Path) -> dict[int, Path]:
+    """The run's complete snapshots by step, in order."""
+    found = {step_of(path.name): path for path in (Path(run) / SNAPSHOTS).glob("*") if (path / CARD).is_file()}
+    return dict(sorted((step, path) for step, path in found.items() if step is not None))
+
+
+def write_snapshot(
+    run: str | Path, step: int, model: Transformer, card: Mapping[str, Any], tokenizer: Any = None
+) -> Path:
+    """Write one snapshot folder, whole; one already there is replaced.
 
     tokenizer: anything with `to_hf()` giving a transformers tokenizer, or None. Returns the folder.
     """
-    final = snapshot_path(run, step)
-    temporary = final.with_name(f".{final.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    to_hf(model, temporary)
-    if tokenizer is not None:
-        tokenizer.to_hf().save_pretrained(temporary)
-    versions = {"karel_fast": karel_fast.__version__, "torch": torch.__version__}
-    content = {"step": step, **card, "versions": versions}
-    (temporary / CARD).write_text(json.dumps(content, indent=2) + "\n")
-    for path in temporary.iterdir():
-        if path.is_file():
-            publish(path, path)
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(temporary, final)
-    return final
+    content = {"step": step, **card, "versions": {"karel_fast": VERSION, "torch": torch.__version__}}
+
+    def write(folder: Path) -> None:
+        to_hf(model, folder)
+        if tokenizer is not None:
+            tokenizer.to_hf().save_pretrained(folder)
+        write_json(folder / CARD, content, indent=2)
+
+    path = snapshot_path(run, step)
+    write_folder(path, write)
+    return path
 
 
 def read_card(snapshot: str | Path) -> dict[str, Any]:
@@ -72,19 +86,36 @@ def read_card(snapshot: str | Path) -> dict[str, Any]:
     path = Path(snapshot) / CARD
     if not path.is_file():
         raise FileNotFoundError(f"{path}: missing; this is not a snapshot that karel_fast wrote")
-    try:
-        card = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(card, dict) or not isinstance(card.get("step"), int):
+    card = read_json(path)
+    if not isinstance(card.get("step"), int):
         raise ValueError(f"{path}: damaged: it has no step number")
     return card
 
 
 def weights_digest(snapshot: str | Path) -> str:
     """Which weights a snapshot holds: 16 hexadecimal digits. Raises FileNotFoundError if it holds none."""
-    with open(Path(snapshot) / "model.safetensors", "rb") as file:
+    with open(Path(snapshot) / WEIGHTS, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def open_snapshot(directory: str | Path, tokenizer: Tokenizer, any_recipe: bool = False) -> Transformer:
+    """The model of a snapshot folder, after checking that it was trained on the tokenizer's recipe and layout.
+
+    A folder without karel_fast.json (from elsewhere) is checked for its vocabulary only.
+    """
+    directory = Path(directory)
+    if (directory / CARD).is_file():
+        card = read_card(directory)
+        pairs = [("layout", card.get("layout"), tokenizer.layout)]
+        if not any_recipe:
+            pairs.append(("recipe", card.get("recipe_hash"), tokenizer.recipe.hash))
+        for name, theirs, ours in pairs:
+            if theirs and theirs != ours:
+                raise ValueError(
+                    f"{directory}: trained with {name} {theirs}, but the data's {name} is {ours}; "
+                    "use the run's own recipe"
+                )
+    return from_hf(directory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +138,14 @@ def has_state(run: str | Path) -> bool:
 
 def write_resume(run: Path, state: State) -> None:
     """Replace the run's resume file by this state."""
-    temporary = run / f".{RESUME}.{os.getpid()}"
     tensors = {
         f"{part}:{name}": tensor.detach().cpu().contiguous()
         for part, named in (("weights", state.weights), ("optimizer", state.optimizer))
         for name, tensor in named.items()
     }
     metadata = {"step": str(state.step), "seconds": repr(state.seconds), "card": json.dumps(state.card)}
-    save_file(tensors, temporary, metadata=metadata)
-    publish(temporary, run / RESUME)
+    # One process writes a run's state, so the half file that a killed one left is written over.
+    write_whole(run / RESUME, lambda path: save_file(tensors, path, metadata=metadata), tag="new")
 
 
 def read_resume(run: Path) -> State:
@@ -133,12 +163,3 @@ def read_resume(run: Path) -> State:
             return State(int(found["step"]), float(found["seconds"]), json.loads(found["card"]), **parts)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a readable resume file ({error}); train into a new folder") from error
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file under a temporary name, then rename it; its folder is made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    publish(temporary, path)

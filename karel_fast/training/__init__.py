@@ -12,14 +12,12 @@ if TYPE_CHECKING:
     from karel_fast.training.loop import TrainResult as TrainResult
     from karel_fast.training.loop import train as train
     from karel_fast.training.metrics import Report as Report
-    from karel_fast.training.metrics import read_metrics as read_metrics
 
 _HOME = {
     "Report": "metrics",
     "TrainConfig": "config",
     "TrainResult": "loop",
     "TrainingDiverged": "loop",
-    "read_metrics": "metrics",
     "train": "loop",
 }
 

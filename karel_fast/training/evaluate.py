@@ -20,11 +20,11 @@ from karel_fast.data.sampling.symbols import from_symbols
 from karel_fast.karel.execution import run
 from karel_fast.karel.language import CompiledPrograms, compile
 from karel_fast.karel.world import Worlds
-from karel_fast.model import Capture, Transformer, from_hf
+from karel_fast.model import Capture, Transformer
 from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import Decoder, Generated, join
 from karel_fast.model.device import autocast, memory_advice, resolve_device, resolve_precision
-from karel_fast.runs.snapshots import CARD, read_card
+from karel_fast.runs.snapshots import open_snapshot
 from karel_fast.support.memory import freed_memory_kept
 from karel_fast.training.loop import loss_sum
 
@@ -125,26 +125,6 @@ def evaluate(
         "parse_rate": parsed / len(samples) if free else None,
     }
     return Evaluation(metrics, generated, correct, generalizes)
-
-
-def open_snapshot(directory: str | Path, tokenizer: Tokenizer, any_recipe: bool = False) -> Transformer:
-    """The model of a snapshot folder, after checking that it was trained on the tokenizer's recipe and layout.
-
-    A folder without karel_fast.json (from elsewhere) is checked for its vocabulary only.
-    """
-    directory = Path(directory)
-    if (directory / CARD).is_file():
-        card = read_card(directory)
-        pairs = [("layout", card.get("layout"), tokenizer.layout)]
-        if not any_recipe:
-            pairs.append(("recipe", card.get("recipe_hash"), tokenizer.recipe.hash))
-        for name, theirs, ours in pairs:
-            if theirs and theirs != ours:
-                raise ValueError(
-                    f"{directory}: trained with {name} {theirs}, but the data's {name} is {ours}; "
-                    "use the run's own recipe"
-                )
-    return from_hf(directory)
 
 
 def check_vocabulary(model: Transformer, tokenizer: Tokenizer) -> None:

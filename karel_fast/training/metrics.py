@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-METRICS = "metrics.jsonl"
+from karel_fast.runs.folder import METRICS, TENSORBOARD
+from karel_fast.support.files import write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +97,7 @@ class MetricsFile:
     def __init__(self, run: Path, step: int, tensorboard: bool) -> None:
         path = run / METRICS
         kept = [line for line in path.read_text().splitlines(True) if _step(line) <= step] if path.is_file() else []
-        temporary = path.with_name(f".{METRICS}.{os.getpid()}")
-        temporary.write_text("".join(kept))
-        os.replace(temporary, path)
+        write_text(path, "".join(kept))
         self.file = path.open("a", buffering=1)
         self.board: Any = None
         if tensorboard:
@@ -107,7 +105,7 @@ class MetricsFile:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
                 raise ValueError("tensorboard=True needs the package: pip install karel_fast[tensorboard]") from error
-            self.board = SummaryWriter(str(run / "tensorboard"), purge_step=step)
+            self.board = SummaryWriter(str(run / TENSORBOARD), purge_step=step)
 
     def write(self, report: Report) -> None:
         values = asdict(report)
@@ -121,14 +119,6 @@ class MetricsFile:
         self.file.close()
         if self.board is not None:
             self.board.close()
-
-
-def read_metrics(run: str | Path) -> list[dict[str, Any]]:
-    """The reports of a run so far, oldest first; a last line cut short by a kill is left out."""
-    path = Path(run) / METRICS
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: missing; {run} is not the folder of a training run")
-    return [json.loads(line) for line in path.read_text().splitlines() if _step(line) < float("inf")]
 
 
 def _step(line: str) -> float:

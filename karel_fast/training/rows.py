@@ -43,33 +43,6 @@ def shard_rows(shards: Shards, tokenizer: Tokenizer, limit: int | None = None) -
     return stream.rows
 
 
-def shuffled_rows(tokens: np.ndarray, seed: int) -> RowSource:
-    """Rows of an array (n, T), memory-mapped or not, epoch after epoch, each in an order of its own.
-
-    The order of epoch e is a pure function of (seed, e, n).
-    """
-    if tokens.ndim != 2 or len(tokens) == 0:
-        raise ValueError(f"tokens of shape {tokens.shape}: use at least one row, (n, T)")
-    orders: dict[int, np.ndarray] = {}
-
-    def order(epoch: int) -> np.ndarray:
-        if epoch not in orders:
-            while len(orders) > 1:
-                orders.pop(min(orders))
-            orders[epoch] = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(len(tokens))
-        return orders[epoch]
-
-    def rows(start: int, count: int) -> np.ndarray:
-        numbers = np.arange(start, start + count)
-        picked = [
-            order(int(epoch))[numbers[numbers // len(tokens) == epoch] % len(tokens)]
-            for epoch in np.unique(numbers // len(tokens))
-        ]
-        return tokens[np.concatenate(picked)]
-
-    return rows
-
-
 def prefetched(rows: RowSource, ranges: Iterator[tuple[int, int]]) -> Generator[np.ndarray, None, None]:
     """rows(*range) for each range, the next one being made in a thread while the caller works on this one."""
     with ThreadPoolExecutor(1, "rows") as pool:

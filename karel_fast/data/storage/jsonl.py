@@ -212,7 +212,7 @@ def export_jsonl(samples: Samples, path: str | Path) -> None:
                     record["code"] = _code(program)
                     file.write(json.dumps(record, separators=(",", ":")) + "\n")
 
-    write_whole(Path(path), "new", write)
+    write_whole(path, write)
 
 
 def _code(program: Program) -> str:

@@ -11,7 +11,8 @@ from karel_fast.data.sampling.philox import GENERATOR_VERSION
 from karel_fast.data.sampling.recipe import Recipe, semantics_from_json, semantics_to_json, split_code
 from karel_fast.data.storage.packing import trace_length
 from karel_fast.karel.language import Semantics
-from karel_fast.support.files import write_text_whole
+from karel_fast.support.checks import whole
+from karel_fast.support.files import read_json, write_json
 
 FORMAT = "karel_fast shards"
 FORMAT_VERSION = 1
@@ -44,12 +45,8 @@ class Manifest:
 
     def __post_init__(self) -> None:
         split_code(self.split)
-        for name, lowest in (("count", 1), ("shard_size", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} is {value!r}; give a whole number")
-            if value < lowest:
-                raise ValueError(f"{name} is {value}; it must be at least {lowest}")
+        for name in ("count", "shard_size"):
+            object.__setattr__(self, name, whole(name, getattr(self, name), 1))
 
     @property
     def shard_count(self) -> int:
@@ -103,7 +100,7 @@ class Manifest:
             "format": FORMAT, "format_version": FORMAT_VERSION, **self._made_from(), "recipe_hash": self.recipe.hash,
             "trace_length": trace_length(self.recipe) if self.traces else None, "shards": shards,
         }  # fmt: skip
-        write_text_whole(directory / FILE, json.dumps(content, indent=1) + "\n", tag)
+        write_json(directory / FILE, content, indent=1, tag=tag)
 
     @classmethod
     def read(cls, directory: Path) -> Manifest:
@@ -112,10 +109,10 @@ class Manifest:
         if not path.is_file():
             raise FileNotFoundError(f"{directory} has no {FILE}: it is no folder that write_shards has written")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
         except ValueError as error:
-            raise ShardError(f"{path} is no JSON ({error}): restore it, or delete it and generate again") from error
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise ShardError(f"{error}: restore it, or delete it and generate again") from error
+        if content.get("format") != FORMAT:
             raise ShardError(f"{path} is no manifest of {FORMAT}")
         version = content.get("format_version")
         if version != FORMAT_VERSION:

@@ -1,7 +1,7 @@
 """Data sets on disk: Parquet shards of fixed index ranges, a manifest, resuming, verifying and lazy reading.
 
 A folder holds one split of one recipe. Its shards' values depend on nothing but the manifest, so any number of
-processes on any number of machines can write parts of it (`part`, and `karel_fast.data.storage.ray`), and a run that was
+processes on any number of machines can write parts of it (`part`, and `karel_fast.data.storage.shards_on_ray`), and a run that was
 killed goes on where it stopped: a shard's file is put in place only when it is complete.
 """
 
@@ -186,7 +186,7 @@ def write_shard(manifest: Manifest, directory: Path, shard: int, tag: str, **how
         )  # fmt: skip
 
     path = directory / manifest.file(shard)
-    write_whole(path, tag, write)
+    write_whole(path, write, tag)
     return Entry(value, path.stat().st_size)
 
 

@@ -58,7 +58,7 @@ def trace_file(
             if writer is not None:
                 writer.close()
 
-    write_whole(Path(out), "new", write)
+    write_whole(out, write)
     return len(records.worlds)
 
 

@@ -15,13 +15,10 @@ import torch
 
 from karel_fast.probing.snapshot import is_done, probe_snapshot
 from karel_fast.runs.snapshots import read_card
+from karel_fast.support.ray import WorkerLost, connected, results
 
 if TYPE_CHECKING:
     from karel_fast.probing.snapshot import ProbeRun
-
-
-class WorkerLost(RuntimeError):
-    """A worker died again and again, or its node did."""
 
 
 def probe_on_ray(
@@ -36,8 +33,7 @@ def probe_on_ray(
 ) -> list[Path]:
     """`probe_snapshot` on each, as many at a time as the cluster has room for; their files, in order.
 
-    settings: `probe_snapshot`'s keywords. address: of an existing cluster; without one a local Ray is started for the
-    time of the call. progress is called with (snapshots done, of how many).
+    settings: `probe_snapshot`'s keywords. address: see `karel_fast.support.ray`. progress is called with (snapshots done, of how many).
 
     A snapshot that fails does not stop the others; the first failure is raised at the end, as itself. Raises
     ModuleNotFoundError where Ray is not installed, ValueError for a GPU that the cluster lacks, WorkerLost.
@@ -59,14 +55,7 @@ def _probe(
     retries: int,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('the ray engine needs Ray: pip install "karel_fast[ray]"') from error
-    ours = not ray.is_initialized()
-    if ours:
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, configure_logging=False)
-    try:
+    with connected(address) as ray:
         gpu = str(settings.get("device", "cpu")).startswith("cuda")
         if gpu and not ray.cluster_resources().get("GPU"):
             raise ValueError("the Ray cluster has no GPU: give --device cpu")
@@ -75,27 +64,18 @@ def _probe(
         threads = torch.get_num_threads()
         most = max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes())
         task = ray.remote(num_cpus=min(threads, most), num_gpus=int(gpu), max_retries=retries)(_probe_one)
-        names = {task.remote(str(run), str(path), what, settings, threads): path.name for path in snapshots}
-        failed: dict[str, Exception] = {}
-        running = list(names)
-        while running:
-            done, running = ray.wait(running)
-            for reference in done:
-                try:
-                    ray.get(reference)
-                except ray.exceptions.RayTaskError as error:
-                    failed[names[reference]] = error.cause
-                except ray.exceptions.RayError as error:
-                    reason = (str(error) or type(error).__name__).strip().splitlines()[0]
-                    failed[names[reference]] = WorkerLost(f"{names[reference]}: {reason}")
-                if progress:
-                    progress(len(names) - len(running), len(names))
-    finally:
-        if ours:
-            ray.shutdown()
-    for name in names.values():
-        if name in failed:
-            raise failed[name]
+        start = lambda path: task.remote(str(run), str(path), what, settings, threads)  # noqa: E731
+        failed: dict[Path, Exception] = {}
+        for done, (path, _, error) in enumerate(results(ray, start, snapshots, len(snapshots)), 1):
+            if isinstance(error, WorkerLost):
+                error = WorkerLost(f"{path.name}: {error}")
+            if error is not None:
+                failed[path] = error
+            if progress:
+                progress(done, len(snapshots))
+    for path in snapshots:
+        if path in failed:
+            raise failed[path]
 
 
 def _probe_one(run: str, snapshot: str, what: ProbeRun, settings: dict[str, Any], threads: int) -> None:

@@ -1,0 +1,77 @@
+"""Tasks of a Ray cluster: connecting, a few at a time, errors as they would read without Ray.
+
+Ray is an optional extra: pip install "karel_fast[ray]".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+
+
+class WorkerLost(RuntimeError):
+    """A worker died again and again, or its node did."""
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Any]:
+    """The `ray` module, connected to a cluster.
+
+    address: of an existing cluster ("auto", or ray://..); without one a local Ray is started, unless this process is
+    connected already. What was begun here ends here, with the tasks that still run.
+
+    ModuleNotFoundError where Ray is not installed, ConnectionError where no cluster is.
+    """
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('the ray engine needs Ray: pip install "karel_fast[ray]"') from error
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    try:
+        yield ray
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def results(
+    ray: Any, start: Callable[[Item], Any], items: Iterable[Item], at_once: int
+) -> Iterator[tuple[Item, Any, Exception | None]]:
+    """(item, result, None) or (item, None, what went wrong) of each item's task, in the order in which they end.
+
+    start: begins the item's task and returns its reference. at_once: most tasks begun and not ended. What a task raised
+    comes as itself, a worker that died more often than the task is tried again as `WorkerLost`. Left early (an error,
+    Ctrl-C), the tasks that still run are cancelled.
+    """
+    running: dict[Any, Item] = {}
+    todo = iter(items)
+    try:
+        while True:
+            while len(running) < at_once:
+                try:
+                    item = next(todo)
+                except StopIteration:
+                    break
+                running[start(item)] = item
+            if not running:
+                return
+            ended, _ = ray.wait(list(running), num_returns=1)
+            for reference in ended:
+                yield running.pop(reference), *_result(ray, reference)
+    finally:
+        for reference in running:
+            ray.cancel(reference)
+
+
+def _result(ray: Any, reference: Any) -> tuple[Any, Exception | None]:
+    try:
+        return ray.get(reference), None
+    except ray.exceptions.RayTaskError as error:
+        return None, error.cause
+    except ray.exceptions.RayError as error:
+        return None, WorkerLost((str(error) or type(error).__name__).strip().splitlines()[0])
