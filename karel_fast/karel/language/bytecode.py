@@ -3,27 +3,29 @@
 op takes 8 bits, a 24 and b 31, so an instruction is never negative. Jump targets count from the program's first
 instruction.
 
-    0..4    perform this *written* action (the semantics decides what it does)
-    JUMP    go to b
-    BRANCH  a decision: condition a (its code, plus NEGATED under `not`); go to b when it is FALSE
-    SET     counters[a] = b
-    LOOP    a decision: if counters[a] > 0, take one from it and go to b
-    HALT    the program is done
+    0, 1, ..  perform this *written* action (the semantics decides what it does)
+    JUMP      go to b
+    BRANCH    a decision: condition a (its code, plus NEGATED under `not`); go to b when it is FALSE
+    SET       counters[a] = b
+    LOOP      a decision: if counters[a] > 0, take one from it and go to b
+    HALT      the program is done
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
 
+from karel_fast.karel.language.vocabulary import Action
+
 
 class Op(IntEnum):
     """Operation codes; 0..4 are the actions themselves."""
 
-    JUMP = 5
-    BRANCH = 6
-    SET = 7
-    LOOP = 8
-    HALT = 9
+    JUMP      = 5
+    BRANCH    = 6
+    SET       = 7
+    LOOP      = 8
+    HALT      = 9
 
 
 def pack(op: int, a: int = 0, b: int = 0) -> int:
