@@ -16,8 +16,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from karel_fast.karel.world import ROBOT_SIGNS
+
 CELL = 12
-_ARROWS = {"^": 0, ">": 1, "v": 2, "<": 3}
+_ARROWS = {sign: direction for direction, sign in enumerate(ROBOT_SIGNS)}
 _TRIANGLE = "M0,-4.4 3.8,3.6 0,1.7 -3.8,3.6Z"
 
 
