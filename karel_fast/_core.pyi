@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karel_fast.data.sampling.plan import Plan
-from karel_fast.data.tokens.layouts import Layout
+from karel_fast.data.tokens.layout import Layout
 
 def run(
     content: NDArray[np.uint8] | NDArray[np.int64],
@@ -103,7 +103,7 @@ def pack_samples(
     out_robot: NDArray[np.uint8],
     threads: int,
 ) -> tuple[NDArray[np.uint8], ...]:
-    """The columns walls, markers, robot, output_markers and output_robot of `karel_fast.data.packing`."""
+    """The columns walls, markers, robot, output_markers and output_robot of `karel_fast.data.storage.packing`."""
 
 def philox(seed: int, counters: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.uint16]]:
     """Philox4x32-10 of each counter (n, 4): as words by the one-block code, as 16-bit values by the many-block code.

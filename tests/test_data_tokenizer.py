@@ -1,4 +1,4 @@
-"""Both layouts: the text they spell, round trips, the core against NumPy and Hugging Face, the grammar."""
+"""The layouts: the text they spell, round trips, the core against NumPy and Hugging Face, the grammar."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,9 @@ from test_data_recipe import recipes
 import karel_fast as kf
 from karel_fast.data import Recipe, Tokenizer, generate
 from karel_fast.data.sampling.symbols import from_symbols
+from karel_fast.data.tokens.registry import LAYOUTS
 from karel_fast.karel.backends import available_backends
 
-LAYOUTS = ("compact", "reference")
 WORDS = {".": "__space__", "#": "__wall__", "^": "__up__", ">": "__right__", "v": "__down__", "<": "__left__"}
 WORDS |= {str(k): f"__{k}_Marker__" for k in range(1, 10)}
 
@@ -73,20 +73,24 @@ def test_core_equals_numpy(layout, recipe):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @given(recipe=recipes())
 @settings(max_examples=20, deadline=None)
-def test_decoded_programs_are_the_programs(layout, recipe):
+def test_tokens_say_which_symbols_they_spell(layout, recipe):
     samples = generate(recipe, "train", 0, 6)
     tokenizer = Tokenizer(recipe, layout)
     for row, program in zip(tokenizer.encode(samples), samples.programs, strict=True):
+        assert from_symbols(tokenizer.symbols(row[tokenizer.prompt_length :])) == program
+
+
+@given(recipe=recipes())
+@settings(max_examples=20, deadline=None)
+def test_the_reference_text_is_source(recipe):
+    samples = generate(recipe, "train", 0, 6)
+    tokenizer = Tokenizer(recipe, "reference")
+    for row, program in zip(tokenizer.encode(samples), samples.programs, strict=True):
         text = tokenizer.decode(row)
-        if layout == "reference":
-            body = text[text.index("def run()") :].replace("\n}", ";}").replace(" }\n", " };")
-            source = body.replace("()\n", "(); ").replace("};    else", "} else").replace("\n", " ")
-            source = " ".join(source.split()).replace("}; else", "} else").replace("; }", " }").replace(";}", "}")
-            assert kf.parse(source.replace("; }", " }")) == program
-        else:
-            symbols = row[tokenizer.prompt_length :].astype(int) - 20
-            end = int(np.argmax(row[tokenizer.prompt_length :] == tokenizer.end_id))
-            assert from_symbols(symbols[:end]) == program
+        body = text[text.index("def run()") :].replace("\n}", ";}").replace(" }\n", " };")
+        source = body.replace("()\n", "(); ").replace("};    else", "} else").replace("\n", " ")
+        source = " ".join(source.split()).replace("}; else", "} else").replace("; }", " }").replace(";}", "}")
+        assert kf.parse(source.replace("; }", " }")) == program
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -130,19 +134,19 @@ def test_every_walk_through_the_grammar_is_a_program(layout, preset):
     assert grammar.allowed.any(axis=1).all(), "no state is a dead end"
     draws = np.random.Generator(np.random.Philox(5))
     ended = 0
-    for _ in range(100):
+    for _ in range(200):
         state, tokens = grammar.start_state, []
         while len(tokens) < 120 and (not tokens or tokens[-1] != tokenizer.end_id):
             choices = np.flatnonzero(grammar.allowed[state])
             tokens.append(tokenizer.end_id if tokenizer.end_id in choices else int(draws.choice(choices)))
             state = grammar.next_state[state, tokens[-1]]
-        if tokens[-1] == tokenizer.end_id and layout == "compact":
-            program = from_symbols([t - 20 for t in tokens[:-1]])
+        if tokens[-1] == tokenizer.end_id:
+            program = from_symbols(tokenizer.symbols(tokens))
             assert kf.parse(str(program)) == program
             ended += 1
             assert grammar.allowed[state].sum() == 1
             assert grammar.allowed[state, tokenizer.pad_id]
-    assert ended > 50 or layout == "reference"
+    assert ended > 50
     assert not grammar.allowed[grammar.start_state, tokenizer.end_id], "a program is not empty"
 
 
@@ -189,8 +193,8 @@ def test_wide_vocabularies():
 
 def test_wrong_input():
     samples = generate(Recipe.paper(), count=1)
-    with pytest.raises(ValueError, match="layout 'wide'"):
-        Tokenizer(samples.recipe, "wide")
+    with pytest.raises(ValueError, match="layout is 'refrence'; did you mean 'reference'"):
+        Tokenizer(samples.recipe, "refrence")
     with pytest.raises(ValueError, match="another"):
         Tokenizer(Recipe.paper(width=9)).encode(samples)
     with pytest.raises(ValueError, match="token 99 at position 1"):

@@ -14,7 +14,7 @@ from karel_fast.data import Recipe, Tokenizer, generate
 from karel_fast.model import Capture, Transformer, model_config, to_hf
 from karel_fast.runs.snapshots import list_snapshots
 from karel_fast.training import TrainConfig, train
-from karel_fast.training.evaluate import evaluate, generated_programs, symbol_of_token
+from karel_fast.training.evaluate import evaluate, generated_programs
 from karel_fast.training.rows import generated_rows
 
 RECIPE = Recipe(height=5, width=5, examples=2, held_out=1, lengths=(1, 2))
@@ -140,7 +140,7 @@ def test_programs_with_control_flow(layout):
     shown, held_out = satisfied(programs, samples)
     assert shown.all()
     assert held_out.all()
-    assert (symbol_of_token(tokenizer)[list(tokenizer.action_ids)] == range(5)).all()
+    assert tokenizer.symbols(tokenizer.action_ids) == list(range(len(kf.Action)))
     model = Transformer(shape(tokenizer))
     result = evaluate(model, tokenizer, samples[:4], **PLAIN)
     assert len(result.generated) == 4

@@ -3,3 +3,4 @@
 
 void register_data(pybind11::module_& module);
 void register_execute(pybind11::module_& module);
+void register_tokens(pybind11::module_& module);

@@ -6,14 +6,12 @@
 #include <string>
 
 #include "symbols.hpp"
+#include "world.hpp"
 
 namespace karel {
 namespace {
 
-// What a cell shows, in the order of karel_fast/data/tokens/layouts.py: nothing, 1..9 markers, wall, robot by direction.
-constexpr std::uint8_t most_markers = 9, wall_cell = 10, robot_cell = 11;
-
-constexpr int max_cells = 64 * 64;
+constexpr int max_cells = max_side * max_side;
 
 // WIDTH is the worlds' width if it is known when compiling, else 0.
 template <int WIDTH, class Token>
@@ -23,10 +21,10 @@ void write_grid(const TokenLayout& layout, int height, int width_, const std::ui
     const int cells = WIDTH ? WIDTH * WIDTH : height * width;
     std::uint8_t shown[WIDTH ? WIDTH * WIDTH : max_cells];
     for (int i = 0; i < cells; ++i) {
-        const std::uint8_t count = markers[i] < most_markers ? markers[i] : most_markers;
-        shown[i] = walls[i] ? wall_cell : count;
+        const std::uint8_t count = markers[i] < most_shown ? markers[i] : most_shown;
+        shown[i] = walls[i] ? wall_shown : count;
     }
-    shown[robot[0] * width + robot[1]] = static_cast<std::uint8_t>(robot_cell + robot[2]);
+    shown[robot[0] * width + robot[1]] = static_cast<std::uint8_t>(robot_shown + robot[2]);
     const auto first = static_cast<Token>(layout.first_cell);
     const int cols = width - 2;
     for (int row = 1; row < (WIDTH ? WIDTH : height) - 1; ++row) {
@@ -58,34 +56,40 @@ private:
     Token* end_;
 };
 
+// The symbol's token.
+int token_of(const TokenLayout& layout, std::uint8_t symbol) {
+    const std::uint16_t token = layout.token_of_symbol[symbol];
+    if (token == layout.pad) throw std::invalid_argument("a program has symbol " + std::to_string(symbol) + ", for which the layout has no token");
+    return token;
+}
+
 template <class Token>
 void write_lines(const TokenLayout& layout, const std::uint8_t* symbols, int length, RowWriter<Token>& out) {
     int depth = 1;
     bool paren = false;  // the block that opens next has a condition or count in parentheses
     for (int i = 0; i < length; ++i) {
         const std::uint8_t symbol = symbols[i];
+        const int token = token_of(layout, symbol);
         if (symbol < symbol_if) {
             out.put(layout.indent, depth);
-            out.put(layout.first_action + symbol);
+            out.put(token);
             out.put(layout.newline);
-        } else if (symbol <= symbol_repeat || symbol == symbol_else) {
+        } else if (symbol <= symbol_else) {
             out.put(layout.indent, depth);
-            out.put(layout.first_control + symbol - symbol_if);
+            out.put(token);
             paren = symbol != symbol_else;
         } else if (symbol == symbol_open) {
             if (paren) out.put(layout.right_paren);
-            out.put(layout.open);
+            out.put(token);
             out.put(layout.newline);
             ++depth;
         } else if (symbol == symbol_close) {
             --depth;
             out.put(layout.indent, depth - 1);
-            out.put(layout.close);
+            out.put(token);
             out.put(layout.newline);
-        } else if (symbol < symbol_open) {
-            out.put(layout.first_control + symbol - symbol_if);
-        } else {
-            out.put(layout.first_count + symbol - symbol_count);
+        } else {  // `not`, a condition or a repeat count
+            out.put(token);
         }
     }
 }
@@ -113,10 +117,11 @@ void encode_row(const TokenLayout& layout, const SampleArrays& samples, std::int
     RowWriter<Token> out(row + prompt, row + layout.row_length);
     const std::uint8_t* symbols = samples.symbols + sample * samples.symbol_width;
     const int length = samples.lengths[sample];
-    if (layout.lines) {
-        write_lines(layout, symbols, length, out);
-    } else {
-        for (int i = 0; i < length; ++i) out.put(layout.first_action + symbols[i]);
+    switch (layout.writer) {
+        case ProgramWriter::symbols:
+            for (int i = 0; i < length; ++i) out.put(token_of(layout, symbols[i]));
+            break;
+        case ProgramWriter::lines: write_lines(layout, symbols, length, out); break;
     }
     out.put(layout.end);
     out.pad(layout.pad);

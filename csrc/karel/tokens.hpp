@@ -1,5 +1,6 @@
-// Writes samples as token rows; karel_fast/data/tokens/layouts.py defines the two layouts.
+// Writes samples as token rows; karel_fast/data/tokens/layout.py says what a layout is.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -7,19 +8,25 @@
 
 namespace karel {
 
+// How a program's symbols become tokens.
+enum class ProgramWriter : std::uint8_t {
+    symbols,  // each symbol's token, in turn
+    lines,    // a statement a line, indented by how deep it stands
+};
+
 // What a layout comes down to for worlds of one size. Token ids fit in 16 bits.
 struct TokenLayout {
-    std::vector<std::uint16_t> prompt;       // a whole prompt with every cell shown as empty
-    std::vector<std::int32_t> grid_starts;   // where each grid's first cell stands: input, output, input, ..
-    int cell_step;                           // from a cell to the next in its row
-    int row_step;                            // from a row's first cell to the next row's
-    int row_length;                          // tokens in a row of the output, padding included
-    std::uint16_t first_cell;
-    std::uint16_t first_action;
+    std::vector<std::uint16_t> prompt;      // a whole prompt with every cell shown as empty
+    std::vector<std::int32_t> grid_starts;  // where each grid's first cell stands: input, output, input, ..
+    int cell_step;                          // from a cell to the next in its row
+    int row_step;                           // from a row's first cell to the next row's
+    int row_length;                         // tokens in a row of the output, padding included
+    std::uint16_t first_cell;               // + what the cell shows
     std::uint16_t pad;
     std::uint16_t end;
-    bool lines;                              // the reference layout: statements on lines of their own
-    std::uint16_t indent, newline, open, right_paren, close, first_control, first_count;  // of the reference layout
+    std::array<std::uint16_t, 256> token_of_symbol;  // `pad` where the layout has none
+    ProgramWriter writer;
+    std::uint16_t indent, newline, right_paren;  // of ProgramWriter::lines
 };
 
 struct SampleArrays {
@@ -42,7 +49,7 @@ struct SampleArrays {
 template <class Token>
 bool encode(const TokenLayout& layout, const SampleArrays& samples, int threads, Token* rows, Interrupt& interrupt);
 
-// One sample's row. Throws std::invalid_argument if the program does not fit.
+// One sample's row. Throws std::invalid_argument if the program does not fit, or has a symbol without a token.
 template <class Token>
 void encode_row(const TokenLayout& layout, const SampleArrays& samples, std::int64_t sample, Token* row);
 

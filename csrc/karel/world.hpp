@@ -13,6 +13,9 @@ inline constexpr int max_side = 64;
 
 enum Direction : std::uint8_t { north = 0, east = 1, south = 2, west = 3 };
 
+// What a cell shows: nothing (0), 1 to 9 markers, a wall, the robot by its direction; CELL_SIGNS of karel_fast/karel/world.py.
+inline constexpr std::uint8_t most_shown = 9, wall_shown = most_shown + 1, robot_shown = wall_shown + 1;
+
 struct WorldBatch {
     std::int64_t count;
     int height;

@@ -14,15 +14,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 MIN_SIDE, MAX_SIDE = 3, 64
+
 ROBOT_SIGNS = "^>v<"
-TEXT_SIGNS = "#.123456789" + ROBOT_SIGNS
+CELL_SIGNS = ".123456789#" + ROBOT_SIGNS
+"""What a cell can show: nothing, 1 to 9 markers (9 also stands for more), a wall, the robot by its direction."""
+
+MOST_SHOWN, WALL_SHOWN, ROBOT_SHOWN = CELL_SIGNS.index("9"), CELL_SIGNS.index("#"), CELL_SIGNS.index(ROBOT_SIGNS)
 
 WorldText: TypeAlias = str | Sequence[str]
 
 _NO_ROBOT = 255
 # Tables over byte values: what a character of a text says about its cell.
 _KNOWN = np.zeros(256, dtype=bool)
-_KNOWN[list(TEXT_SIGNS.encode())] = True
+_KNOWN[list(CELL_SIGNS.encode())] = True
 _MARKERS = np.zeros(256, dtype=np.uint8)
 _MARKERS[ord("1") : ord("9") + 1] = np.arange(1, 10)
 _DIRECTION = np.full(256, _NO_ROBOT, dtype=np.uint8)
@@ -190,16 +194,17 @@ class Worlds:
         _check_values(walls, robot)
         return cls._trusted(walls, _MARKERS[characters], robot)
 
+    def cells(self) -> NDArray[np.uint8]:
+        """uint8 (N,H,W): what each cell shows, as its place in CELL_SIGNS. The robot hides the markers under it."""
+        cells = np.where(self.walls, np.uint8(WALL_SHOWN), np.minimum(self.markers, np.uint8(MOST_SHOWN)))
+        cells[np.arange(len(self)), self.robot[:, 0], self.robot[:, 1]] = ROBOT_SHOWN + self.robot[:, 2]
+        return cells
+
     def to_text(self) -> list[str]:
         r"""Each world as H lines joined by "\n". More than 9 markers show as 9, and the robot hides those under it."""
         count, height, width = self.walls.shape
         characters = np.full((count, height, width + 1), ord("\n"), dtype=np.uint8)
-        cells = characters[:, :, :-1]
-        np.add(np.minimum(self.markers, 9), ord("0"), out=cells)
-        cells[self.markers == 0] = ord(".")
-        cells[self.walls] = ord("#")
-        signs = np.frombuffer(ROBOT_SIGNS.encode(), dtype=np.uint8)
-        cells[np.arange(count), self.robot[:, 0], self.robot[:, 1]] = signs[self.robot[:, 2]]
+        characters[:, :, :-1] = np.frombuffer(CELL_SIGNS.encode(), dtype=np.uint8)[self.cells()]
         text = characters.tobytes().decode("ascii")
         length = height * (width + 1)
         return [text[start : start + length - 1] for start in range(0, count * length, length)]
@@ -215,11 +220,7 @@ class Worlds:
                 f"worlds of shape {self.walls.shape} and {other.walls.shape} cannot be compared one by one; "
                 "give as many of the same size"
             )
-        unlike = np.minimum(self.markers, 9) != np.minimum(other.markers, 9)
-        unlike &= ~self.walls
-        unlike[np.arange(len(self)), self.robot[:, 0], self.robot[:, 1]] = False
-        unlike |= self.walls != other.walls
-        return ~unlike.any(axis=(1, 2)) & (self.robot == other.robot).all(axis=1)
+        return (self.cells() == other.cells()).all(axis=(1, 2))
 
     @classmethod
     def random(

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from karel_fast.data import Recipe, Samples, Tokenizer
-from karel_fast.data.sampling.symbols import CLOSE, COUNT, IF, OPEN, PAD, from_symbols
-from karel_fast.data.tokens import layouts
+from karel_fast.data.sampling.symbols import from_symbols
 from karel_fast.karel.execution import run
 from karel_fast.karel.language import CompiledPrograms, compile
 from karel_fast.karel.world import Worlds
@@ -164,26 +163,8 @@ def generated_programs(tokenizer: Tokenizer, generated: Generated) -> CompiledPr
     """
     if tokenizer.recipe.straight_line:
         return CompiledPrograms.from_actions(generated.actions, generated.lengths)
-    symbols_nT = symbol_of_token(tokenizer)[generated.tokens]
-    symbols_nT[~generated.finished] = PAD
-    return compile([from_symbols(row[row != PAD].tolist()) for row in symbols_nT])
-
-
-def symbol_of_token(tokenizer: Tokenizer) -> np.ndarray:
-    """The program symbol (see `karel_fast.data.sampling.symbols`) that each token stands for, PAD for none; uint8
-    (vocabulary,).
-    """
-    tokens = np.arange(tokenizer.vocab_size)
-    if tokenizer.layout == "compact":
-        return np.where(tokens >= layouts.COMPACT_SYMBOL, tokens - layouts.COMPACT_SYMBOL, PAD).astype(np.uint8)
-    table = np.full(tokenizer.vocab_size, PAD, np.uint8)
-    table[layouts.REF_ACTION : layouts.REF_ACTION + 5] = range(5)
-    if tokenizer.recipe.control is not None:
-        counts = tokenizer.recipe.control.repeat_counts[1] + 1
-        table[layouts.REF_CONTROL : layouts.REF_RIGHT_PAREN] = np.arange(IF, OPEN)
-        table[layouts.REF_OPEN], table[layouts.REF_CLOSE] = OPEN, CLOSE
-        table[layouts.REF_COUNT : layouts.REF_COUNT + counts] = np.arange(COUNT, COUNT + counts)
-    return table
+    rows = zip(generated.tokens, generated.finished, strict=True)
+    return compile([from_symbols(tokenizer.symbols(tokens) if finished else []) for tokens, finished in rows])
 
 
 def action_counts(tokenizer: Tokenizer, programs: np.ndarray) -> np.ndarray:

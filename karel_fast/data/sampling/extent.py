@@ -1,37 +1,46 @@
-"""How long a recipe's longest program gets, in symbols or in tokens of the reference layout."""
+"""How long a recipe's longest program gets, in symbols or in whatever a token layout writes its statements with."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal
+from typing import NamedTuple, TypeAlias
 
-Unit = Literal["symbols", "reference"]
+
+class StatementCosts(NamedTuple):
+    """What statements take, without what stands in their blocks. `orelse` is what an ifelse takes on top of an if."""
+
+    action: int
+    condition_block: int
+    negation: int
+    repeat_block: int
+    orelse: int
+
+
+Costs: TypeAlias = Callable[[int], StatementCosts]
+"""The costs of statements inside `level` - 1 blocks, by level."""
+
+
+def symbol_costs(level: int) -> StatementCosts:
+    """Costs in symbols: a block is its keyword, its condition or count, and its two braces, at every level."""
+    return StatementCosts(action=1, condition_block=4, negation=1, repeat_block=4, orelse=3)
 
 
 @lru_cache(maxsize=4096)
 def longest_program(
-    statements: int, levels: int, negate: bool, kinds: tuple[bool, bool, bool, bool], unit: Unit, level: int = 1
+    statements: int, levels: int, negate: bool, kinds: tuple[bool, bool, bool, bool], costs: Costs, level: int = 1
 ) -> int:
     """The most that `statements` statements take, with `levels` more levels of blocks allowed.
 
-    `kinds` says which of if, ifelse, while, repeat there are. `level` is the lines' indent in the reference layout,
-    where a line costs its indent and a newline too.
+    `kinds` says which of if, ifelse, while, repeat there are.
     """
-    if unit == "symbols":
-        action, condition_block, repeat_block, orelse = 1, 4 + negate, 4, 3
-    else:
-        close = level + 1  # its brace includes one indent
-        action, condition_block, repeat_block, orelse = (
-            level + 2,
-            level + 5 + negate + close,
-            level + 5 + close,
-            level + 3 + close,
-        )
+    action, condition_block, negation, repeat_block, orelse = costs(level)
+    condition_block += negation if negate else 0
     best = [0]
     for n in range(1, statements + 1):
         options = [action + best[n - 1]]  # what the first statement is, and what follows it
         if levels:
-            inner = [longest_program(m, levels - 1, negate, kinds, unit, level + 1) for m in range(n)]
+            inner = [longest_program(m, levels - 1, negate, kinds, costs, level + 1) for m in range(n)]
             for m in range(1, n):
                 rest = best[n - 1 - m]
                 if kinds[0] or kinds[2]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from karel_fast.data.sampling.extent import Unit, longest_program
+from karel_fast.data.sampling.extent import Costs, longest_program, symbol_costs
 from karel_fast.data.sampling.symbols import MAX_COUNT
 from karel_fast.karel.language import NAMED_SEMANTICS, Semantics, resolve_semantics
 from karel_fast.karel.language.vocabulary import ACTION_NAMES, CONDITION_NAMES
@@ -76,10 +76,10 @@ class ControlFlow:
         """Weights of if, ifelse, while, repeat."""
         return self.if_weight, self.ifelse_weight, self.while_weight, self.repeat_weight
 
-    def longest_program(self, statements: int, unit: Unit) -> int:
-        """The most symbols, or tokens of the reference layout, that a program of so many statements takes."""
+    def longest_program(self, statements: int, costs: Costs = symbol_costs) -> int:
+        """The most symbols, or what else `costs` counts in, that a program of so many statements takes."""
         has_if, has_ifelse, has_while, has_repeat = (weight > 0 for weight in self.statement_weights)
-        return longest_program(statements, self.depth, self.negate, (has_if, has_ifelse, has_while, has_repeat), unit)
+        return longest_program(statements, self.depth, self.negate, (has_if, has_ifelse, has_while, has_repeat), costs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +237,7 @@ class Recipe:
         """The longest program's length in symbols: the width of a sample's symbol row."""
         if self.control is None:
             return self.lengths[1]
-        return self.control.longest_program(self.lengths[1], "symbols")
+        return self.control.longest_program(self.lengths[1])
 
     def exact_probabilities(self) -> dict[str, Fraction]:
         """What is drawn, as exact fractions; `marker` is given that the cell is no wall."""

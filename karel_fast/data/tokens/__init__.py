@@ -1,1 +1,1 @@
-"""Samples as token rows: the two layouts, the tokenizer over them, and the grammar that decoding obeys."""
+"""Samples as token rows: the layouts, the tokenizer over them, and the grammar that decoding obeys."""

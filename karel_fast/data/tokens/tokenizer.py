@@ -1,4 +1,4 @@
-"""Samples to token rows and back, in the `compact` and the `reference` layout."""
+"""Samples to token rows and back, in any of the layouts."""
 
 from __future__ import annotations
 
@@ -12,28 +12,31 @@ from karel_fast.data.sampling.generation import check_found, check_range, check_
 from karel_fast.data.sampling.plan import make_plan
 from karel_fast.data.sampling.recipe import Recipe
 from karel_fast.data.sampling.samples import Samples
-from karel_fast.data.tokens import layouts
 from karel_fast.data.tokens.grammar import Grammar, make_grammar
-from karel_fast.data.tokens.layouts import CELL_ROBOT, CELL_WALL, Layout, make_layout, reference_program
+from karel_fast.data.tokens.registry import make_layout
 from karel_fast.karel.backends import resolve_backend
+from karel_fast.karel.language import Action
 from karel_fast.karel.world import Worlds
 
 
 class Tokenizer:
     """Encodes samples of one recipe. Only the shown examples are written; the held-out ones never are.
 
-    Properties: `vocab_size`; `pad_id`, `end_id` (the token that ends a program); `action_ids` (five, in action-code
-    order); `prompt_length` (the token after the prompt is the program's first); `sequence_length` (the longest row).
+    layout: "compact" or "reference", or one of your own (`karel_fast.data.tokens.registry`). ValueError, with the nearest
+    name, for another.
+
+    Properties: `vocab_size`; `pad_id`, `end_id` (the token that ends a program); `action_ids` (one per action, by its
+    code); `prompt_length` (the token after the prompt is the program's first); `sequence_length` (the longest row).
     """
 
     def __init__(self, recipe: Recipe, layout: str = "compact") -> None:
         self.recipe = recipe
-        self._layout: Layout = make_layout(recipe, layout)
+        self._layout = make_layout(layout, recipe)
         self.dtype = np.dtype(np.uint8 if self.vocab_size <= 256 else np.uint16)
 
     @property
     def layout(self) -> str:
-        """ "compact" or "reference"."""
+        """The layout's name."""
         return self._layout.name
 
     @property
@@ -55,7 +58,7 @@ class Tokenizer:
 
     @property
     def action_ids(self) -> tuple[int, ...]:
-        return tuple(range(self._layout.first_action, self._layout.first_action + 5))
+        return tuple(self._layout.token_of_symbol[: len(Action)].tolist())
 
     @property
     def prompt_length(self) -> int:
@@ -68,26 +71,22 @@ class Tokenizer:
 
     @cached_property
     def sequence_length(self) -> int:
-        recipe = self.recipe
-        if self.layout == "reference" and recipe.control is not None:
-            longest = recipe.control.longest_program(recipe.lengths[1], "reference")
-        else:
-            longest = recipe.symbol_width * self._layout.tokens_per_action
-        return self.prompt_length + longest + 1
+        return self.prompt_length + self._layout.longest_program + 1
 
     # -- encoding -----------------------------------------------------------------------------------------------------
 
     def encode(self, samples: Samples, *, backend: str | None = None, threads: int | None = None) -> np.ndarray:
         """uint8 or uint16 (n, sequence_length): prompt, program, end token, then padding.
 
-        `backend` "cpp" encodes in the core; the other two in NumPy, which gives the same rows.
+        `backend` "cpp" encodes in the core, if that can write the layout's programs; the other two in NumPy, which gives the
+        same rows.
         """
         self._check(samples)
-        if resolve_backend(backend) == "cpp":
+        if resolve_backend(backend) == "cpp" and self._layout.program_writer:
             return self._encode_cpp(samples, check_threads(threads))
         out = np.full((len(samples), self.sequence_length), self.pad_id, self.dtype)
         out[:, : self.prompt_length] = self.encode_prompts(samples)
-        self._encode_programs(samples, out)
+        self._layout.write_programs(samples.symbols, samples.lengths, out[:, self.prompt_length :])
         return out
 
     def generate(
@@ -98,7 +97,7 @@ class Tokenizer:
         The core then draws only the shown worlds and writes each sample's row at once. Errors as for `generate`.
         """
         start, count = check_range(start, count)
-        if resolve_backend(backend) == "cpp" and self.recipe.straight_line:
+        if resolve_backend(backend) == "cpp" and self._layout.program_writer and self.recipe.straight_line:
             from karel_fast import _core
 
             plan = make_plan(self.recipe, split)
@@ -134,25 +133,6 @@ class Tokenizer:
         out[:, self._layout.cell_positions] = cells + self._layout.first_cell
         return out
 
-    def _encode_programs(self, samples: Samples, out: np.ndarray) -> None:
-        lengths, symbols = samples.lengths, samples.symbols
-        at, step = self.prompt_length, self._layout.tokens_per_action
-        rows = np.arange(len(samples))
-        if self.layout == "reference" and not samples.recipe.straight_line:
-            for i in rows:
-                program = [*reference_program(symbols[i, : lengths[i]].tolist()), self.end_id]
-                out[i, at : at + len(program)] = program
-            return
-        used = np.arange(symbols.shape[1]) < lengths[:, None]
-        columns = at + step * np.arange(symbols.shape[1])
-        if step == 3:
-            out[:, columns] = np.where(used, layouts.REF_INDENT, self.pad_id)
-            out[:, columns + 1] = np.where(used, symbols.astype(np.int64) + layouts.REF_ACTION, self.pad_id)
-            out[:, columns + 2] = np.where(used, layouts.REF_NEWLINE, self.pad_id)
-        else:
-            out[:, columns] = np.where(used, symbols.astype(np.int64) + layouts.COMPACT_SYMBOL, self.pad_id)
-        out[rows, at + step * lengths] = self.end_id
-
     def action_positions(self, samples: Samples) -> np.ndarray:
         """int64 (n, Lmax): where in its row the token stands that predicts each action (the one before it); -1 padded.
 
@@ -160,8 +140,8 @@ class Tokenizer:
         """
         self._check(samples)
         actions = samples.actions
-        step = self._layout.tokens_per_action
-        positions = self.prompt_length - (step == 1) + step * np.arange(actions.shape[1])
+        first = self.prompt_length + self._layout.tokens_before_action - 1
+        positions = first + self._layout.tokens_per_action * np.arange(actions.shape[1])
         return np.where(np.arange(actions.shape[1]) < samples.lengths[:, None], positions, -1)
 
     def _check(self, samples: Samples) -> None:
@@ -183,14 +163,15 @@ class Tokenizer:
         for place, token in enumerate(ids):
             if not 0 <= token < self.vocab_size:
                 raise ValueError(f"token {token} at position {place} is outside 0..{self.vocab_size - 1}")
-        ids = [i for i in ids if i != self.pad_id]
-        if self.layout == "compact":
-            return layouts.compact_text(self._layout, ids)
-        return "".join(self._layout.tokens[i] for i in ids)
+        return self._layout.text([i for i in ids if i != self.pad_id])
+
+    def symbols(self, program: Sequence[int] | np.ndarray) -> list[int]:
+        """The symbols (`karel_fast.data.sampling.symbols`) of a program's tokens, those after the prompt."""
+        return self._layout.symbols(program)
 
     def grammar(self) -> Grammar:
         """The tables that keep a decoder to well-formed programs."""
-        return make_grammar(self.recipe, self._layout)
+        return make_grammar(self._layout)
 
     def to_hf(self) -> Any:
         """A `transformers.PreTrainedTokenizerFast` that gives the same ids for the texts that `decode` gives."""
@@ -203,7 +184,5 @@ class Tokenizer:
 
 
 def _cells(worlds: Worlds) -> np.ndarray:
-    """What each interior cell shows, as 0..14 (see `layouts.CELLS`): uint8 (N, cells)."""
-    cells = np.where(worlds.walls, np.uint8(CELL_WALL), np.minimum(worlds.markers, np.uint8(9)))
-    cells[np.arange(len(cells)), worlds.robot[:, 0], worlds.robot[:, 1]] = CELL_ROBOT + worlds.robot[:, 2]
-    return cells[:, 1:-1, 1:-1].reshape(len(cells), -1)
+    """What each interior cell shows (see `Worlds.cells`): uint8 (N, cells)."""
+    return worlds.cells()[:, 1:-1, 1:-1].reshape(len(worlds), -1)
