@@ -138,10 +138,10 @@ def test_wrong_types(changes):
     [
         ({"if_weight": 0, "ifelse_weight": 0}, "every statement weight"),
         ({"condition_weights": (0,) * 5}, "condition_weights"),
-        ({"depth": 9}, "depth 9"),
+        ({"depth": 9}, "depth is 9"),
         ({"repeat_counts": (5, 2)}, "5..2"),
         ({"repeat_counts": (1, 100)}, "100"),
-        ({"max_steps": 0}, "max_steps 0"),
+        ({"max_steps": 0}, "max_steps is 0"),
     ],
 )
 def test_impossible_control_flow(changes, says):

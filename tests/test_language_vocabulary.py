@@ -14,14 +14,18 @@ def test_the_core_has_the_same_words():
     core = pytest.importorskip("karel_fast._core")
     actions, conditions = core.vocabulary()
     assert actions == [(name, action.effect.byte) for name, action in zip(ACTION_NAMES, Action, strict=True)]
-    assert conditions == [(name, condition.sense.byte) for name, condition in zip(CONDITION_NAMES, Condition, strict=True)]
+    assert conditions == [
+        (name, condition.sense.byte) for name, condition in zip(CONDITION_NAMES, Condition, strict=True)
+    ]
 
 
 def test_codes_follow_one_another():
     assert [int(op) for op in Op] == list(range(len(Action), len(Action) + len(Op)))
 
 
-@pytest.mark.parametrize("parts", [{}, {"turns": 4}, {"turns": -1}, {"moves": True, "turns": 1}, {"puts": True, "picks": True}])
+@pytest.mark.parametrize(
+    "parts", [{}, {"turns": 4}, {"turns": -1}, {"moves": True, "turns": 1}, {"puts": True, "picks": True}]
+)
 def test_an_effect_is_exactly_one_thing(parts):
     with pytest.raises(ValueError, match="exactly one"):
         Effect(**parts)

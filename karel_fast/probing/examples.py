@@ -15,7 +15,6 @@ from karel_fast.probing.features import Setting, label_set, resolve_feature
 from karel_fast.probing.probes.training import ProbeConfig, ProbeWeights, train_probes
 
 
-
 def describe_examples(
     splits: Mapping[str, Split],
     samples: Any,

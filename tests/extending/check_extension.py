@@ -47,7 +47,7 @@ def check_source() -> None:
     for source in SOURCES:
         program = kf.parse(source)
         tokens = to_source(program, "tokens")
-        assert WORD in str(program) and camel_case(WORD) in tokens
+        assert (WORD in str(program)) == (camel_case(WORD) in tokens) == (WORD in source)
         assert kf.parse(source.replace(WORD, camel_case(WORD))) == kf.parse(str(program)) == kf.parse(tokens) == program
 
 
@@ -69,10 +69,10 @@ def check_execution() -> None:
 
 def recipes() -> list[kf.data.Recipe]:
     """Recipes that draw the word often."""
-    weights = {name: 1 for name in ACTION_NAMES} | ({WORD: 4} if IS_ACTION else {})
+    weights = dict.fromkeys(ACTION_NAMES, 1) | ({WORD: 4} if IS_ACTION else {})
     control = kf.data.ControlFlow(
         while_weight=1, repeat_weight=1,
-        condition_weights={name: 1 for name in CONDITION_NAMES} | ({} if IS_ACTION else {WORD: 4}),
+        condition_weights=dict.fromkeys(CONDITION_NAMES, 1) | ({} if IS_ACTION else {WORD: 4}),
     )  # fmt: skip
     straight = kf.data.Recipe(action_weights=weights, height=6, width=7, examples=2, held_out=1)
     looping = straight.replace(control=control)
@@ -97,9 +97,13 @@ def check_tokens(recipe: kf.data.Recipe, samples: object) -> None:
         tokenizer = kf.data.Tokenizer(recipe, layout)
         rows = tokenizer.encode(samples, backend="reference")
         for backend in kf.available_backends():
-            np.testing.assert_array_equal(tokenizer.encode(samples, backend=backend), rows, err_msg=f"{layout}: {backend}")
+            np.testing.assert_array_equal(
+                tokenizer.encode(samples, backend=backend), rows, err_msg=f"{layout}: {backend}"
+            )
             made = tokenizer.generate(split="train", start=0, count=len(samples), backend=backend)
-            np.testing.assert_array_equal(made[0] if isinstance(made, tuple) else made, rows, err_msg=f"{layout}: {backend}")
+            np.testing.assert_array_equal(
+                made[0] if isinstance(made, tuple) else made, rows, err_msg=f"{layout}: {backend}"
+            )
         grammar = tokenizer.grammar()
         for i, row in enumerate(rows):
             program = row[tokenizer.prompt_length :]

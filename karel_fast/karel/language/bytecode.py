@@ -15,17 +15,15 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from karel_fast.karel.language.vocabulary import Action
-
 
 class Op(IntEnum):
     """Operation codes; 0..4 are the actions themselves."""
 
-    JUMP      = 5
-    BRANCH    = 6
-    SET       = 7
-    LOOP      = 8
-    HALT      = 9
+    JUMP = 5
+    BRANCH = 6
+    SET = 7
+    LOOP = 8
+    HALT = 9
 
 
 def pack(op: int, a: int = 0, b: int = 0) -> int:

@@ -129,7 +129,7 @@ def resolve_semantics(semantics: str | Semantics | Mapping[str, str | Action]) -
             if not isinstance(written, str) or written not in ACTION_CODES:
                 raise ValueError(f"semantics maps {written!r}, which names no action; use {', '.join(ACTION_NAMES)}")
             by_name[ACTION_NAMES[ACTION_CODES[written]]] = performed
-        return Semantics(**by_name)
+        return Semantics(**by_name)  # type: ignore[arg-type]
     raise TypeError(
         f"semantics is {type(semantics).__name__}; give a name ({', '.join(list(NAMED_SEMANTICS)[:3])}, ..),"
         " a Semantics, or a mapping"

@@ -182,7 +182,9 @@ def _action(position: int, code: object) -> Action:
     try:
         index = operator.index(code)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(f"action {position} is {code!r}; give an Action or its code, 0 to {len(_ACTIONS) - 1}") from None
+        raise TypeError(
+            f"action {position} is {code!r}; give an Action or its code, 0 to {len(_ACTIONS) - 1}"
+        ) from None
     if not 0 <= index < len(_ACTIONS):
         raise ValueError(
             f"action {position} has code {index}; the codes are 0 to {len(_ACTIONS) - 1} (see karel_fast.Action)"
@@ -250,7 +252,11 @@ def _block(kind: int, argument: int, first_half: tuple[Statement, ...], last: tu
     condition, negated = Condition(argument & ~NEGATED), argument >= NEGATED
     if kind == IFELSE:
         return IfElse(condition, negated, first_half, last)
-    return {IF: If, WHILE: While}[kind](condition, negated, last)
+    if kind == IF:
+        return If(condition, negated, last)
+    if kind == WHILE:
+        return While(condition, negated, last)
+    raise ValueError(f"code {kind} opens no block")
 
 
 def _build_program(codes: Iterable[int]) -> Program:

@@ -62,7 +62,9 @@ class Action(IntEnum):
 
     effect: Effect
 
-    def __new__(cls, code: int, effect: Effect) -> Action:
+    def __new__(cls, code: int, effect: Effect | None = None) -> Action:
+        if effect is None:
+            raise ValueError(f"action {code} has no effect: give the code and an Effect")
         member = int.__new__(cls, code)
         member._value_ = code
         member.effect = effect
@@ -80,7 +82,9 @@ class Condition(IntEnum):
 
     sense: Sense
 
-    def __new__(cls, code: int, sense: Sense) -> Condition:
+    def __new__(cls, code: int, sense: Sense | None = None) -> Condition:
+        if sense is None:
+            raise ValueError(f"condition {code} looks at nothing: give the code and a Sense")
         member = int.__new__(cls, code)
         member._value_ = code
         member.sense = sense
@@ -104,7 +108,9 @@ class Direction(IntEnum):
 
 for _words, _most in ((Action, MOST_ACTIONS), (Condition, MOST_CONDITIONS)):
     if [int(word) for word in _words] != list(range(len(_words))) or len(_words) > _most:
-        raise ValueError(f"{_words.__name__} has codes {[int(word) for word in _words]}; number them 0, 1, .. below {_most}")
+        raise ValueError(
+            f"{_words.__name__} has codes {[int(word) for word in _words]}; number them 0, 1, .. below {_most}"
+        )
 
 
 def camel_case(name: str) -> str:
