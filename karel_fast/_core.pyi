@@ -50,6 +50,9 @@ def trace(
 ]:
     """Actions, robot, markers_here, front, left and right clear, steps and status; `width` columns of actions."""
 
+def vocabulary() -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """The actions, then the conditions: each word's name and meaning (`Effect.byte` and `Sense.byte`), by code."""
+
 def instruction_set() -> str:
     """The instruction set of the kernels in use."""
 

@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from karel_fast.karel.language import Action, Condition, If, IfElse, Program, Repeat, Semantics, While
+from karel_fast.karel.language.vocabulary import ACTION_NAMES
 from karel_fast.karel.world import Worlds
 
 actions = st.sampled_from(Action)
@@ -23,9 +24,7 @@ def _blocks(statements):
 statements = st.recursive(actions, _blocks, max_leaves=12)
 straight_line_programs = st.lists(actions, max_size=12).map(Program.from_actions)
 programs = st.lists(statements, max_size=6).map(tuple).map(Program)
-semantics = st.builds(
-    Semantics, move=actions, turn_left=actions, turn_right=actions, pick_marker=actions, put_marker=actions
-)
+semantics = st.fixed_dictionaries(dict.fromkeys(ACTION_NAMES, actions)).map(lambda performed: Semantics(**performed))
 
 
 @st.composite

@@ -11,7 +11,7 @@ namespace karel::bindings {
 
 using py::array;
 
-// From karel_fast.data.plan.Plan, by its field names.
+// From karel_fast.data.sampling.plan.Plan, by its field names.
 Plan make_plan(const py::handle& source) {
     const auto get = [&](const char* name) { return source.attr(name); };
     Plan plan{};
@@ -24,19 +24,23 @@ Plan make_plan(const py::handle& source) {
     plan.shortest = get("shortest").cast<std::uint32_t>();
     plan.longest = get("longest").cast<std::uint32_t>();
     plan.symbol_width = get("symbol_width").cast<int>();
-    plan.action_weights = get("action_weights").cast<std::array<std::uint32_t, 5>>();
-    plan.performed = get("performed").cast<std::array<std::uint8_t, 5>>();
+    plan.action_weights = get("action_weights").cast<decltype(plan.action_weights)>();
+    plan.performed = get("performed").cast<decltype(plan.performed)>();
     plan.avoid_noops = get("avoid_noops").cast<bool>();
     plan.split = get("split").cast<std::uint32_t>();
     plan.hash_first = get("hash_first").cast<std::uint64_t>();
     plan.hash_last = get("hash_last").cast<std::uint64_t>();
     plan.seed = get("seed").cast<std::uint64_t>();
     plan.max_attempts = get("max_attempts").cast<std::int64_t>();
-    const auto control = get("control").cast<std::vector<std::uint32_t>>();
-    plan.has_control = !control.empty();
+    const auto control = get("control");
+    plan.has_control = !control.is_none();
     if (plan.has_control) {
-        if (control.size() != plan.control.size()) throw py::value_error("plan: control must be 13 integers");
-        std::copy(control.begin(), control.end(), plan.control.begin());
+        plan.statement_weights = control.attr("statement_weights").cast<decltype(plan.statement_weights)>();
+        plan.condition_weights = control.attr("condition_weights").cast<decltype(plan.condition_weights)>();
+        plan.negate = control.attr("negate").cast<bool>();
+        plan.depth = control.attr("depth").cast<std::uint32_t>();
+        plan.lowest_count = control.attr("lowest_count").cast<std::uint32_t>();
+        plan.highest_count = control.attr("highest_count").cast<std::uint32_t>();
     }
     check_plan(plan);
     return plan;

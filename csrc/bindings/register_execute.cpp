@@ -94,6 +94,14 @@ py::tuple trace_programs(const array& content, const array& starts, const array&
                           status.array);
 }
 
+// The names and meanings of the words, by code.
+template <std::size_t N>
+std::vector<std::pair<std::string, int>> words(const Word (&table)[N]) {
+    std::vector<std::pair<std::string, int>> result;
+    for (const Word& word : table) result.emplace_back(word.name, word.meaning);
+    return result;
+}
+
 }  // namespace
 }  // namespace karel::bindings
 
@@ -105,6 +113,7 @@ void register_execute(pybind11::module_& module) {
     module.def("trace", &trace_programs, arg("content"), arg("starts"), arg("lengths"), arg("slots"), arg("straight_line"),
                arg("walls"), arg("markers"), arg("robot"), arg("performed"), arg("max_steps"), arg("crash"), arg("threads"),
                arg("width"));
+    module.def("vocabulary", [] { return std::make_pair(words(karel::action_words), words(karel::condition_words)); });
     module.def("instruction_set", &karel::instruction_set);
     module.def("instruction_sets", &karel::instruction_sets);
 }

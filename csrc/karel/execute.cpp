@@ -81,6 +81,8 @@ void reject_robot(std::int64_t world, const std::uint8_t* robot) {
                                 " is not inside the outer walls");
 }
 
+void reject_op(std::uint8_t op) { throw std::logic_error("op " + std::to_string(op) + " has no kernel"); }
+
 bool run(const ProgramBatch& programs, const WorldBatch& worlds, const Options& options, const RunOutput& out,
          Interrupt& interrupt) {
     return execute(programs, worlds, options, &out, nullptr, interrupt);

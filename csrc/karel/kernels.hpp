@@ -21,6 +21,9 @@ struct Scratch {
     std::int64_t* counters; // (slots,) of running repeats
 };
 
+// Throws std::logic_error: no kernel can perform this op. (Here, so that no kernel emits the library's code.)
+[[noreturn]] void reject_op(std::uint8_t op);
+
 // Runs worlds begin..end of a job, which have been checked, and their programs too.
 using Kernel = void(const Job&, std::int64_t begin, std::int64_t end, const Scratch&, const Worker&);
 

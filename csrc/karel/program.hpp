@@ -2,22 +2,14 @@
 #pragma once
 #include <cstdint>
 
+#include "vocabulary.hpp"
+
 namespace karel {
 
-inline constexpr std::uint8_t action_count = 5;
-enum Action : std::uint8_t { move = 0, turn_left = 1, turn_right = 2, pick_marker = 3, put_marker = 4 };
+// The codes below these are the actions themselves.
+enum Op : std::uint8_t { jump = action_count, branch, set, loop, halt };
 
-enum Condition : std::uint8_t {
-    front_is_clear = 0,
-    left_is_clear = 1,
-    right_is_clear = 2,
-    markers_present = 3,
-    no_markers_present = 4,
-};
-inline constexpr std::uint8_t condition_count = 5;
-inline constexpr std::uint32_t negated = 8;
-
-enum Op : std::uint8_t { jump = 5, branch = 6, set = 7, loop = 8, halt = 9 };
+inline constexpr std::uint32_t negated = 8;  // added to a branch's condition
 
 // One instruction is op | a << 8 | b << 32.
 struct Instruction {

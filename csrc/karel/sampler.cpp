@@ -6,7 +6,6 @@
 #include <stdexcept>
 #include <string>
 
-#include "program.hpp"
 #include "symbols.hpp"
 
 namespace karel {
@@ -193,7 +192,7 @@ private:
         const int length = static_cast<int>(plan_.shortest + stream.below(plan_.longest - plan_.shortest + 1));
         const auto ends = cumulative(plan_.action_weights);
         if (!plan_.avoid_noops) {
-            for (int k = 0; k < length; ++k) symbols[k] = static_cast<u8>(stream.weighted(ends.data(), 5));
+            for (int k = 0; k < length; ++k) symbols[k] = static_cast<u8>(stream.weighted(ends.data(), action_count));
             return length;
         }
         Robots now;
@@ -201,7 +200,7 @@ private:
         std::copy_n(markers, tried_markers_.size(), tried_markers_.data());
         for (int k = 0; k < length; ++k) {
             const auto useful = cumulative(useful_weights(walls, now));
-            symbols[k] = static_cast<u8>(stream.weighted(useful[4] ? useful.data() : ends.data(), 5));
+            symbols[k] = static_cast<u8>(stream.weighted(useful.back() ? useful.data() : ends.data(), action_count));
             perform_one(plan_.performed[symbols[k]], plan_.shown, walls, tried_markers_.data(), now);
         }
         return length;
@@ -219,7 +218,7 @@ private:
     }
 
     // The action weights, but 0 for actions that would change none of the shown worlds as they now are.
-    std::array<u32, 5> useful_weights(const u8* walls, const Robots& now) const {
+    std::array<u32, action_count> useful_weights(const u8* walls, const Robots& now) const {
         bool can_move = false, can_pick = false;
         for (int e = 0; e < plan_.shown; ++e) {
             const i64 place = static_cast<i64>(e) * cells_ + now.cell[e];
@@ -228,46 +227,45 @@ private:
         }
         auto weights = plan_.action_weights;
         for (std::size_t a = 0; a < weights.size(); ++a) {
-            const u8 performed = plan_.performed[a];
-            if ((performed == move && !can_move) || (performed == pick_marker && !can_pick)) weights[a] = 0;
+            const u8 effect = action_words[plan_.performed[a]].meaning;
+            if ((effect == does::move && !can_move) || (effect == does::pick && !can_pick)) weights[a] = 0;
         }
         return weights;
     }
 
     // The same action in each of the first `count` worlds. Straight-line programs are too short to reach 255 markers.
     void perform_one(u8 action, int count, const u8* walls, u8* markers, Robots& now) const {
-        switch (action) {
-            case move:
+        const u8 effect = action_words[action].meaning;
+        switch (effect) {
+            case does::move:
                 for (int e = 0; e < count; ++e) {
                     const int ahead = now.cell[e] + step_[now.direction[e]];
                     now.cell[e] = walls[static_cast<i64>(e) * cells_ + ahead] ? now.cell[e] : ahead;
                 }
                 break;
-            case turn_left:
-                for (int e = 0; e < count; ++e) now.direction[e] = (now.direction[e] + 3) & 3;
+            case does::turn(1):
+            case does::turn(2):
+            case does::turn(3):
+                for (int e = 0; e < count; ++e) now.direction[e] = (now.direction[e] + (effect >> 3)) & 3;
                 break;
-            case turn_right:
-                for (int e = 0; e < count; ++e) now.direction[e] = (now.direction[e] + 1) & 3;
-                break;
-            case pick_marker:
+            case does::pick:
                 for (int e = 0; e < count; ++e) {
                     u8& here = markers[static_cast<i64>(e) * cells_ + now.cell[e]];
                     here = static_cast<u8>(here - (here != 0));
                 }
                 break;
-            default:
+            case does::put:
                 for (int e = 0; e < count; ++e) ++markers[static_cast<i64>(e) * cells_ + now.cell[e]];
+                break;
+            default:
+                throw std::logic_error("the sampler cannot perform action " + std::to_string(action));
         }
     }
 
     int statements(Stream& stream, u8* symbols) const {
-        const u32* statement_weights = plan_.control.data();
-        std::array<u32, 5> condition_weights;
-        std::copy_n(statement_weights + 4, 5, condition_weights.data());
-        const auto condition_ends = cumulative(condition_weights);
-        const bool negate = plan_.control[9] != 0;
-        const int depth = static_cast<int>(plan_.control[10]);
-        const u32 lowest = plan_.control[11], highest = plan_.control[12];
+        const auto condition_ends = cumulative(plan_.condition_weights);
+        const int depth = static_cast<int>(plan_.depth);
+        const u32 lowest = plan_.lowest_count, highest = plan_.highest_count;
 
         struct Block {
             u32 left;    // statements still to write
@@ -291,13 +289,13 @@ private:
                 }
                 continue;
             }
-            std::array<u32, 9> weights{};
-            std::copy_n(plan_.action_weights.data(), 5, weights.data());
-            for (int s = 0; s < 4; ++s) {
+            std::array<u32, action_count + statement_count> weights{};
+            std::copy_n(plan_.action_weights.data(), action_count, weights.data());
+            for (std::size_t s = 0; s < statement_count; ++s) {
                 const u32 needed = symbol_if + s == symbol_ifelse ? 3 : 2;
-                weights[static_cast<std::size_t>(5 + s)] = open < depth && block.left >= needed ? statement_weights[s] : 0;
+                weights[action_count + s] = open < depth && block.left >= needed ? plan_.statement_weights[s] : 0;
             }
-            const auto statement = static_cast<u8>(stream.weighted(cumulative(weights).data(), 9));
+            const auto statement = static_cast<u8>(stream.weighted(cumulative(weights).data(), weights.size()));
             *out++ = statement;
             --block.left;
             if (statement < symbol_if) continue;
@@ -311,8 +309,8 @@ private:
             if (statement == symbol_repeat) {
                 *out++ = static_cast<u8>(symbol_count + lowest + stream.below(highest - lowest + 1));
             } else {
-                const auto condition = static_cast<u8>(symbol_condition + stream.weighted(condition_ends.data(), 5));
-                if (negate && stream.below(2)) *out++ = symbol_not;
+                const auto condition = static_cast<u8>(symbol_condition + stream.weighted(condition_ends.data(), condition_count));
+                if (plan_.negate && stream.below(2)) *out++ = symbol_not;
                 *out++ = condition;
             }
             *out++ = symbol_open;
@@ -349,7 +347,7 @@ void check_plan(const Plan& plan) {
     u64 total = 0;
     for (const u32 weight : plan.action_weights) total += weight;
     require(total >= 1 && total <= 65535, "action weights must sum to 1..65535");
-    for (const u8 action : plan.performed) require(action < action_count, "performed actions must be 0..4");
+    for (const u8 action : plan.performed) require(action < action_count, "performed actions must be codes of the vocabulary");
     require(plan.split <= 255, "split");
     require(plan.max_attempts >= 1 && plan.max_attempts < (i64{1} << 31), "attempts");
     if (!plan.has_control) {
@@ -358,13 +356,13 @@ void check_plan(const Plan& plan) {
     }
     require(!plan.avoid_noops, "no-ops are avoided in straight-line programs only");
     require(plan.symbol_width >= 1 && plan.symbol_width <= symbols_per_statement * static_cast<int>(max_length), "symbol width");
-    for (int s = 0; s < 4; ++s) total += plan.control[static_cast<std::size_t>(s)];
+    for (const u32 weight : plan.statement_weights) total += weight;
     require(total <= 65535, "statement weights");
     u64 conditions = 0;
-    for (std::size_t c = 4; c < 9; ++c) conditions += plan.control[c];
+    for (const u32 weight : plan.condition_weights) conditions += weight;
     require(conditions >= 1 && conditions <= 65535, "condition weights");
-    require(plan.control[10] >= 1 && plan.control[10] <= max_depth, "depth");
-    require(plan.control[11] <= plan.control[12] && plan.control[12] <= 99, "repeat counts");
+    require(plan.depth >= 1 && plan.depth <= max_depth, "depth");
+    require(plan.lowest_count <= plan.highest_count && plan.highest_count <= 99, "repeat counts");
 }
 
 bool sample_straight(const Plan& plan, i64 start, i64 count, int threads, const ProgramArrays& programs, const WorldArrays& inputs,

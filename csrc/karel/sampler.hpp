@@ -8,10 +8,12 @@
 #include "philox.hpp"
 #include "threads.hpp"
 #include "tokens.hpp"
+#include "vocabulary.hpp"
 
 namespace karel {
 
 inline constexpr std::uint8_t symbol_pad = 255;
+inline constexpr std::size_t statement_count = 4;  // that open a block
 
 // The integers of karel_fast/data/sampling/plan.py.
 struct Plan {
@@ -24,15 +26,20 @@ struct Plan {
     std::uint32_t shortest;
     std::uint32_t longest;
     int symbol_width;
-    std::array<std::uint32_t, 5> action_weights;
-    std::array<std::uint8_t, 5> performed;
+    std::array<std::uint32_t, action_count> action_weights;
+    std::array<std::uint8_t, action_count> performed;
     bool avoid_noops;
     std::uint32_t split;
     std::uint64_t hash_first;
     std::uint64_t hash_last;
     std::uint64_t seed;
-    bool has_control;
-    std::array<std::uint32_t, 13> control;
+    bool has_control;  // and only then:
+    std::array<std::uint32_t, statement_count> statement_weights;  // of if, ifelse, while, repeat
+    std::array<std::uint32_t, condition_count> condition_weights;
+    bool negate;
+    std::uint32_t depth;
+    std::uint32_t lowest_count;
+    std::uint32_t highest_count;
     std::int64_t max_attempts;
 };
 

@@ -3,7 +3,7 @@
 #pragma once
 #include <cstdint>
 
-#include "program.hpp"
+#include "vocabulary.hpp"
 
 namespace karel {
 

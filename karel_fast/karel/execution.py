@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from karel_fast.karel.backends import available_backends, load_backend, resolve_backend
 from karel_fast.karel.language import Action, CompiledPrograms, Program, Semantics, compile, resolve_semantics
 from karel_fast.karel.world import Worlds
+from karel_fast.support.checks import whole
 
 MAX_STEPS = 2**31 - 1
 MAX_THREADS = 1024
@@ -160,14 +161,6 @@ def _prepare(
         )
     if on_error not in ON_ERROR:
         raise ValueError(f"on_error is {on_error!r}; choose 'ignore' or 'crash'")
-    max_steps = _whole("max_steps", max_steps, MAX_STEPS)
-    threads = available_threads() if threads is None else _whole("threads", threads, MAX_THREADS)
+    max_steps = whole("max_steps", max_steps, 1, MAX_STEPS)
+    threads = available_threads() if threads is None else whole("threads", threads, 1, MAX_THREADS)
     return compiled, (resolve_semantics(semantics).table, max_steps, on_error == "crash", threads)
-
-
-def _whole(name: str, value: int, highest: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} is {value!r}; give a whole number from 1 to {highest}")
-    if not 1 <= operator.index(value) <= highest:
-        raise ValueError(f"{name} is {value}; give a whole number from 1 to {highest}")
-    return operator.index(value)

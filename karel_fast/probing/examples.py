@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from karel_fast.karel.language.vocabulary import ACTION_NAMES
 from karel_fast.probing.experiments import SPLITS, Grid, Split, Tracer, gather_rows, joined, setting_of, trace_programs
 from karel_fast.probing.features import Setting, label_set, resolve_feature
 from karel_fast.probing.probes.training import ProbeConfig, ProbeWeights, train_probes
-
-NAMES = ("move", "turn_left", "turn_right", "pick_marker", "put_marker")
 
 
 def describe_examples(
@@ -76,8 +75,8 @@ def describe_examples(
                 "sample": int(samples.start + i),
                 "correct": bool(test.correct[i]),
                 "generalizes": generalizes,
-                "actions": [NAMES[a] for a in test.actions[i, :length]],
-                "reference": [NAMES[a] for a in reference],
+                "actions": [ACTION_NAMES[a] for a in test.actions[i, :length]],
+                "reference": [ACTION_NAMES[a] for a in reference],
                 "worlds": worlds,
                 "reads": _reads(trace, readers, states, length, setting),
             }

@@ -20,6 +20,8 @@ from typing import Protocol
 
 import numpy as np
 
+from karel_fast.karel.language.vocabulary import DIRECTION_NAMES
+
 MASKED = -1
 """The label of a position without one: past the program's end, outside the trace, or left out by choice."""
 
@@ -137,7 +139,7 @@ def _steps_left(
 
 
 def _compass(label: int, setting: Setting) -> str:
-    return ("north", "east", "south", "west")[label]
+    return DIRECTION_NAMES[label]
 
 
 def _signed(label: int, setting: Setting) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import operator
 from types import ModuleType
 
 import numpy as np
@@ -17,6 +16,7 @@ from karel_fast.karel.backends import resolve_backend
 from karel_fast.karel.execution import MAX_THREADS, available_threads, run
 from karel_fast.karel.language import compile
 from karel_fast.karel.world import Worlds
+from karel_fast.support.checks import whole
 
 MAX_COUNT = 2**31 - 1
 
@@ -90,21 +90,13 @@ def sampler_of(backend: str) -> ModuleType:
 
 def check_threads(threads: int | None) -> int:
     """The number of threads to use; None means one per processor that this process may use."""
-    return available_threads() if threads is None else _whole("threads", threads, 1, MAX_THREADS)
+    return available_threads() if threads is None else whole("threads", threads, 1, MAX_THREADS)
 
 
 def check_range(start: int, count: int) -> tuple[int, int]:
     """Both as plain ints. ValueError unless they name samples that exist."""
-    count = _whole("count", count, 0, MAX_COUNT)
-    return _whole("start", start, 0, 2**INDEX_BITS - count), count
-
-
-def _whole(name: str, value: int, lowest: int, highest: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} is {value!r}; give a whole number from {lowest} to {highest}")
-    if not lowest <= operator.index(value) <= highest:
-        raise ValueError(f"{name} is {value}; give a whole number from {lowest} to {highest}")
-    return operator.index(value)
+    count = whole("count", count, 0, MAX_COUNT)
+    return whole("start", start, 0, 2**INDEX_BITS - count), count
 
 
 def check_found(

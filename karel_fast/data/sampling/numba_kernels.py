@@ -11,23 +11,23 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from karel_fast.data.sampling import philox, symbols
+from karel_fast.data.sampling import philox
 
-# Places in a plan as `numba_plan.flatten` lays it out. They stand here because Numba's cache on disk notices changes of
-# this file only.
+# Places in a plan as `numba_plan.flatten` lays it out. They stand here because Numba freezes globals into its kernels, and
+# its cache on disk notices changes of this file only. For the same reason whatever comes from the vocabulary arrives as an
+# argument: the symbols in the plan, and in `words` the weights of the actions, these summed up, the effects of the written
+# actions (`Effect.byte`), and the weights of the conditions summed up.
 (WORLDS, SHOWN, INSIDE, CELLS, WALL_END, MARKER_END, SHORTEST, LONGEST, AVOID_NOOPS, SPLIT, HASH_FIRST, HASH_LAST,
- KEY_LOW, KEY_HIGH, MAX_ATTEMPTS, WORLD_VALUES, WEIGHTS) = range(17)  # fmt: skip
-ENDS, PERFORMED, STEPS, CONTROL = WEIGHTS + 5, WEIGHTS + 10, WEIGHTS + 15, WEIGHTS + 19
-STATEMENT_WEIGHTS, CONDITION_ENDS = CONTROL, CONTROL + 4
-NEGATE, DEPTH, LOWEST, HIGHEST = range(CONTROL + 9, CONTROL + 13)
+ KEY_LOW, KEY_HIGH, MAX_ATTEMPTS, WORLD_VALUES, NEGATE, DEPTH, LOWEST, HIGHEST, IF, IFELSE, REPEAT, ELSE, NOT, CONDITION,
+ OPEN, CLOSE, COUNT, STEPS) = range(30)  # fmt: skip
+STATEMENT_WEIGHTS = STEPS + 4
 
 # Places in the state of a stream: the next value and the end of those ready (both places in `values`), then the counter
 # of the next block and the key.
 NEXT, END, BLOCK, STREAM, INDEX_LOW, INDEX_HIGH, STATE_KEY_LOW, STATE_KEY_HIGH = range(8)
 
-MOVE, TURN_LEFT, TURN_RIGHT, PICK_MARKER, PUT_MARKER = range(5)
-IF, IFELSE, REPEAT, ELSE, NOT = symbols.IF, symbols.IFELSE, symbols.REPEAT, symbols.ELSE, symbols.NOT
-CONDITION, OPEN, CLOSE, COUNT, PAD = symbols.CONDITION, symbols.OPEN, symbols.CLOSE, symbols.COUNT, symbols.PAD
+PAD = 255
+MOVES, PICKS = 1, 4  # bits of an effect
 PROGRAM_STREAM = philox.PROGRAM_STREAM
 MAX_DEPTH = 8
 READY = 2  # blocks of the program's first attempt that are filled with the worlds'
@@ -184,20 +184,17 @@ def _draw_worlds(plan, tables, pairs, kinds, state, walls, markers, robot, cells
 
 
 @_compile
-def _perform(action, count, steps, walls, markers, cells, directions):
-    """One action in each of the first `count` worlds of a sample; `cells` are places in `walls` and `markers`."""
-    if action == MOVE:
+def _perform(effect, count, steps, walls, markers, cells, directions):
+    """An action of this effect in each of the first `count` worlds of a sample; `cells` are places in `walls` and `markers`."""
+    if effect & MOVES:
         for e in range(count):
             here = cells[U(e)]
             ahead = here + steps[U(directions[U(e)])]
             cells[U(e)] = here if walls[U(ahead)] else ahead
-    elif action == TURN_LEFT:
+    elif effect >> 3:
         for e in range(count):
-            directions[U(e)] = (directions[U(e)] + 3) & 3
-    elif action == TURN_RIGHT:
-        for e in range(count):
-            directions[U(e)] = (directions[U(e)] + 1) & 3
-    elif action == PICK_MARKER:
+            directions[U(e)] = (directions[U(e)] + (effect >> 3)) & 3
+    elif effect & PICKS:
         for e in range(count):
             markers[U(cells[U(e)])] -= markers[U(cells[U(e)])] > 0
     else:
@@ -209,10 +206,10 @@ def _perform(action, count, steps, walls, markers, cells, directions):
 
 
 @_compile
-def _draw_actions(plan, row, state, values, walls, markers, cells, directions, tried, at, facing):
+def _draw_actions(plan, words, row, state, values, walls, markers, cells, directions, tried, at, facing):
     """A straight-line program into `row`; `tried`, `at` and `facing` are scratch copies of the shown worlds."""
     length = plan[SHORTEST] + _below(plan[LONGEST] - plan[SHORTEST] + 1, state, values)
-    ends = plan[ENDS : ENDS + 5]
+    weights, ends, effects, _ = words
     if not plan[AVOID_NOOPS]:
         for k in range(length):
             row[U(k)] = _weighted(ends, state, values)
@@ -222,69 +219,70 @@ def _draw_actions(plan, row, state, values, walls, markers, cells, directions, t
         at[e], facing[e] = cells[e], directions[e]
     for c in range(len(tried)):
         tried[U(c)] = markers[U(c)]
-    useful = np.empty(5, np.int64)
+    useful = np.empty(len(weights), np.int64)
     for k in range(length):
         can_move = can_pick = False
         for e in range(shown):
             can_move |= not walls[U(at[U(e)] + steps[U(facing[U(e)])])]
             can_pick |= tried[U(at[U(e)])] > 0
         total = 0
-        for a in range(5):
-            done = plan[PERFORMED + a]
-            useless = (done == MOVE and not can_move) or (done == PICK_MARKER and not can_pick)
-            total += 0 if useless else plan[WEIGHTS + a]
+        for a in range(len(weights)):
+            useless = (effects[a] & MOVES and not can_move) or (effects[a] & PICKS and not can_pick)
+            total += 0 if useless else weights[a]
             useful[a] = total
         row[U(k)] = _weighted(useful if total > 0 else ends, state, values)
-        _perform(plan[PERFORMED + row[U(k)]], shown, steps, walls, tried, at, facing)
+        _perform(effects[U(row[U(k)])], shown, steps, walls, tried, at, facing)
     return length
 
 
 @_compile
-def _draw_statements(plan, row, state, values):
+def _draw_statements(plan, words, row, state, values):
     """A program with control flow into `row`, which has room for it."""
     left, orelse = np.zeros(MAX_DEPTH + 1, np.int64), np.zeros(MAX_DEPTH + 1, np.int64)
-    ends = np.zeros(9, np.int64)
-    ends[:5] = plan[ENDS : ENDS + 5]
+    _, action_ends, _, condition_ends = words
+    actions = len(action_ends)
+    ends = np.zeros(actions + 4, np.int64)
+    ends[:actions] = action_ends
     left[0] = plan[SHORTEST] + _below(plan[LONGEST] - plan[SHORTEST] + 1, state, values)
     level = out = 0
     while True:
         if left[level] == 0:
             if level == 0:
                 return out
-            row[out] = CLOSE
+            row[out] = plan[CLOSE]
             out += 1
             if orelse[level]:
-                row[out], row[out + 1] = ELSE, OPEN
+                row[out], row[out + 1] = plan[ELSE], plan[OPEN]
                 out += 2
                 left[level], orelse[level] = orelse[level], 0
             else:
                 level -= 1
             continue
         for s in range(4):
-            needed = 3 if IF + s == IFELSE else 2
+            needed = 3 if plan[IF] + s == plan[IFELSE] else 2
             fits = level < plan[DEPTH] and left[level] >= needed
-            ends[5 + s] = ends[4 + s] + (plan[STATEMENT_WEIGHTS + s] if fits else 0)
+            ends[actions + s] = ends[actions + s - 1] + (plan[STATEMENT_WEIGHTS + s] if fits else 0)
         statement = _weighted(ends, state, values)
         row[out] = statement
         out += 1
         left[level] -= 1
-        if statement < IF:
+        if statement < plan[IF]:
             continue
         second = 0
-        if statement == IFELSE:
+        if statement == plan[IFELSE]:
             first = 1 + _below(left[level] - 1, state, values)
             second = 1 + _below(left[level] - first, state, values)
         else:
             first = 1 + _below(left[level], state, values)
-        if statement == REPEAT:
-            row[out] = COUNT + plan[LOWEST] + _below(plan[HIGHEST] - plan[LOWEST] + 1, state, values)
+        if statement == plan[REPEAT]:
+            row[out] = plan[COUNT] + plan[LOWEST] + _below(plan[HIGHEST] - plan[LOWEST] + 1, state, values)
         else:
-            condition = CONDITION + _weighted(plan[CONDITION_ENDS : CONDITION_ENDS + 5], state, values)
+            condition = plan[CONDITION] + _weighted(condition_ends, state, values)
             if plan[NEGATE] and _below(2, state, values):
-                row[out] = NOT
+                row[out] = plan[NOT]
                 out += 1
             row[out] = condition
-        row[out + 1] = OPEN
+        row[out + 1] = plan[OPEN]
         out += 2
         left[level] -= first + second
         level += 1
@@ -313,9 +311,9 @@ def _scratch(plan, tables):
 
 
 @_compile
-def straight(begin, end, plan, tables, start, rows, lengths, walls, markers, robot, out_markers, out_robot):
+def straight(begin, end, plan, words, tables, start, rows, lengths, walls, markers, robot, out_markers, out_robot):
     size, shown, steps = plan[WORLDS], plan[SHOWN], plan[STEPS : STEPS + 4]
-    row_of, column_of = tables[4], tables[5]
+    row_of, column_of, effects = tables[4], tables[5], words[2]
     pairs, kinds, state, cells, directions = _scratch(plan, tables)
     values = pairs.view(np.uint16)
     tried, at, facing = np.empty(shown * plan[CELLS], np.uint8), np.empty(shown, np.int64), np.empty(shown, np.int64)
@@ -329,7 +327,9 @@ def straight(begin, end, plan, tables, start, rows, lengths, walls, markers, rob
         length = -1
         for attempt in range(plan[MAX_ATTEMPTS]):
             _begin_attempt(plan, attempt, attempt == 0, state)
-            drawn = _draw_actions(plan, row, state, values, my_walls, my_markers, cells, directions, tried, at, facing)
+            drawn = _draw_actions(
+                plan, words, row, state, values, my_walls, my_markers, cells, directions, tried, at, facing
+            )
             if _in_split(plan, row, drawn):
                 length = drawn
                 break
@@ -337,7 +337,7 @@ def straight(begin, end, plan, tables, start, rows, lengths, walls, markers, rob
         for c in range(len(outputs)):
             outputs[U(c)] = my_markers[U(c)]
         for k in range(length):
-            _perform(plan[PERFORMED + row[U(k)]], size, steps, my_walls, outputs, cells, directions)
+            _perform(effects[U(row[U(k)])], size, steps, my_walls, outputs, cells, directions)
         final = out_robot[my_robots]
         for e in range(size):
             cell = cells[U(e)] - plan[CELLS] * e
@@ -359,7 +359,7 @@ def worlds(begin, end, plan, tables, start, walls, markers, robot):
 
 
 @_compile
-def programs(begin, end, plan, indices, attempts, rows, lengths, used):
+def programs(begin, end, plan, words, indices, attempts, rows, lengths, used):
     state, values = np.zeros(8, np.int64), np.empty(8, np.uint16)
     for i in range(begin, end):
         _begin_sample(plan, indices[i], state)
@@ -367,7 +367,7 @@ def programs(begin, end, plan, indices, attempts, rows, lengths, used):
         length, used[i] = -1, plan[MAX_ATTEMPTS]
         for attempt in range(attempts[i], plan[MAX_ATTEMPTS]):
             _begin_attempt(plan, attempt, False, state)
-            drawn = _draw_statements(plan, row, state, values)
+            drawn = _draw_statements(plan, words, row, state, values)
             if _in_split(plan, row, drawn):
                 length, used[i] = drawn, attempt
                 break

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
-from karel_fast.data.sampling import philox
+from karel_fast.data.sampling import philox, symbols
 from karel_fast.data.sampling.numba_kernels import READY, RING
-from karel_fast.data.sampling.plan import Plan
+from karel_fast.data.sampling.plan import ControlPlan, Plan
+from karel_fast.karel.language import Action, Condition
 
 LANES = 8  # blocks are filled in multiples of this, so that no remainder is left to vectorize
 
@@ -20,18 +21,28 @@ def _blocks(plan: Plan) -> int:
 
 def flatten(plan: Plan) -> np.ndarray:
     """The plan as int64 integers, in the places that `numba_kernels` names."""
-    control = plan.control or (0,) * 13
+    control = plan.control or ControlPlan((0,) * 4, (0,) * len(Condition), False, 0, 0, 0)
     return np.array(
         [
             plan.worlds, plan.shown, (plan.height - 2) * (plan.width - 2), plan.height * plan.width, plan.wall_end,
             plan.marker_end, plan.shortest, plan.longest, plan.avoid_noops, plan.split, plan.hash_first, plan.hash_last,
             plan.seed & philox.WORD, plan.seed >> 32, plan.max_attempts, 8 * _blocks(plan),
-            *plan.action_weights, *np.cumsum(plan.action_weights), *plan.performed,
-            -plan.width, 1, plan.width, -1,
-            *control[:4], *np.cumsum(control[4:9]), *control[9:],
+            control.negate, control.depth, control.lowest_count, control.highest_count,
+            symbols.IF, symbols.IFELSE, symbols.REPEAT, symbols.ELSE, symbols.NOT, symbols.CONDITION, symbols.OPEN,
+            symbols.CLOSE, symbols.COUNT,
+            -plan.width, 1, plan.width, -1, *control.statement_weights,
         ],
         np.int64,
     )  # fmt: skip
+
+
+def words(plan: Plan) -> tuple[np.ndarray, ...]:
+    """What depends on the vocabulary, int64: per action its weight, the weights up to it summed, and the effect of the action
+    performed for it; per condition the weights up to it summed."""
+    effects = [Action(code).effect.byte for code in plan.performed]
+    conditions = plan.control.condition_weights if plan.control else (0,) * len(Condition)
+    columns = plan.action_weights, np.cumsum(plan.action_weights), effects, np.cumsum(conditions)
+    return tuple(np.array(column, np.int64) for column in columns)
 
 
 def tables(plan: Plan) -> tuple[np.ndarray, ...]:

@@ -10,6 +10,18 @@ MAX_ATTEMPTS = 100_000  # at one program, before the recipe is called impossible
 
 
 @dataclass(frozen=True, slots=True)
+class ControlPlan:
+    """The part of a plan that programs with control flow need."""
+
+    statement_weights: tuple[int, ...]  # of if, ifelse, while, repeat
+    condition_weights: tuple[int, ...]
+    negate: bool
+    depth: int
+    lowest_count: int
+    highest_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All integers; see `Recipe` for what they mean."""
 
@@ -30,9 +42,7 @@ class Plan:
     hash_last: int
     seed: int
     max_attempts: int
-    # Empty for straight-line recipes, else the weights of if, ifelse, while, repeat; those of the conditions; negate;
-    # depth; lowest and highest repeat count.
-    control: tuple[int, ...]
+    control: ControlPlan | None  # None for straight-line recipes
 
 
 def make_plan(recipe: Recipe, split: str) -> Plan:
@@ -44,10 +54,10 @@ def make_plan(recipe: Recipe, split: str) -> Plan:
         first, last = ((sum(shares[:k]) << 32) // total for k in (code, code + 1))
         if first == last:
             raise ValueError(f"split {split!r} has no share of the programs: split_shares are {shares}")
-    control: tuple[int, ...] = ()
+    control = None
     if recipe.control is not None:
         c = recipe.control
-        control = (*c.statement_weights, *c.condition_weights, int(c.negate), c.depth, *c.repeat_counts)
+        control = ControlPlan(c.statement_weights, c.condition_weights, c.negate, c.depth, *c.repeat_counts)
     return Plan(
         height=recipe.height,
         width=recipe.width,

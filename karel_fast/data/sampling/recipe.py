@@ -22,13 +22,16 @@ from typing import Any
 
 from karel_fast.data.sampling.extent import Costs, longest_program, symbol_costs
 from karel_fast.data.sampling.symbols import MAX_COUNT
-from karel_fast.karel.language import Semantics, resolve_semantics
+from karel_fast.karel.language import NAMED_SEMANTICS, Semantics, resolve_semantics
+from karel_fast.karel.language.vocabulary import ACTION_NAMES, CONDITION_NAMES
+from karel_fast.support.checks import nearest, whole
 
 SPLITS = ("train", "val", "test")
 MAX_LENGTH = 200
-ACTION_NAMES = ("move", "turn_left", "turn_right", "pick_marker", "put_marker")
-CONDITION_NAMES = ("front_is_clear", "left_is_clear", "right_is_clear", "markers_present", "no_markers_present")
-_BUILT_IN_SEMANTICS = ("original", "flip", "adversarial", *(f"map{k}" for k in range(12)))
+# Words that were added to the vocabulary later weigh nothing unless a recipe says so.
+ACTION_WEIGHTS = (5, 3, 3, 2, 2) + (0,) * (len(ACTION_NAMES) - 5)
+CONDITION_WEIGHTS = (1, 1, 1, 1, 1) + (0,) * (len(CONDITION_NAMES) - 5)
+_FIRST_WORDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class ControlFlow:
     ifelse_weight: int = 1
     while_weight: int = 0
     repeat_weight: int = 0
-    condition_weights: tuple[int, int, int, int, int] = (1, 1, 1, 1, 1)  # in the order of CONDITION_NAMES
+    condition_weights: tuple[int, ...] = CONDITION_WEIGHTS  # in the order of `Condition`
     negate: bool = True  # each condition is negated with probability 1/2
     depth: int = 2  # blocks inside blocks, 1..8
     repeat_counts: tuple[int, int] = (2, 5)  # uniform, both ends included
@@ -53,20 +56,20 @@ class ControlFlow:
 
     def __post_init__(self) -> None:
         for name in ("if_weight", "ifelse_weight", "while_weight", "repeat_weight"):
-            _check_int(f"control.{name}", getattr(self, name), 0, 10_000)
+            object.__setattr__(self, name, whole(f"control.{name}", getattr(self, name), 0, 10_000))
         if not sum(self.statement_weights):
             raise ValueError("control: every statement weight is 0; leave control out for straight-line programs")
-        weights = _integers("control.condition_weights", self.condition_weights, 5, CONDITION_NAMES)
+        weights = _word_weights("control.condition_weights", self.condition_weights, CONDITION_NAMES)
         if not sum(weights):
             raise ValueError("control.condition_weights are all 0: give at least one condition a weight")
         object.__setattr__(self, "condition_weights", weights)
         if not isinstance(self.negate, bool):
             raise TypeError(f"control.negate must be true or false, not {self.negate!r}")
-        _check_int("control.depth", self.depth, 1, 8)
+        object.__setattr__(self, "depth", whole("control.depth", self.depth, 1, 8))
         object.__setattr__(
             self, "repeat_counts", _range("control.repeat_counts", self.repeat_counts, lowest=0, highest=MAX_COUNT)
         )
-        _check_int("control.max_steps", self.max_steps, 1, 100_000)
+        object.__setattr__(self, "max_steps", whole("control.max_steps", self.max_steps, 1, 100_000))
 
     @property
     def statement_weights(self) -> tuple[int, int, int, int]:
@@ -87,7 +90,8 @@ class Recipe:
     given probabilities; the robot stands on a uniform interior cell in a uniform direction, and that cell is cleared.
 
     Programs: a length uniform over `lengths` (both ends included), then that many statements, each drawn with
-    `action_weights` (order of `Action`: move, turn_left, turn_right, pick_marker, put_marker).
+    `action_weights` (order of `Action`: move, turn_left, turn_right, pick_marker, put_marker, then words added later,
+    which weigh 0 where they are left out).
 
     `avoid_noops`: an action that would change nothing in any of the sample's shown worlds is drawn again, i.e. an
     action is drawn from those that change at least one shown world; where none does (possible only if both turns
@@ -108,7 +112,7 @@ class Recipe:
     examples: int = 5
     held_out: int = 5
     lengths: tuple[int, int] = (6, 10)
-    action_weights: tuple[int, int, int, int, int] = (5, 3, 3, 2, 2)
+    action_weights: tuple[int, ...] = ACTION_WEIGHTS
     avoid_noops: bool = False
     control: ControlFlow | None = None
     semantics: Semantics = field(default_factory=lambda: resolve_semantics("original"))
@@ -118,8 +122,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         set_field = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        _check_int("height", self.height, 3, 64)
-        _check_int("width", self.width, 3, 64)
+        set_field("height", whole("height", self.height, 3, 64))
+        set_field("width", whole("width", self.width, 3, 64))
         set_field("wall_probability", _probability("wall_probability", self.wall_probability))
         set_field("marker_probability", _probability("marker_probability", self.marker_probability, one_allowed=True))
         if self.wall_threshold == 65536:
@@ -130,15 +134,15 @@ class Recipe:
             p = getattr(self, f"{name}_probability")
             if p > 0 and threshold == 0:
                 raise ValueError(f"{name}_probability {p} is finer than the draws' 1/65536: use 0 or at least 1/65536")
-        _check_int("examples", self.examples, 1, 100)
-        _check_int("held_out", self.held_out, 0, 100)
+        set_field("examples", whole("examples", self.examples, 1, 100))
+        set_field("held_out", whole("held_out", self.held_out, 0, 100))
         set_field("lengths", _range("lengths", self.lengths, lowest=1, highest=MAX_LENGTH))
         weights = self.action_weights
         if isinstance(weights, str):
             if weights != "uniform":
-                raise ValueError(f'action_weights {weights!r} is unknown: give five integers or "uniform"')
-            weights = (1, 1, 1, 1, 1)
-        set_field("action_weights", _integers("action_weights", weights, 5, ACTION_NAMES))
+                raise ValueError(f'action_weights {weights!r} is unknown: give integers or "uniform"')
+            weights = (1,) * len(ACTION_NAMES)
+        set_field("action_weights", _word_weights("action_weights", weights, ACTION_NAMES))
         if not sum(self.action_weights):
             raise ValueError("action_weights are all 0: give at least one action a weight")
         if not isinstance(self.avoid_noops, bool):
@@ -166,7 +170,7 @@ class Recipe:
         if not sum(shares):
             raise ValueError("split_shares are all 0: give at least one split a share")
         set_field("split_shares", shares)
-        _check_int("seed", self.seed, 0, 2**64 - 1)
+        set_field("seed", whole("seed", self.seed, 0, 2**64 - 1))
 
     # -- presets ------------------------------------------------------------------------------------------------------
 
@@ -198,7 +202,7 @@ class Recipe:
     def preset(cls, name: str, **changes: Any) -> Recipe:
         """The preset of that name, see `PRESETS`."""
         if name not in PRESETS:
-            raise ValueError(f"no recipe preset {name!r}: one of {', '.join(PRESETS)}")
+            raise ValueError(f"no recipe preset {name!r}: {nearest(name, PRESETS)}")
         preset: Recipe = getattr(cls, name.replace("-", "_"))(**changes)
         return preset
 
@@ -247,7 +251,10 @@ class Recipe:
     def to_json(self) -> str:
         """One line of JSON with sorted keys: equal recipes give equal text."""
         fields: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        if self.control is not None:
+        if self.control is None:
+            # A straight-line recipe stays the same when the vocabulary grows. With control flow it does not: symbols shift.
+            fields["action_weights"] = _without_new_words(self.action_weights)
+        else:
             fields["control"] = dataclasses.asdict(self.control)
         fields["semantics"] = semantics_to_json(self.semantics)
         return json.dumps(fields, sort_keys=True)
@@ -264,6 +271,8 @@ class Recipe:
         unknown = sorted(set(fields) - {f.name for f in dataclasses.fields(cls)})
         if unknown:
             raise ValueError(f"a recipe has no field {', '.join(unknown)}: was it written by a newer version?")
+        if fields.get("control"):
+            _check_word_counts(fields)
         return cls(**fields)
 
     @property
@@ -289,17 +298,10 @@ def semantics_from_json(value: str | dict[str, str]) -> Semantics:
 
 def semantics_to_json(semantics: Semantics) -> str | dict[str, str]:
     """The name of a built-in semantics, else every action's name."""
-    for name in _BUILT_IN_SEMANTICS:
-        if resolve_semantics(name).table.tolist() == semantics.table.tolist():
+    for name, named in NAMED_SEMANTICS.items():
+        if named == semantics:
             return name
     return {name: ACTION_NAMES[code] for name, code in zip(ACTION_NAMES, semantics.table.tolist(), strict=True)}
-
-
-def _check_int(name: str, value: object, lowest: int, highest: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
-    if not lowest <= value <= highest:
-        raise ValueError(f"{name} {value} is outside {lowest}..{highest}")
 
 
 def _probability(name: str, value: object, one_allowed: bool = False) -> float:
@@ -314,11 +316,33 @@ def _range(name: str, value: object, lowest: int, highest: int) -> tuple[int, in
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise TypeError(f"{name} must be a pair (lowest, highest), not {value!r}")
     low, high = value
-    _check_int(f"{name}[0]", low, lowest, highest)
-    _check_int(f"{name}[1]", high, lowest, highest)
+    low, high = whole(f"{name}[0]", low, lowest, highest), whole(f"{name}[1]", high, lowest, highest)
     if low > high:
         raise ValueError(f"{name} {low}..{high} is empty: the first must not be above the second")
     return low, high
+
+
+def _word_weights(name: str, value: object, names: tuple[str, ...]) -> Any:
+    """A weight for every word; those added to the vocabulary after the first five may be left out."""
+    if isinstance(value, tuple | list) and _FIRST_WORDS <= len(value) < len(names):
+        value = (*value, *(0 for _ in names[len(value) :]))
+    return _integers(name, value, len(names), names)
+
+
+def _without_new_words(weights: tuple[int, ...]) -> tuple[int, ...]:
+    used = max((k + 1 for k, weight in enumerate(weights) if weight), default=0)
+    return weights[: max(used, _FIRST_WORDS)]
+
+
+def _check_word_counts(fields: Mapping[str, Any]) -> None:
+    """ValueError if a recipe with control flow was written under another vocabulary, whose symbols mean other things."""
+    weights = fields.get("action_weights", ACTION_NAMES), fields["control"].get("condition_weights", CONDITION_NAMES)
+    for kind, given, names in zip(("actions", "conditions"), weights, (ACTION_NAMES, CONDITION_NAMES), strict=True):
+        if isinstance(given, list) and len(given) != len(names):
+            raise ValueError(
+                f"this recipe with control flow was written for {len(given)} {kind}, and the vocabulary has {len(names)}: "
+                "its programs would be read as others; use the vocabulary that it was made with"
+            )
 
 
 def _integers(name: str, value: object, count: int, names: tuple[str, ...]) -> Any:
@@ -329,6 +353,4 @@ def _integers(name: str, value: object, count: int, names: tuple[str, ...]) -> A
         value = tuple(value.get(n, 0) for n in names)
     if not isinstance(value, tuple | list) or len(value) != count:
         raise TypeError(f"{name} must be {count} integers ({', '.join(names)}), not {value!r}")
-    for n, item in zip(names, value, strict=True):
-        _check_int(f"{name}[{n}]", item, 0, 10_000)
-    return tuple(value)
+    return tuple(whole(f"{name}[{n}]", item, 0, 10_000) for n, item in zip(names, value, strict=True))

@@ -4,113 +4,75 @@ A world of H x W cells spends its stream like this: one value per interior cell,
 bounded draw below 4 * (H-2) * (W-2) whose two low bits are the robot's direction and whose rest is its cell.
 
 An attempt at a program spends its stream like this: one bounded draw for the length; then the statements in the order
-they are written, each a weighted draw over [five actions, if, ifelse, while, repeat] (block statements only in recipes
+they are written, each a weighted draw over [the actions, if, ifelse, while, repeat] (block statements only in recipes
 with control flow), followed for a block statement by: if ifelse, the first body's length, then the second's; otherwise
 the body's length; then for repeat its count, else the condition and, where `negate` is on, one bit (1 negates).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from karel_fast.data.sampling.philox import PROGRAM_STREAM, Stream
-from karel_fast.data.sampling.plan import Plan
+from karel_fast.data.sampling.plan import ControlPlan, Plan
 from karel_fast.data.sampling.symbols import CLOSE, CONDITION, COUNT, ELSE, IF, IFELSE, NOT, OPEN, REPEAT, program_hash
-
-ROW_STEP, COLUMN_STEP = (-1, 0, 1, 0), (0, 1, 0, -1)
-MOVE, TURN_LEFT, TURN_RIGHT, PICK_MARKER, PUT_MARKER = range(5)
-
-
-class World:
-    """One grid world that actions change in place."""
-
-    def __init__(self, height: int, width: int) -> None:
-        self.walls = [
-            [row in (0, height - 1) or col in (0, width - 1) for col in range(width)] for row in range(height)
-        ]
-        self.markers = [[0] * width for _ in range(height)]
-        self.row = self.col = self.direction = 0
-
-    def copy(self) -> World:
-        """A world that shares the walls, which no action changes."""
-        other = World.__new__(World)
-        other.walls, other.markers = self.walls, [list(row) for row in self.markers]
-        other.row, other.col, other.direction = self.row, self.col, self.direction
-        return other
-
-    def changes(self, action: int) -> bool:
-        """Whether performing the action would change anything."""
-        if action == MOVE:
-            return not self.walls[self.row + ROW_STEP[self.direction]][self.col + COLUMN_STEP[self.direction]]
-        return action != PICK_MARKER or self.markers[self.row][self.col] > 0
-
-    def perform(self, action: int) -> None:
-        """One action; a blocked move and a pick on an empty cell do nothing."""
-        if not self.changes(action):
-            return
-        if action == MOVE:
-            self.row, self.col = self.row + ROW_STEP[self.direction], self.col + COLUMN_STEP[self.direction]
-        elif action == TURN_LEFT:
-            self.direction = (self.direction + 3) % 4
-        elif action == TURN_RIGHT:
-            self.direction = (self.direction + 1) % 4
-        else:
-            self.markers[self.row][self.col] += 1 if action == PUT_MARKER else -1
+from karel_fast.karel.backends.reference import State
+from karel_fast.karel.language import Action
 
 
-def draw_world(plan: Plan, index: int, example: int) -> World:
+def draw_world(plan: Plan, index: int, example: int) -> State:
     """World `example` of sample `index`."""
     stream = Stream(plan.seed, plan.split, index, example)
-    world = World(plan.height, plan.width)
+    walls = [[True] * plan.width for _ in range(plan.height)]
+    markers = [[0] * plan.width for _ in range(plan.height)]
     for row in range(1, plan.height - 1):
-        for col in range(1, plan.width - 1):
+        for column in range(1, plan.width - 1):
             value = stream.next()
-            world.walls[row][col] = value < plan.wall_end
-            world.markers[row][col] = int(plan.wall_end <= value < plan.marker_end)
+            walls[row][column] = value < plan.wall_end
+            markers[row][column] = int(plan.wall_end <= value < plan.marker_end)
     pose = stream.below(4 * (plan.height - 2) * (plan.width - 2))
-    world.direction = pose % 4
-    world.row, world.col = 1 + pose // 4 // (plan.width - 2), 1 + pose // 4 % (plan.width - 2)
-    world.walls[world.row][world.col] = False
-    world.markers[world.row][world.col] = 0
-    return world
+    cell, direction = divmod(pose, 4)
+    row, column = 1 + cell // (plan.width - 2), 1 + cell % (plan.width - 2)
+    walls[row][column] = False
+    markers[row][column] = 0
+    return State(walls, markers, row, column, direction)
 
 
-def draw_program(plan: Plan, index: int, attempt: int, shown: list[World]) -> tuple[list[int], int]:
+def draw_program(plan: Plan, index: int, attempt: int, shown: Sequence[State]) -> tuple[list[int], int]:
     """The first program, from `attempt` on, that belongs to the split, and the attempt that drew it; [] if none does.
 
     `shown` is only read.
     """
     for a in range(attempt, plan.max_attempts):
         stream = Stream(plan.seed, plan.split, index, PROGRAM_STREAM + a)
-        program = draw_statements(plan, stream) if plan.control else draw_actions(plan, stream, shown)
+        program = draw_statements(plan, plan.control, stream) if plan.control else draw_actions(plan, stream, shown)
         if plan.hash_first <= program_hash(program) < plan.hash_last:
             return program, a
     return [], plan.max_attempts
 
 
-def draw_actions(plan: Plan, stream: Stream, shown: list[World]) -> list[int]:
+def draw_actions(plan: Plan, stream: Stream, shown: Sequence[State]) -> list[int]:
     """A straight-line program."""
-    shown = [world.copy() for world in shown] if plan.avoid_noops else []
+    performed = [Action(code) for code in plan.performed]
+    shown = [state.copy() for state in shown] if plan.avoid_noops else []
     length = plan.shortest + stream.below(plan.longest - plan.shortest + 1)
-    actions = []
+    written = []
     for _ in range(length):
         weights = plan.action_weights
         if plan.avoid_noops:
-            useful = [any(world.changes(plan.performed[action]) for world in shown) for action in range(5)]
+            useful = [any(state.is_possible(action) for state in shown) for action in performed]
             masked = tuple(w * u for w, u in zip(weights, useful, strict=True))
             weights = masked if sum(masked) else weights
-        action = stream.weighted(weights)
-        actions.append(action)
-        if plan.avoid_noops:
-            for world in shown:
-                world.perform(plan.performed[action])
-    return actions
+        written.append(stream.weighted(weights))
+        for state in shown:
+            state.perform(performed[written[-1]], crash=False)
+    return written
 
 
-def draw_statements(plan: Plan, stream: Stream) -> list[int]:
+def draw_statements(plan: Plan, control: ControlPlan, stream: Stream) -> list[int]:
     """The symbols of a program with control flow; an explicit stack of open blocks instead of recursion."""
-    statement_weights, condition_weights = plan.control[:4], plan.control[4:9]
-    negate, depth, lowest, highest = plan.control[9:]
     length = plan.shortest + stream.below(plan.longest - plan.shortest + 1)
     out: list[int] = []
     blocks = [(length, 0)]  # (statements still to write, statements of the `else` body that follows it)
@@ -124,9 +86,9 @@ def draw_statements(plan: Plan, stream: Stream) -> list[int]:
                 out += [ELSE, OPEN]
                 blocks.append((orelse, 0))
             continue
-        deeper = len(blocks) < depth
+        deeper = len(blocks) < control.depth
         fits = (left >= 2 and deeper, left >= 3 and deeper, left >= 2 and deeper, left >= 2 and deeper)
-        weights = plan.action_weights + tuple(w * f for w, f in zip(statement_weights, fits, strict=True))
+        weights = plan.action_weights + tuple(w * f for w, f in zip(control.statement_weights, fits, strict=True))
         statement = stream.weighted(weights)
         out.append(statement)  # the symbols of block statements follow those of the actions
         left -= 1
@@ -140,10 +102,10 @@ def draw_statements(plan: Plan, stream: Stream) -> list[int]:
         else:
             inner = 1 + stream.below(left)
         if statement == REPEAT:
-            out.append(COUNT + lowest + stream.below(highest - lowest + 1))
+            out.append(COUNT + control.lowest_count + stream.below(control.highest_count - control.lowest_count + 1))
         else:
-            condition = CONDITION + stream.weighted(condition_weights)
-            if negate and stream.below(2):
+            condition = CONDITION + stream.weighted(control.condition_weights)
+            if control.negate and stream.below(2):
                 out.append(NOT)
             out.append(condition)
         out.append(OPEN)
@@ -168,11 +130,11 @@ def straight(plan: Plan, start: int, count: int, threads: int) -> tuple[np.ndarr
         program, _ = draw_program(plan, start + i, 0, inputs[: plan.shown])
         symbols[i, : len(program)] = program
         lengths[i] = len(program) or -1
-        for e, world in enumerate(inputs):
+        for e, state in enumerate(inputs):
             for action in program:
-                world.perform(plan.performed[action])
-            out_markers[i * plan.worlds + e] = world.markers
-            out_robot[i * plan.worlds + e] = world.row, world.col, world.direction
+                state.perform(Action(plan.performed[action]), crash=False)
+            out_markers[i * plan.worlds + e] = state.markers
+            out_robot[i * plan.worlds + e] = state.row, state.column, state.direction
     return symbols, lengths, walls, markers, robot, out_markers, out_robot
 
 
@@ -181,9 +143,9 @@ def worlds(plan: Plan, start: int, count: int, threads: int) -> tuple[np.ndarray
     drawn = [draw_world(plan, i, e) for i in range(start, start + count) for e in range(plan.worlds)]
     shape = (count * plan.worlds, plan.height, plan.width)
     return (
-        np.array([world.walls for world in drawn], bool).reshape(shape),
-        np.array([world.markers for world in drawn], np.uint8).reshape(shape),
-        np.array([(world.row, world.col, world.direction) for world in drawn], np.uint8).reshape(shape[0], 3),
+        np.array([state.walls for state in drawn], bool).reshape(shape),
+        np.array([state.markers for state in drawn], np.uint8).reshape(shape),
+        np.array([(state.row, state.column, state.direction) for state in drawn], np.uint8).reshape(shape[0], 3),
     )
 
 

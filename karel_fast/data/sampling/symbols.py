@@ -17,13 +17,14 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from karel_fast.karel.language import Action, Condition, If, IfElse, Program, Repeat, While
-from karel_fast.karel.language.syntax import Statement
+from karel_fast.karel.language import Action, Condition, If, IfElse, Program, Repeat, Statement, While
 
-IF, IFELSE, WHILE, REPEAT, ELSE, NOT = 5, 6, 7, 8, 9, 10
-CONDITION = 11  # + Condition code
-OPEN, CLOSE = 16, 17
-COUNT = 18  # + repeat count
+# After the actions; csrc/karel/symbols.hpp says the same.
+IF, IFELSE, WHILE, REPEAT, ELSE, NOT = range(len(Action), len(Action) + 6)
+CONDITION = NOT + 1  # + Condition code
+OPEN = CONDITION + len(Condition)
+CLOSE = OPEN + 1
+COUNT = CLOSE + 1  # + repeat count
 MAX_COUNT = 99
 PAD = 255
 
@@ -66,7 +67,7 @@ def from_symbols(symbols: Iterable[int]) -> Program:
     row = [int(s) for s in symbols]
     if PAD in row:
         row = row[: row.index(PAD)]
-    if all(s < 5 for s in row):
+    if all(s < IF for s in row):
         return Program.from_actions(row)
     return Program(_parse(row))
 
@@ -85,12 +86,12 @@ def _parse(row: Sequence[int]) -> tuple[Statement, ...]:
     while at < len(row):
         symbol = row[at]
         at += 1
-        if symbol < 5:
+        if symbol < IF:
             bodies[-1].append(Action(symbol))
         elif symbol in (IF, IFELSE, WHILE):
             negated = at < len(row) and row[at] == NOT
             at += negated
-            if at >= len(row) or not CONDITION <= row[at] < CONDITION + 5:
+            if at >= len(row) or not CONDITION <= row[at] < OPEN:
                 raise ValueError(f"malformed program row: condition expected at position {at}")
             heads.append((symbol, Condition(row[at] - CONDITION), negated, None))
             at += 1

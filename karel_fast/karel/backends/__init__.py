@@ -8,7 +8,7 @@ a C++ compiler) and `reference` (plain Python, the specification). A backend is 
         -> actions, robot, markers_here, front_clear, left_clear, right_clear, steps, status
 
 where `programs` is a CompiledPrograms of P programs, `worlds` a Worlds of N = P*E worlds, `performed` the semantics as
-uint8 (5,), and the results are the arrays that `karel_fast.run` and `karel_fast.trace` describe.
+uint8 (actions,), and the results are the arrays that `karel_fast.run` and `karel_fast.trace` describe.
 """
 
 from __future__ import annotations

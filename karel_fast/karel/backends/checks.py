@@ -10,11 +10,13 @@ from numba import njit
 
 from karel_fast.karel.language.bytecode import Op
 from karel_fast.karel.language.compiler import CompiledPrograms
-from karel_fast.karel.language.syntax import Action, Condition
+from karel_fast.karel.language.vocabulary import Action, Condition
 from karel_fast.karel.world import MAX_SIDE, MIN_SIDE, Worlds
 
-ACTIONS, CONDITIONS = len(Action), len(Condition)
-JUMP, BRANCH, SET, LOOP, HALT = int(Op.JUMP), int(Op.BRANCH), int(Op.SET), int(Op.LOOP), int(Op.HALT)
+# Kernels take what comes from the vocabulary as arguments. A global would be frozen into them, and Numba's cache on disk
+# notices changes of the kernel's own file only: a word added elsewhere would leave the old kernel in use.
+OPS = tuple(int(op) for op in Op)
+"""The bytecode's operation codes, in the order of `Op`."""
 
 
 def check_batch(programs: CompiledPrograms, worlds: Worlds) -> None:
@@ -43,9 +45,10 @@ def check_batch(programs: CompiledPrograms, worlds: Worlds) -> None:
         raise ValueError(f"program {p}: lies outside the batch's code")
     if not 0 <= programs.slots <= 1 << 24:
         raise ValueError(f"slots must be 0..2**24, got {programs.slots}")
-    if programs.straight_line and (len(content) == 0 or content.max() < ACTIONS):
+    if programs.straight_line and (len(content) == 0 or content.max() < len(Action)):
         return
-    p = _wrong_program(content, starts, lengths, programs.slots, programs.straight_line)
+    words = len(Action), len(Condition), OPS
+    p = _wrong_program(content, starts, lengths, programs.slots, programs.straight_line, *words)
     if p >= 0:
         raise ValueError(f"program {p}: has an instruction that cannot be run")
 
@@ -79,28 +82,29 @@ def _beyond(starts, lengths, size):
 
 
 @njit(nogil=True, cache=True)
-def _wrong_program(content, starts, lengths, slots, straight_line):
+def _wrong_program(content, starts, lengths, slots, straight_line, actions, conditions, ops):
     """The first program with an unknown action, or with bytecode that could leave its program or never end; else -1."""
+    jump, branch, set_, loop, halt = ops
     for p in range(len(starts)):
         length = np.int64(lengths[p])
         code = content[starts[p] : starts[p] + length]
-        if not straight_line and (length == 0 or code[length - 1] & 0xFF != HALT):
+        if not straight_line and (length == 0 or code[length - 1] & 0xFF != halt):
             return p
         for k in range(length):
             op = np.int64(code[k]) & 0xFF
-            if op < ACTIONS:
+            if op < actions:
                 continue
-            if straight_line or op > HALT:
+            if straight_line or op > halt:
                 return p
             a, b = np.int64(code[k]) >> 8 & 0xFFFFFF, np.int64(code[k]) >> 32
-            if op in (JUMP, BRANCH, LOOP) and not 0 <= b < length:
+            if op in (jump, branch, loop) and not 0 <= b < length:
                 return p
-            if op == BRANCH and (a & ~8) >= CONDITIONS:
+            if op == branch and (a & ~8) >= conditions:
                 return p
-            if op in (SET, LOOP) and a >= slots:
+            if op in (set_, loop) and a >= slots:
                 return p
-            if op == SET and b < 0:
+            if op == set_ and b < 0:
                 return p
-            if op == JUMP and b <= k and np.int64(code[b]) & 0xFF != BRANCH:
+            if op == jump and b <= k and np.int64(code[b]) & 0xFF != branch:
                 return p
     return -1

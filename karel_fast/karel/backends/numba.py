@@ -15,25 +15,17 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from karel_fast.karel.backends.checks import check_batch
+from karel_fast.karel.backends.checks import OPS, check_batch
 from karel_fast.karel.backends.widths import trace_width
-from karel_fast.karel.language.bytecode import Op
 from karel_fast.karel.language.compiler import CompiledPrograms
-from karel_fast.karel.language.syntax import Action, Condition
+from karel_fast.karel.language.vocabulary import Action, Condition
 from karel_fast.karel.status import DECISIONS_PER_STEP, Status
 from karel_fast.karel.world import Worlds
 
 Arrays = tuple[np.ndarray, ...]
 
-# Numba freezes module globals into its kernels, but wants plain integers.
-MOVE, TURN_LEFT, TURN_RIGHT, PICK, PUT = (int(action) for action in Action)
-JUMP, BRANCH, SET, LOOP, HALT = int(Op.JUMP), int(Op.BRANCH), int(Op.SET), int(Op.LOOP), int(Op.HALT)
-FRONT, LEFT, RIGHT, MARKERS = (
-    int(Condition.FRONT_IS_CLEAR),
-    int(Condition.LEFT_IS_CLEAR),
-    int(Condition.RIGHT_IS_CLEAR),
-    int(Condition.MARKERS_PRESENT),
-)
+# Numba freezes module globals into its kernels, but wants plain integers. Nothing that comes from the vocabulary may be
+# among them (checks.py says why): effects, senses and operation codes are arguments.
 OK, CRASHED, STEP_LIMIT, MARKER_LIMIT = (int(status) for status in Status)
 
 U = np.uint64
@@ -89,10 +81,11 @@ def _run_small(
 @njit(nogil=True, cache=True, boundscheck=False)
 def _interpret(
     runs, examples, content, straight_line, starts, lengths, closed, rows, columns, walls, markers, robot, width, step, performed,
-    max_steps, crash, counters, out_markers, out_robot, out_steps, out_status, traced, actions, poses, markers_here,
+    effects, senses, ops, max_steps, crash, counters, out_markers, out_robot, out_steps, out_status, traced, actions, poses, markers_here,
     front_clear, left_clear, right_clear, stop,
 ):  # fmt: skip
     """Runs or traces the worlds whose indices are in `runs`. When tracing, out_markers has one row, of scratch memory."""
+    jump, _, set_, loop, halt = ops  # what is left is a branch
     cells = walls.shape[1]
     max_decisions = max_steps * DECISIONS_PER_STEP
     for i in runs:
@@ -118,7 +111,7 @@ def _interpret(
             word = np.int64(content[start + position])
             position += 1
             op = word & 0xFF
-            if op <= PUT:
+            if op < jump:
                 if steps == max_steps:
                     status = STEP_LIMIT
                     break
@@ -126,20 +119,18 @@ def _interpret(
                     if stop[0]:
                         return
                     next_look = steps + WORK_BETWEEN_LOOKS
-                action = performed[op]
+                effect = np.int64(effects[op])
                 here = out_markers[row, cell]
-                if action == MOVE:
+                if effect & 1:
                     ahead = cell + step[direction]
                     if not (closed[ahead] | walls[i, ahead]):
                         cell = ahead
                     elif crash:
                         status = CRASHED
                         break
-                elif action == TURN_LEFT:
-                    direction = (direction + 3) & 3
-                elif action == TURN_RIGHT:
-                    direction = (direction + 1) & 3
-                elif action == PICK:
+                elif effect >> 3:
+                    direction = (direction + (effect >> 3)) & 3
+                elif effect & 4:
                     if here > 0:
                         out_markers[row, cell] = here - 1
                     elif crash:
@@ -155,14 +146,14 @@ def _interpret(
                     if steps > actions.shape[1]:  # the input changed since its steps were counted
                         status = STEP_LIMIT
                         break
-                    actions[i, steps - 1] = action
+                    actions[i, steps - 1] = performed[op]
                     _record(steps, i, cell, direction, step, closed, rows, columns, walls, out_markers, poses, markers_here,
                             front_clear, left_clear, right_clear)  # fmt: skip
-            elif op == JUMP:
+            elif op == jump:
                 position = word >> 32
-            elif op == SET:
+            elif op == set_:
                 counters[word >> 8 & 0xFFFFFF] = word >> 32
-            elif op == HALT:
+            elif op == halt:
                 break
             else:
                 if decisions == max_decisions:
@@ -174,24 +165,18 @@ def _interpret(
                         return
                     next_look = steps + decisions + WORK_BETWEEN_LOOKS
                 a = word >> 8 & 0xFFFFFF
-                if op == LOOP:
+                if op == loop:
                     if counters[a] > 0:
                         counters[a] -= 1
                         position = word >> 32
                 else:
-                    condition = a & 7
-                    if condition == FRONT:
-                        ahead = cell + step[direction]
-                        holds = not (closed[ahead] | walls[i, ahead])
-                    elif condition == LEFT:
-                        ahead = cell + step[(direction + 3) & 3]
-                        holds = not (closed[ahead] | walls[i, ahead])
-                    elif condition == RIGHT:
-                        ahead = cell + step[(direction + 1) & 3]
-                        holds = not (closed[ahead] | walls[i, ahead])
+                    sense = np.int64(senses[a & 7])
+                    if sense & 4:
+                        found = out_markers[row, cell] > 0
                     else:
-                        holds = (out_markers[row, cell] > 0) == (condition == MARKERS)
-                    if holds == (a >= 8):
+                        beside = cell + step[(direction + sense) & 3]
+                        found = not (closed[beside] | walls[i, beside])
+                    if found == ((sense ^ a) & 8 != 0):  # it must not be found; `not` in the program turns that round
                         position = word >> 32
         out_steps[i] = steps
         out_status[i] = status
@@ -227,10 +212,13 @@ def _bytes(values: list[int]) -> int:
     return sum((value & 0xFF) << 8 * place for place, value in enumerate(values))
 
 
-def _effects(performed: np.ndarray) -> int:
-    """What each written action does, one byte each: bit 0 move, bit 1 put, bit 2 pick, from bit 3 quarter turns clockwise."""
-    effect_of = {MOVE: 1, PUT: 2, PICK: 4, TURN_RIGHT: 1 << 3, TURN_LEFT: 3 << 3}
-    return _bytes([effect_of[action] for action in performed.tolist()])
+def _effects(performed: np.ndarray) -> np.ndarray:
+    """uint8 (actions,): what each written action does, as `Effect.byte`. Raises ValueError for an unknown code."""
+    return np.array([Action(code).effect.byte for code in performed.tolist()], np.uint8)
+
+
+SENSES = np.array([condition.sense.byte for condition in Condition], np.uint8)
+"""Where each condition looks."""
 
 
 class _Batch:
@@ -263,8 +251,8 @@ class _Batch:
         kernel: Any = _interpret
         kernel(
             runs, self.examples, content, programs.straight_line, programs.starts, programs.lengths,
-            *self.world_arguments(), self.step, performed, max_steps, crash, counters, *out, traced, *trace_arrays,
-            self.stop,
+            *self.world_arguments(), self.step, performed, _effects(performed), SENSES, OPS, max_steps, crash, counters,
+            *out, traced, *trace_arrays, self.stop,
         )  # fmt: skip
 
     def in_threads(self, work: Callable[[int, int], None], threads: int) -> None:
@@ -309,7 +297,7 @@ def run_batch(
         and batch.markers.shape[1] <= SMALL_CELLS
         and programs.lengths.max(initial=0) <= SMALL_LENGTH
     )
-    effects = _effects(performed)
+    effects = _bytes(_effects(performed).tolist())
 
     def piece(begin: int, end: int) -> None:
         runs = np.arange(begin, end)

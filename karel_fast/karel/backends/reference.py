@@ -34,57 +34,60 @@ class Observation(NamedTuple):
 
 
 class State:
-    """One world while a program runs in it."""
+    """One world while a program runs in it. Walls and markers are lists of rows, which the state takes over."""
 
-    def __init__(self, world: Worlds) -> None:
-        self.walls: list[list[bool]] = world.walls[0].tolist()
-        self.markers: list[list[int]] = world.markers[0].tolist()
-        self.row, self.column, self.direction = world.robot[0].tolist()
+    def __init__(
+        self, walls: list[list[bool]], markers: list[list[int]], row: int, column: int, direction: int
+    ) -> None:
+        self.walls, self.markers = walls, markers
+        self.row, self.column, self.direction = row, column, direction
 
-    def is_clear(self, turn: int) -> bool:
+    @classmethod
+    def of(cls, world: Worlds) -> State:
+        """The state of a batch of one world."""
+        return cls(world.walls[0].tolist(), world.markers[0].tolist(), *world.robot[0].tolist())
+
+    def copy(self) -> State:
+        """A state that shares the walls, which no action changes."""
+        markers = [list(row) for row in self.markers]
+        return State(self.walls, markers, self.row, self.column, self.direction)
+
+    def is_clear(self, turns: int) -> bool:
         """Whether the next cell is free after turning clockwise this many quarters from where the robot looks."""
-        down, right = AHEAD[(self.direction + turn) % 4]
+        down, right = AHEAD[(self.direction + turns) % 4]
         return not self.walls[self.row + down][self.column + right]
 
     def holds(self, condition: Condition, negated: bool) -> bool:
-        markers_here = self.markers[self.row][self.column]
-        truth = {
-            Condition.FRONT_IS_CLEAR: self.is_clear(0),
-            Condition.LEFT_IS_CLEAR: self.is_clear(-1),
-            Condition.RIGHT_IS_CLEAR: self.is_clear(1),
-            Condition.MARKERS_PRESENT: markers_here > 0,
-            Condition.NO_MARKERS_PRESENT: markers_here == 0,
-        }[condition]
-        return truth != negated
+        """Whether the condition holds, or does not where it is negated."""
+        sense = condition.sense
+        found = self.markers[self.row][self.column] > 0 if sense.towards is None else self.is_clear(sense.towards)
+        return (found == sense.found) != negated
+
+    def is_possible(self, action: Action) -> bool:
+        """False for a blocked move and for a pick from an empty cell."""
+        effect = action.effect
+        if effect.moves:
+            return self.is_clear(0)
+        return not effect.picks or self.markers[self.row][self.column] > 0
 
     def perform(self, action: Action, crash: bool) -> Status:
         """Change the state as the action says; if the status is not OK, nothing has changed and the run ends."""
-        row, column = self.row, self.column
-        if action == Action.MOVE:
-            if self.is_clear(0):
-                down, right = AHEAD[self.direction]
-                self.row, self.column = row + down, column + right
-            elif crash:
-                return Status.CRASHED
-        elif action == Action.TURN_LEFT:
-            self.direction = (self.direction - 1) % 4
-        elif action == Action.TURN_RIGHT:
-            self.direction = (self.direction + 1) % 4
-        elif action == Action.PICK_MARKER:
-            if self.markers[row][column] > 0:
-                self.markers[row][column] -= 1
-            elif crash:
-                return Status.CRASHED
-        elif action == Action.PUT_MARKER:
-            if self.markers[row][column] == MAX_MARKERS:
-                return Status.MARKER_LIMIT
-            self.markers[row][column] += 1
+        if not self.is_possible(action):
+            return Status.CRASHED if crash else Status.OK
+        effect = action.effect
+        if effect.puts and self.markers[self.row][self.column] == MAX_MARKERS:
+            return Status.MARKER_LIMIT
+        self.direction = (self.direction + effect.turns) % 4
+        if effect.moves:
+            down, right = AHEAD[self.direction]
+            self.row, self.column = self.row + down, self.column + right
+        self.markers[self.row][self.column] += effect.puts - effect.picks
         return Status.OK
 
     def observe(self) -> Observation:
         robot = (self.row, self.column, self.direction)
         return Observation(
-            robot, self.markers[self.row][self.column], self.is_clear(0), self.is_clear(-1), self.is_clear(1)
+            robot, self.markers[self.row][self.column], self.is_clear(0), self.is_clear(3), self.is_clear(1)
         )
 
 
@@ -136,7 +139,7 @@ def _runs(compiled: CompiledPrograms, worlds: Worlds) -> Iterator[tuple[int, Pro
         program = compiled.program(p)
         examples = len(worlds) // len(compiled)
         for i in range(p * examples, (p + 1) * examples):
-            yield i, program, State(worlds[i])
+            yield i, program, State.of(worlds[i])
 
 
 def run_batch(
@@ -144,7 +147,7 @@ def run_batch(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32], NDArray[np.uint8]]:
     """Final markers (N,H,W) and robot (N,3), steps (N,) and status (N,) of P programs on N = P * E worlds.
 
-    semantics: (5,) the code performed for each written one. `threads` is not used here.
+    semantics: (actions,) the code performed for each written one. `threads` is not used here.
     """
     markers, robot = worlds.markers.copy(), worlds.robot.copy()
     steps = np.zeros(len(worlds), np.int32)

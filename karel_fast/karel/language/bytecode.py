@@ -3,12 +3,12 @@
 op takes 8 bits, a 24 and b 31, so an instruction is never negative. Jump targets count from the program's first
 instruction.
 
-    0..4    perform this *written* action (the semantics decides what it does)
-    JUMP    go to b
-    BRANCH  a decision: condition a (its code, plus NEGATED under `not`); go to b when it is FALSE
-    SET     counters[a] = b
-    LOOP    a decision: if counters[a] > 0, take one from it and go to b
-    HALT    the program is done
+    0, 1, ..  perform this *written* action (the semantics decides what it does)
+    JUMP      go to b
+    BRANCH    a decision: condition a (its code, plus NEGATED under `not`); go to b when it is FALSE
+    SET       counters[a] = b
+    LOOP      a decision: if counters[a] > 0, take one from it and go to b
+    HALT      the program is done
 """
 
 from __future__ import annotations

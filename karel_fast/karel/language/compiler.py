@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from karel_fast.karel.language.bytecode import Op, pack
 from karel_fast.karel.language.parser import KarelSyntaxError, parse
-from karel_fast.karel.language.syntax import ELSE, IF, IFELSE, REPEAT, WHILE, Action, Program, Statement, flatten
+from karel_fast.karel.language.syntax import CLOSE, ELSE, IF, IFELSE, REPEAT, WHILE, Program, Statement, flatten
+from karel_fast.karel.language.vocabulary import Action
 
 PADDING = 16
 """Spare zero bytes after the last action, so that a kernel may load a whole vector at any action."""
@@ -93,7 +94,7 @@ class CompiledPrograms:
         flat = actions[written]
         if flat.size and flat.max() >= len(Action):
             p, k = np.argwhere(written & (actions >= len(Action)))[0]
-            raise ValueError(f"actions[{p}, {k}] is {actions[p, k]}; the action codes are 0 to 4")
+            raise ValueError(f"actions[{p}, {k}] is {actions[p, k]}; the action codes are 0 to {len(Action) - 1}")
         return cls._straight(flat.tobytes(), lengths)
 
     @classmethod
@@ -190,7 +191,7 @@ def _instructions(body: Sequence[Statement]) -> tuple[list[int], int]:
             open_blocks.append((ELSE, here))
             code.append(0)  # becomes a jump over the second half
             code[branch] |= pack(0, b=here + 1)
-        else:  # CLOSE
+        elif item == CLOSE:
             kind, first = open_blocks.pop()
             if kind == IF:
                 code[first] |= pack(0, b=here)
@@ -203,5 +204,7 @@ def _instructions(body: Sequence[Statement]) -> tuple[list[int], int]:
                 depth -= 1
                 code[first + 1] = pack(Op.JUMP, b=here)
                 code.append(pack(Op.LOOP, depth, first + 2))
+        else:
+            raise ValueError(f"code {item} of a program's flat form has no instruction")
     code.append(pack(Op.HALT))
     return code, slots

@@ -19,9 +19,8 @@ from karel_fast.karel.language.vocabulary import (
     ACTION_NAMES,
     CONDITION_CODES,
     CONDITION_NAMES,
-    did_you_mean,
-    shortened,
 )
+from karel_fast.support.checks import nearest
 
 
 class KarelSyntaxError(ValueError):
@@ -199,7 +198,7 @@ class _Parser:
         if token in ACTION_CODES:
             self.fail(at, f"{token!r} is an action, not a condition; use one of {', '.join(CONDITION_NAMES)}")
         if token[:1].isidentifier():
-            self.fail(at, f"unknown condition {shortened(token)}; {did_you_mean(token, CONDITION_NAMES)}")
+            self.fail(at, f"unknown condition {_shortened(token)}; {nearest(token, CONDITION_NAMES)}")
         self.fail(at, f"expected a condition, not {self.shown(at)}; use one of {', '.join(CONDITION_NAMES)}")
 
     def count(self, at: int) -> tuple[int, int]:
@@ -216,7 +215,7 @@ class _Parser:
         # The length first: int() of a megabyte of digits is an error of its own.
         if len(digits.lstrip("0")) > len(str(MAX_REPEAT)) or int(digits) > MAX_REPEAT:
             self.fail(
-                at, f"repeat count {shortened(digits)} is out of range; give a whole number from 0 to {MAX_REPEAT}"
+                at, f"repeat count {_shortened(digits)} is out of range; give a whole number from 0 to {MAX_REPEAT}"
             )
         return self.expect_all(at + 1, (after,) if after else ()), int(digits)
 
@@ -230,7 +229,7 @@ class _Parser:
             self.fail_else(at)
         if token[:1].isidentifier() and not token.endswith(("(", ")")):
             known = [*ACTION_NAMES, *self.grammar.blocks]
-            self.fail(at, f"unknown action {shortened(token)}; {did_you_mean(token, known)}")
+            self.fail(at, f"unknown action {_shortened(token)}; {nearest(token, known)}")
         self.fail(at, f"expected a statement or {close!r}, not {self.shown(at)}")
 
     def fail_separator(self, at: int, close: str, opened: list[tuple[int, str, int]]) -> NoReturn:
@@ -256,7 +255,7 @@ class _Parser:
         self.fail(at, f"the source ends inside {what}; close it with {close!r}")
 
     def shown(self, at: int) -> str:
-        return shortened(self.tokens[at]) if self.tokens[at] != _END else "the end of the source"
+        return _shortened(self.tokens[at]) if self.tokens[at] != _END else "the end of the source"
 
     def offset(self, at: int) -> int:
         """Where the token stands in the source; found only for errors, so that parsing need not keep it."""
@@ -273,6 +272,11 @@ class _Parser:
 
 def _line_and_column(source: str, offset: int) -> tuple[int, int]:
     return source.count("\n", 0, offset) + 1, offset - source.rfind("\n", 0, offset)
+
+
+def _shortened(text: str, limit: int = 40) -> str:
+    """The text as a quoted literal, cut where it would flood a message."""
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
 
 
 def _excerpt(source: str, offset: int, before: int = 50, after: int = 30) -> str:

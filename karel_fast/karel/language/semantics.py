@@ -11,33 +11,25 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from karel_fast.karel.language.syntax import Action
-from karel_fast.karel.language.vocabulary import ACTION_CODES, ACTION_NAMES, did_you_mean
+from karel_fast.karel.language.vocabulary import ACTION_CODES, ACTION_NAMES, Action
+from karel_fast.support.checks import nearest
 
 
 class Semantics:
     """A mapping from each written action to the action performed; actions not named stay themselves.
 
-    Values are names ("turn_left" or "turnLeft") or `Action`s. `name` is for reports and takes no part in comparisons;
-    without one, it lists what changes. Raises ValueError for a name that is no action, TypeError for anything else.
+    `Semantics(move="turn_left")` turns left where `move` is written. Values are names ("turn_left" or "turnLeft") or
+    `Action`s. `name` is for reports and takes no part in comparisons; without one, it lists what changes. Raises
+    ValueError for a value that names no action, TypeError for any other value and for a keyword that is no action.
     """
 
     __slots__ = ("_codes", "_name")
 
-    def __init__(
-        self,
-        *,
-        move: str | Action = Action.MOVE,
-        turn_left: str | Action = Action.TURN_LEFT,
-        turn_right: str | Action = Action.TURN_RIGHT,
-        pick_marker: str | Action = Action.PICK_MARKER,
-        put_marker: str | Action = Action.PUT_MARKER,
-        name: str | None = None,
-    ) -> None:
-        performed = (move, turn_left, turn_right, pick_marker, put_marker)
-        self._codes = tuple(
-            _performed_code(written, value) for written, value in zip(ACTION_NAMES, performed, strict=True)
-        )
+    def __init__(self, *, name: str | None = None, **performed: str | Action) -> None:
+        for written in performed:
+            if written not in ACTION_NAMES:
+                raise TypeError(f"Semantics maps {written!r}, which names no action; {nearest(written, ACTION_NAMES)}")
+        self._codes = tuple(_performed_code(written, performed.get(written, written)) for written in ACTION_NAMES)
         changed = [
             f"{ACTION_NAMES[written]}>{ACTION_NAMES[code]}"
             for written, code in enumerate(self._codes)
@@ -52,7 +44,7 @@ class Semantics:
 
     @property
     def table(self) -> NDArray[np.uint8]:
-        """uint8 (5,): the code performed for each written code."""
+        """uint8 (actions,): the code performed for each written code."""
         return np.array(self._codes, dtype=np.uint8)
 
     def __eq__(self, other: object) -> bool:
@@ -79,7 +71,7 @@ def _performed_code(written: str, value: object) -> int:
     if not isinstance(value, str):
         raise TypeError(f"{written}={value!r} is not an action; give a name such as 'turn_left', or an Action")
     if value not in ACTION_CODES:
-        raise ValueError(f"{written}={value!r} names no action; {did_you_mean(value, ACTION_NAMES)}")
+        raise ValueError(f"{written}={value!r} names no action; {nearest(value, ACTION_NAMES)}")
     return ACTION_CODES[value]
 
 
@@ -130,7 +122,7 @@ def resolve_semantics(semantics: str | Semantics | Mapping[str, str | Action]) -
     if isinstance(semantics, str):
         if semantics in NAMED_SEMANTICS:
             return NAMED_SEMANTICS[semantics]
-        raise ValueError(f"unknown semantics {semantics!r}; {did_you_mean(semantics, NAMED_SEMANTICS)}")
+        raise ValueError(f"unknown semantics {semantics!r}; {nearest(semantics, NAMED_SEMANTICS)}")
     if isinstance(semantics, Mapping):
         by_name: dict[str, str | Action] = {}
         for written, performed in semantics.items():

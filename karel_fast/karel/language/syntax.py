@@ -1,9 +1,9 @@
-"""The syntax tree of a Karel program, and the flat form every tool that walks it shares.
+"""The syntax tree of a Karel program, the flat form every tool that walks it shares, and its source text.
 
 A program may be nested tens of thousands of blocks deep, so nothing here recurses. Equality, hashing, printing,
 pickling and compiling all work on `flatten(body)`: the tree in reading order as a list of integers,
 
-    0..4                 an action, by its code
+    0, 1, ..             an action, by its code
     IF      condition    opens a block; the condition's code, plus NEGATED when it is under `not`
     IFELSE  condition    opens a block with two halves
     WHILE   condition    opens a block
@@ -11,7 +11,8 @@ pickling and compiling all work on `flatten(body)`: the tree in reading order as
     ELSE                 begins the second half of the innermost IFELSE
     CLOSE                ends the innermost block
 
-and `build(codes)` turns the list back into the tree.
+and `build(codes)` turns the list back into the tree. `to_source` writes either syntax; `parse` reads both back to an
+equal program.
 """
 
 from __future__ import annotations
@@ -19,43 +20,15 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TypeAlias, Union
+
+from karel_fast.karel.language.vocabulary import ACTION_NAMES, CONDITION_NAMES, Action, Condition, camel_case
 
 MAX_REPEAT = 2**24 - 1
 """The largest count of a `repeat`."""
 
-IF, IFELSE, WHILE, REPEAT, ELSE, CLOSE = range(5, 11)
+IF, IFELSE, WHILE, REPEAT, ELSE, CLOSE = range(len(Action), len(Action) + 6)  # the codes after those of the actions
 NEGATED = 8
-
-
-class Action(IntEnum):
-    """What the robot can be told to do; the value is the code used in every array."""
-
-    MOVE = 0
-    TURN_LEFT = 1
-    TURN_RIGHT = 2
-    PICK_MARKER = 3
-    PUT_MARKER = 4
-
-
-class Condition(IntEnum):
-    """What the robot can ask about the cell it stands on and the cells next to it."""
-
-    FRONT_IS_CLEAR = 0
-    LEFT_IS_CLEAR = 1
-    RIGHT_IS_CLEAR = 2
-    MARKERS_PRESENT = 3
-    NO_MARKERS_PRESENT = 4
-
-
-class Direction(IntEnum):
-    """Where the robot looks, clockwise: north is towards row 0, east towards higher columns."""
-
-    NORTH = 0
-    EAST = 1
-    SOUTH = 2
-    WEST = 3
 
 
 class Block:
@@ -72,8 +45,6 @@ class Block:
         return hash(tuple(flatten((self,))))
 
     def __repr__(self) -> str:
-        from karel_fast.karel.language.printer import statements_source  # the printer needs this module first
-
         return f"<{statements_source((self,))}>"
 
     def __reduce__(self) -> tuple:
@@ -176,7 +147,7 @@ class Program:
 
     @classmethod
     def from_actions(cls, codes: Iterable[int]) -> Program:
-        """The straight-line program of these action codes (integers 0..4 or `Action`; a NumPy row works)."""
+        """The straight-line program of these action codes (integers or `Action`s; a NumPy row works)."""
         return cls(tuple([_action(position, code) for position, code in enumerate(codes)]))
 
     @property
@@ -189,8 +160,6 @@ class Program:
         return hash(tuple(flatten(self.body)))
 
     def __str__(self) -> str:
-        from karel_fast.karel.language.printer import to_source  # the printer needs this module first
-
         return to_source(self)
 
     def __repr__(self) -> str:
@@ -213,9 +182,13 @@ def _action(position: int, code: object) -> Action:
     try:
         index = operator.index(code)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(f"action {position} is {code!r}; give an Action or its code, 0 to 4") from None
+        raise TypeError(
+            f"action {position} is {code!r}; give an Action or its code, 0 to {len(_ACTIONS) - 1}"
+        ) from None
     if not 0 <= index < len(_ACTIONS):
-        raise ValueError(f"action {position} has code {index}; the codes are 0 to 4 (see karel_fast.Action)")
+        raise ValueError(
+            f"action {position} has code {index}; the codes are 0 to {len(_ACTIONS) - 1} (see karel_fast.Action)"
+        )
     return _ACTIONS[index]
 
 
@@ -279,7 +252,11 @@ def _block(kind: int, argument: int, first_half: tuple[Statement, ...], last: tu
     condition, negated = Condition(argument & ~NEGATED), argument >= NEGATED
     if kind == IFELSE:
         return IfElse(condition, negated, first_half, last)
-    return (If if kind == IF else While)(condition, negated, last)
+    if kind == IF:
+        return If(condition, negated, last)
+    if kind == WHILE:
+        return While(condition, negated, last)
+    raise ValueError(f"code {kind} opens no block")
 
 
 def _build_program(codes: Iterable[int]) -> Program:
@@ -288,3 +265,76 @@ def _build_program(codes: Iterable[int]) -> Program:
 
 def _build_one(codes: Iterable[int]) -> Statement:
     return build(codes)[0]
+
+
+_KEYWORDS = {IF: "if", IFELSE: "ifelse", WHILE: "while", REPEAT: "repeat"}
+_TOKEN_BRACKETS = {IF: "i", IFELSE: "i", WHILE: "w", REPEAT: "r"}
+
+
+def to_source(program: Program, syntax: str = "curly") -> str:
+    """The program's source on one line.
+
+    syntax: "curly" for `def run() { move(); if (front_is_clear()) { turn_left() } }`, "tokens" for the form of the MSR
+    Karel dataset, `DEF run m( move IF c( frontIsClear c) i( turnLeft i) m)`. Raises ValueError for any other.
+    """
+    if not isinstance(program, Program):
+        raise TypeError(f"to_source takes a Program, not {type(program).__name__}; parse(source) makes one")
+    if syntax == "curly":
+        body = statements_source(program.body)
+        return f"def run() {{ {body} }}" if body else "def run() { }"
+    if syntax == "tokens":
+        return " ".join(["DEF", "run", "m(", *_tokens(program.body), "m)"])
+    raise ValueError(f"unknown syntax {syntax!r}; use 'curly' or 'tokens'")
+
+
+def statements_source(body: Sequence[Statement | Block]) -> str:
+    """The statements alone, in the curly syntax."""
+    pieces: list[str] = []
+    separator = ""  # what goes before the next statement or closing brace
+    stream = iter(flatten(body))
+    for code in stream:
+        if code < IF:
+            pieces += (separator, ACTION_NAMES[code], "()")
+            separator = "; "
+        elif code == CLOSE:
+            pieces.append(" }")
+            separator = "; "
+        elif code == ELSE:
+            pieces.append(" } else {")
+            separator = " "
+        else:
+            argument = next(stream)
+            inside = str(argument) if code == REPEAT else _curly_condition(argument)
+            pieces += (separator, _KEYWORDS[code], " (", inside, ") {")
+            separator = " "
+    return "".join(pieces)
+
+
+def _curly_condition(argument: int) -> str:
+    call = CONDITION_NAMES[argument & ~NEGATED] + "()"
+    return f"not ({call})" if argument & NEGATED else call
+
+
+def _tokens(body: Sequence[Statement]) -> list[str]:
+    pieces: list[str] = []
+    open_brackets: list[str] = []
+    stream = iter(flatten(body))
+    for code in stream:
+        if code < IF:
+            pieces.append(camel_case(ACTION_NAMES[code]))
+        elif code == CLOSE:
+            pieces.append(open_brackets.pop() + ")")
+        elif code == ELSE:
+            pieces += (open_brackets.pop() + ")", "ELSE", "e(")
+            open_brackets.append("e")
+        else:
+            argument = next(stream)
+            inside = [f"R={argument}"] if code == REPEAT else _token_condition(argument)
+            pieces += (_KEYWORDS[code].upper(), *inside, _TOKEN_BRACKETS[code] + "(")
+            open_brackets.append(_TOKEN_BRACKETS[code])
+    return pieces
+
+
+def _token_condition(argument: int) -> list[str]:
+    name = camel_case(CONDITION_NAMES[argument & ~NEGATED])
+    return ["c(", "not", "c(", name, "c)", "c)"] if argument & NEGATED else ["c(", name, "c)"]
