@@ -82,8 +82,8 @@ def gather_rows(split: Split, grid: Grid, name: str, most: int, tracer: Tracer =
     """
     table, setting = split.table, setting_of(split)
     wanted = table.finished.copy()
-    if grid.programs != "all":
-        wanted &= table.correct if grid.programs == "correct" else ~table.correct
+    if grid.outcome != "all":
+        wanted &= table.correct if grid.outcome == "correct" else ~table.correct
     wanted &= table.lengths > 0
     examples = len(split.inputs) // max(1, table.programs)
     order = np.random.default_rng(0).permutation(table.programs)
@@ -337,7 +337,7 @@ def _notes(
                 f"{name}: every program has {lengths[0]} actions, so position in the program says all about its end"
             )
         if len(rows.rows) == 0:
-            among = f" among {grid.programs} programs" if grid.programs != "all" else ""
+            among = f" among {grid.outcome} programs" if grid.outcome != "all" else ""
             at = f" at actions {', '.join(map(str, grid.actions[name]))} (from 0)" if name in grid.actions else ""
             notes.append(f"{name}: no row has a label{among}{at}")
     said = {f"{r['feature']} at offset {r['offset']:+d}, {r['semantics']}: {r['note']}" for r in records if r["note"]}

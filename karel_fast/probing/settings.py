@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from karel_fast.karel.language.semantics import resolve_meaning
 from karel_fast.probing.features import PAPER_FEATURES, resolve_feature
+from karel_fast.support.checks import one_of, whole
+from karel_fast.support.settings import named, part, setting
 
 SPLITS = ("train", "validation", "test")
 
@@ -18,24 +20,26 @@ DEPTHS: dict[str, tuple[int, ...]] = {"linear": (), "mlp1": (256,), "mlp2": (256
 """Hidden units per depth. The published code's probes with one and two hidden layers have these sizes."""
 
 
+@named
 @dataclass(frozen=True)
 class ProbeConfig:
     """How probes are trained.
 
-    epochs; least_steps (few rows are gone through more often, until that many steps were made, and then validated
-    some twenty times in all), batch_size (rows), learning_rate (peak; rises over the first twentieth of the steps,
-    then falls linearly to nothing), weight_decay (AdamW, matrices only), precision "float32" or "bfloat16" (matrix
-    products only; weights, loss and optimiser stay float32), group_bytes (memory for one group of probes; it changes
-    speed only).
+    The rate rises over the first twentieth of the steps, then falls linearly to nothing. precision, "float32" or
+    "bfloat16" (matrix products only; weights, loss and optimiser stay float32), is decided by the decoding's precision
+    and the device, and is kept with the results.
     """
 
-    epochs: int = 6
-    least_steps: int = 1000
-    batch_size: int = 512
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.01
+    epochs: int = setting(6, "Epochs of probe training.")
+    least_steps: int = setting(
+        1000,
+        "Least steps of probe training: few rows are gone through more often, and validated some twenty times in all.",
+    )
+    batch_size: int = setting(512, "Rows per step of probe training.")
+    learning_rate: float = setting(3e-3, "Peak learning rate of probes.")
+    weight_decay: float = setting(0.01, "AdamW's, of the probes' matrices.")
     precision: str = "float32"
-    group_bytes: int | None = None
+    group_bytes: int | None = setting(None, "Memory for one group of probes; it changes speed only.")
 
     def __post_init__(self) -> None:
         for name in ("epochs", "least_steps", "batch_size"):
@@ -47,44 +51,53 @@ class ProbeConfig:
             raise ValueError(f"ProbeConfig.precision must be 'float32' or 'bfloat16', got {self.precision!r}")
 
 
+@named
 @dataclass(frozen=True)
 class Grid:
-    """Which probes to train. `layers` are names out of the table's, None for all it has.
+    """Which probes to train.
 
-    programs: "all", "correct" or "wrong" ones. actions: per split, which of a program's actions give rows (from 0;
-    all of a split not named): to learn on some positions and be tested on others. max_rows: most rows taken per
-    split. first_state, last_state: also the states that the specification shows. shuffled: add the shuffled-label
-    control at offset 0 under the original semantics.
+    depths: a mapping from names to hidden units per layer, or names out of DEPTHS. layers: names out of the table's,
+    None for all it has; which a table has is set in `ProbeRun`. first_state, last_state: also the states that the
+    specification shows. shuffled: at offset 0 under the original semantics.
     """
 
-    features: tuple[str, ...] = PAPER_FEATURES
-    depths: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: dict(DEPTHS))
-    offsets: tuple[int, ...] = (-2, -1, 0, 1, 2)
-    semantics: tuple[str, ...] = ("original", "flip", "adversarial")
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    layers: tuple[int | str, ...] | None = None
-    programs: str = "all"
-    actions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    first_state: bool = False
-    last_state: bool = False
-    max_rows: Mapping[str, int] = field(
-        default_factory=lambda: {"train": 100_000, "validation": 10_000, "test": 10_000}
+    features: tuple[str, ...] = setting(PAPER_FEATURES, "What is read: features.")
+    depths: Mapping[str, tuple[int, ...]] = setting(
+        DEPTHS, "Probes: linear, mlp1, mlp2; or others by their hidden units, as narrow=64+32."
     )
-    shuffled: bool = True
+    offsets: tuple[int, ...] = setting((-2, -1, 0, 1, 2), "States before (-) or after (+) the predicted action's.")
+    semantics: tuple[str, ...] = setting(
+        ("original", "flip", "adversarial"), "Names of meanings; or written>performed pairs joined by +."
+    )
+    seeds: tuple[int, ...] = setting((0, 1, 2, 3, 4), "Of the probes' weights and order of rows.")
+    outcome: Literal["all", "correct", "wrong"] = setting(
+        "all", "Which programs give rows: all, correct or wrong ones."
+    )
+    actions: Mapping[str, tuple[int, ...]] = setting(
+        {},
+        "Per split, which of a program's actions give rows, from 0 (all of a split not named): as train=0+1,test=2+3.",
+    )
+    first_state: bool = setting(False, "Also read the state before the first action, which the specification shows.")
+    last_state: bool = setting(False, "Also read the state after the last action, which the specification shows.")
+    max_rows: Mapping[str, int] = setting(
+        {"train": 100_000, "validation": 10_000, "test": 10_000}, "Most rows taken per split."
+    )
+    shuffled: bool = setting(True, "Also train probes on shuffled labels.")
+    layers: tuple[int | str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("features", "offsets", "semantics", "seeds", "depths"):
             if not getattr(self, name):
                 raise ValueError(f"Grid.{name} is empty: name at least one")
+        object.__setattr__(self, "depths", _depths(self.depths))
         for feature in self.features:
             resolve_feature(feature)
         for name in self.semantics:
             resolve_meaning(name)
-        for split, most in self.max_rows.items():
-            if most < 1:
-                raise ValueError(f"Grid.max_rows has {most} for {split}; take at least 1")
-        if self.programs not in ("all", "correct", "wrong"):
-            raise ValueError(f"Grid.programs must be 'all', 'correct' or 'wrong', got {self.programs!r}")
+        _check_splits("max_rows", self.max_rows)
+        for split in self.actions:
+            one_of("a split of actions", split, SPLITS)
+        one_of("outcome", self.outcome, ("all", "correct", "wrong"))
 
     def size(self, layers: int, untrained: bool = False) -> int:
         """How many probes it has, with its controls."""
@@ -97,13 +110,12 @@ class Grid:
         return {k: _plain(v) for k, v in asdict(self).items()}
 
 
+@named
 @dataclass(frozen=True)
 class ProbeRun:
     """Everything that decides a snapshot's probing results.
 
-    programs: how many specifications of each split the model writes programs for. layers: "mean", "all", or a list of
-    states. untrained: also probe a model of the same shape with fresh weights, on the same programs. examples: how many
-    specifications to draw for the report (0: none).
+    untrained: a model of the same shape with fresh weights, on the same programs.
 
     programs_from "reference" (latent causal probing, COLM 2024): the model does not write but reads the
     specifications' own programs, with their outputs withheld as `withhold` says (see `forced_states`), and results go
@@ -113,19 +125,31 @@ class ProbeRun:
     snapshot then comes from there; what is said of training does not.
     """
 
-    grid: Grid = field(default_factory=Grid)
-    config: ProbeConfig = field(default_factory=ProbeConfig)
-    programs: dict[str, int] = field(default_factory=lambda: {"train": 16_000, "validation": 1_600, "test": 1_600})
-    layers: Layers = "mean"
-    untrained: bool = True
-    examples: int = 8
-    programs_from: str = "written"
-    withhold: str | None = None
-    closer: bool = False
+    grid: Grid = part(Grid)
+    config: ProbeConfig = part(ProbeConfig)
+    programs: Mapping[str, int] = setting(
+        {"train": 16_000, "validation": 1_600, "test": 1_600},
+        "Specifications per split that the model writes programs for.",
+    )
+    layers: Layers = setting("mean", "mean, all, or a list of states (0: the embedding).")
+    untrained: bool = setting(True, "Also probe an untrained model's states.")
+    examples: int = setting(8, "Specifications drawn for the report; 0: none.")
+    programs_from: Literal["written", "reference"] = setting(
+        "written", "written, or reference: probe the states of reading the reference programs (results: RUN/latent/..)."
+    )
+    withhold: Literal["input", "space"] | None = setting(
+        None, "For reference programs: input or space in place of the specifications' outputs."
+    )
+    closer: bool = setting(False, "Keep the results apart (RUN/closer): the report's figures of one snapshot use them.")
 
     def __post_init__(self) -> None:
-        if self.programs_from not in ("written", "reference"):
-            raise ValueError(f"programs_from must be 'written' or 'reference', got {self.programs_from!r}")
+        _check_splits("programs", self.programs)
+        whole("examples", self.examples, 0)
+        if isinstance(self.layers, str):
+            one_of("layers", self.layers, ("mean", "all"))
+        one_of("programs_from", self.programs_from, ("written", "reference"))
+        if self.withhold is not None:
+            one_of("withhold", self.withhold, ("input", "space"))
         if self.withhold is not None and self.programs_from == "written":
             raise ValueError(
                 "a model cannot write for specifications whose outputs are withheld; use the reference programs"
@@ -153,6 +177,44 @@ class ProbeRun:
             "withhold": self.withhold,
             "closer": self.closer,
         }
+
+
+@named
+@dataclass(frozen=True)
+class SteerConfig:
+    """What is edited in the causal test, and on how many programs."""
+
+    layers: Layers = setting("all", "all, or a list of states to edit (0: the embedding).")
+    train: int = setting(4_000, "Programs the probe learns on.")
+    specifications: int = setting(400, "Test specifications to write programs for.")
+    strength: float = setting(1.0, "Of the edit; 1 swaps the probe's two answers.")
+
+    def __post_init__(self) -> None:
+        if isinstance(self.layers, str):
+            one_of("layers", self.layers, ("all",))
+        whole("train", self.train, 1)
+        whole("specifications", self.specifications, 1)
+
+
+def _depths(depths: Mapping[str, tuple[int, ...]] | tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """Hidden units per depth, from names or a mapping, checked."""
+    if not isinstance(depths, Mapping):
+        return {name: DEPTHS[one_of("depth", name, DEPTHS)] for name in depths}
+    for name, units in depths.items():
+        if not isinstance(units, tuple | list):
+            raise ValueError(
+                f"depths.{name} is {units!r}; give a list of hidden units, an empty one for a linear probe"
+            )
+        for number in units:
+            whole(f"depths.{name}", number, 1)
+    return {name: tuple(units) for name, units in depths.items()}
+
+
+def _check_splits(name: str, counts: Mapping[str, int]) -> None:
+    if not isinstance(counts, Mapping) or sorted(counts) != sorted(SPLITS):
+        raise ValueError(f"{name} needs {', '.join(SPLITS)}, got {counts!r}")
+    for split, count in counts.items():
+        whole(f"{name}.{split}", count, 1)
 
 
 def _plain(value: Any) -> Any:
