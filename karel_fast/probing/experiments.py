@@ -160,11 +160,10 @@ def run_experiment(
     for name in SPLITS:
         if name not in splits:
             raise ValueError(f"an experiment needs the splits {', '.join(SPLITS)}; {name} is missing")
-    available = splits["train"].table.layers
-    layers = list(grid.layers) if grid.layers is not None else list(available)
-    for layer in layers:
-        if any(layer not in split.table.layers for split in splits.values()):
-            raise ValueError(f"layer {layer!r} is not in the table; it holds {available}")
+    layers = list(splits["train"].table.layers)
+    for name, split in splits.items():
+        if list(split.table.layers) != layers:
+            raise ValueError(f"the {name} table holds layers {list(split.table.layers)}, the train table {layers}")
 
     gathered = {name: gather_rows(splits[name], grid, name, grid.max_rows[name], tracer) for name in SPLITS}
     parts = np.concatenate([np.full(len(gathered[name].rows), _PARTS[name]) for name in SPLITS])

@@ -56,9 +56,8 @@ class ProbeConfig:
 class Grid:
     """Which probes to train.
 
-    depths: a mapping from names to hidden units per layer, or names out of DEPTHS. layers: names out of the table's,
-    None for all it has; which a table has is set in `ProbeRun`. first_state, last_state: also the states that the
-    specification shows. shuffled: at offset 0 under the original semantics.
+    depths: a mapping from names to hidden units per layer, or names out of DEPTHS. shuffled: at offset 0 under the
+    original semantics.
     """
 
     features: tuple[str, ...] = setting(PAPER_FEATURES, "What is read: features.")
@@ -83,7 +82,6 @@ class Grid:
         {"train": 100_000, "validation": 10_000, "test": 10_000}, "Most rows taken per split."
     )
     shuffled: bool = setting(True, "Also train probes on shuffled labels.")
-    layers: tuple[int | str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("features", "offsets", "semantics", "seeds", "depths"):
