@@ -94,6 +94,15 @@ def test_run_takes_several_worlds(call, tmp_path):
         (("run", "program.karel"), "--world"),
         (("fly",), "fly"),
         (("reproduce", "nonsense"), "unknown preset 'nonsense'"),
+        (("reproduce", "smok"), "did you mean 'smoke'"),
+        (("reproduce", "smoke", "--set", "training.stepz=3"), "unknown setting 'stepz'; did you mean 'steps'"),
+        (("reproduce", "smoke", "--set", "trainin.steps=3"), "did you mean 'training'"),
+        (("train", "x", "--recipe", "papper"), "papper"),
+        (("train", "x", "--optimizer", "sgd"), "optimizer='sgd'"),
+        (("train", "x", "--stepz", "3"), "--steps"),
+        (("train", "x", "--rotary-dim", "3"), "rotary_dim is 3"),
+        (("probe", "x", "--offsets", "a"), "--offsets 'a' cannot be read"),
+        (("evaluate", "nowhere"), "nowhere"),
         (("reproduce", "smoke", "--faithful"), "'smoke' has no faithful variant; those that have: paper"),
         (("reproduce", "smoke", "--output", "x", "--minutes", "0"), "minutes=0"),
         (("bench", "nonsense"), "unknown suite 'nonsense'"),
@@ -109,6 +118,41 @@ def test_wrong_input_is_one_message_and_exit_code_2(call, arguments, message):
     assert out == ""
     assert message in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("error", [ValueError, TypeError, ImportError])
+@pytest.mark.parametrize(
+    ("place", "arguments"),
+    [
+        ("torch.nn.functional.cross_entropy", ("train", "new", "--steps", "1", "--no-compile", "--device", "cpu")),
+        ("karel_fast.cli.data.read_recipe", ("generate", "--out", "new", "--count", "1")),
+        ("numpy.random.default_rng", ("reproduce", "smoke", "--output", "new")),
+    ],
+)
+def test_a_fault_is_a_traceback_and_exit_code_1(tmp_path, place, arguments, error):
+    """The error is raised by another module, or by a call, as from the depths of a library."""
+    module, _, name = place.rpartition(".")
+    script = f"""
+import importlib, sys
+module = importlib.import_module({module!r})
+def broken(*_, **__):
+    raise {error.__name__}("from the depths")
+setattr(module, {name!r}, broken)
+sys.argv = ["karel-fast", *{arguments!r}]
+from karel_fast.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback (most recent call last)" in done.stderr
+    assert done.stderr.rstrip().endswith(f"{error.__name__}: from the depths")
+
+
+def test_a_fault_at_a_call_of_ours(call, monkeypatch):
+    """int() has no frame of its own: the traceback ends in this package, but at no raise statement."""
+    monkeypatch.setattr(commands, "run", lambda *_, **__: int("a fault"))
+    with pytest.raises(ValueError, match="a fault"):
+        call("run", "program.karel", "--world", "world.txt")
 
 
 def test_a_binary_file_is_not_a_program(call, tmp_path):

@@ -121,7 +121,7 @@ def test_most_rows_and_program_choice(splits):
     assert len(few.rows) == 50
     assert (np.diff(few.rows) > 0).all()
     for kind, wanted in (("correct", True), ("wrong", False)):
-        rows = gather_rows(splits["train"], replace(GRID, programs=kind), "train", 10_000)
+        rows = gather_rows(splits["train"], replace(GRID, outcome=kind), "train", 10_000)
         assert set(splits["train"].table.right[rows.rows]) == {wanted}
 
 
@@ -182,7 +182,7 @@ class TestSaid:
 
     def test_no_correct_program(self, splits, tmp_path):
         wrong = {n: make_split(tmp_path / n, 60, i, correct=np.zeros(60, bool)) for i, n in enumerate(SPLITS)}
-        result = self.result(wrong, programs="correct")
+        result = self.result(wrong, outcome="correct")
         assert "train: the snapshot wrote no correct program" in result["notes"]
         assert "test: no row has a label among correct programs" in result["notes"]
         assert all(r["accuracy"] is None and r["note"] for r in result["records"])
@@ -209,20 +209,18 @@ class TestSaid:
         result = run_experiment(splits, GRID, config=FAST, tracer=crashing)
         assert any("runs stopped before their program's end" in note for note in result["notes"])
 
-    def test_missing_split_and_layer(self, splits):
+    def test_missing_split(self, splits):
         with pytest.raises(ValueError, match="validation is missing"):
             run_experiment({"train": splits["train"]}, GRID)
-        with pytest.raises(ValueError, match=r"layer 7 is not in the table; it holds \[0, 1\]"):
-            run_experiment(splits, replace(GRID, layers=(7,)))
 
     def test_grids(self):
         with pytest.raises(ValueError, match="offsets is empty"):
             Grid(offsets=())
         with pytest.raises(ValueError, match="unknown feature 'x'"):
             Grid(features=("x",))
-        with pytest.raises(ValueError, match="'all', 'correct' or 'wrong'"):
-            Grid(programs="some")
-        with pytest.raises(ValueError, match="max_rows has 0 for train"):
+        with pytest.raises(ValueError, match="outcome is 'some'; use one of all, correct, wrong"):
+            Grid(outcome="some")
+        with pytest.raises(ValueError, match=r"max_rows\.train is 0"):
             Grid(max_rows={"train": 0, "validation": 1, "test": 1})
 
     @pytest.mark.parametrize(

@@ -275,8 +275,8 @@ def test_commands(run):
     probe_commands.register(app)
     report_commands.register(app)
     args = [
-        "probe", str(run), "--step", "0", "--train", "60", "--validation", "20", "--test", "20", "--depths", "linear",
-        "--offsets", "0", "--seeds", "1", "--epochs", "1", "--examples", "2", "--no-compile", "--precision", "fp32",
+        "probe", str(run), "--step", "0", "--programs", "train=60,validation=20,test=20", "--depths", "linear",
+        "--offsets", "0", "--seeds", "0", "--epochs", "1", "--examples", "2", "--no-compile-decoding", "--precision", "fp32",
         "--semantics", "original,turn_left>move",
     ]  # fmt: skip
     done = CliRunner().invoke(app, args, catch_exceptions=False)
@@ -286,13 +286,14 @@ def test_commands(run):
     assert "report.html" in done.stdout
     for extra, message in (
         (["--step", "7"], "no snapshot of step 7; it has 0, 100"),
-        (["--depths", "mlp9"], "unknown depth 'mlp9'"),
-        (["--offsets", "a"], "offsets must be comma-separated integers"),
-        (["--engine", "slurm"], "unknown engine 'slurm'"),
+        (["--depths", "mlp9"], "depth is 'mlp9'; did you mean 'mlp1'"),
+        (["--offsets", "a"], "--offsets 'a' cannot be read: give a value like comma-separated integers"),
+        (["--engine", "slurm"], "--engine is 'slurm'"),
         (["--features", "speed"], "unknown feature 'speed'"),
         (["--semantics", "original,move>fly"], "names no action"),
-        (["--batch-size", "0"], "batch-size must be at least 1"),
-        (["--max-rows", "0"], "max_rows has 0 for train"),
+        (["--batch-size", "0"], "batch_size must be at least 1"),
+        (["--decode-batch-size", "0"], "decode_batch_size is 0"),
+        (["--max-rows", "train=0,validation=1,test=1"], "max_rows.train is 0"),
         (["--address", "auto"], "give --engine ray too"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -306,9 +307,9 @@ def test_latent_and_steering_commands(run):
     app = typer.Typer()
     probe_commands.register(app)
     args = [
-        "probe", str(run), "--step", "100", "--train", "60", "--validation", "20", "--test", "20", "--depths", "linear",
-        "--offsets", "0", "--seeds", "1", "--epochs", "1", "--no-compile", "--precision", "fp32", "--semantics",
-        "original,map8", "--reference", "--withhold", "space", "--train-actions", "0,1", "--test-actions", "2,3",
+        "probe", str(run), "--step", "100", "--programs", "train=60,validation=20,test=20", "--depths", "linear",
+        "--offsets", "0", "--seeds", "0", "--epochs", "1", "--no-compile-decoding", "--precision", "fp32", "--semantics",
+        "original,map8", "--programs-from", "reference", "--withhold", "space", "--actions", "train=0+1,validation=2+3,test=2+3",
     ]  # fmt: skip
     done = CliRunner().invoke(app, args, catch_exceptions=False)
     assert done.stdout.strip().endswith("latent/space/step-000100.json")
@@ -316,7 +317,7 @@ def test_latent_and_steering_commands(run):
     assert all(r["accuracy"] is not None for r in result["records"])
     assert {r["semantics"] for r in result["records"]} == {"original", "map8"}
     with pytest.raises(ValueError, match="a closer look is at programs that the model writes"):
-        CliRunner().invoke(app, ["probe", str(run), "--reference", "--closer"], catch_exceptions=False)
+        CliRunner().invoke(app, ["probe", str(run), "--programs-from", "reference", "--closer"], catch_exceptions=False)
     probed = RunFolder(run).file("probing", 100)
     before = probed.read_bytes() if probed.exists() else None
     args = [*args[: args.index("--semantics")], "--closer"]
@@ -326,7 +327,7 @@ def test_latent_and_steering_commands(run):
     with pytest.raises(ValueError, match="outputs are withheld; use the reference"):
         CliRunner().invoke(app, ["probe", str(run), "--withhold", "input"], catch_exceptions=False)
 
-    args = ["steer", str(run), "--step", "100", "--train", "60", "--specifications", "60", "--no-compile"]
+    args = ["steer", str(run), "--step", "100", "--train", "60", "--specifications", "60", "--no-compile-decoding"]
     done = CliRunner().invoke(app, args, catch_exceptions=False)
     assert done.stdout.strip().endswith("steering/step-000100.json")
     result = json.loads(RunFolder(run).file("steering", 100).read_text())

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from karel_fast.analysis.keep import keep_results
 from karel_fast.cli import app
-from karel_fast.cli.training import TrainingBar
 from karel_fast.data import Recipe, Tokenizer, generate
 from karel_fast.experiment.pieces import OutOfTime, Pieces
 from karel_fast.experiment.preset import faithful_name, load_preset, preset_names
@@ -23,6 +22,7 @@ from karel_fast.model import Transformer, model_config
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import list_snapshots, read_card, read_resume
 from karel_fast.support.files import read_json
+from karel_fast.training.bar import TrainingBar
 
 TINY = """
 layout = "compact"
@@ -42,15 +42,17 @@ batch_size = 8
 snapshot_every = 2
 compile = false
 precision = "fp32"
+[decoding]
+compile_decoding = false
+precision = "fp32"
 [evaluation]
 specifications = 8
 on_the_way = 6
-compile = false
 [probing]
 programs = { train = 20, validation = 8, test = 8 }
 depths = ["linear"]
 offsets = [0]
-seeds = 2
+seeds = [0, 1]
 least_steps = 5
 examples = 1
 """
@@ -99,7 +101,7 @@ programs = { train = 30, validation = 8, test = 8 }
 features = ["direction"]
 depths = { linear = [], narrow = [4, 3] }
 offsets = [-1, 0]
-seeds = 3
+seeds = [0, 1, 2]
 batch_size = 16
 learning_rate = 1e-2
 """
@@ -161,7 +163,7 @@ def test_in_the_smallest_pieces(tmp_path):
     path = tmp_path / "tiny.toml"
     path.write_text(TINY.replace("steps = 4", "steps = 4\nlog_every = 1"))
     console, whole, pieces = Console(quiet=True), tmp_path / "whole", tmp_path / "pieces"
-    reproduce(load_preset(str(path), seed=0), whole, console)
+    reproduce(load_preset(str(path)), whole, console)
     found = CliRunner().invoke(app, ["reproduce", str(path), "--output", str(pieces), "--minutes", "0.000001"])
     assert found.exit_code == 75
     assert found.stdout == ""
@@ -171,7 +173,7 @@ def test_in_the_smallest_pieces(tmp_path):
     stops = []
     for _ in range(20):
         try:
-            reproduce(load_preset(str(path), seed=0), pieces, console, minutes=1e-6)
+            reproduce(load_preset(str(path)), pieces, console, minutes=1e-6)
             break
         except OutOfTime as stopped:
             stops.append(str(stopped))
@@ -237,7 +239,7 @@ def test_sigterm_loses_no_update(tmp_path, monkeypatch):
 def test_another_experiment_is_not_mixed_in(tiny, tmp_path):
     reproduce(load_preset(tiny), tmp_path / "run", Console(quiet=True))
     with pytest.raises(ValueError, match="another experiment"):
-        reproduce(load_preset(tiny, seed=1), tmp_path / "run", Console(quiet=True))
+        reproduce(load_preset(tiny, {"training": {"seed": 1}}), tmp_path / "run", Console(quiet=True))
 
 
 def test_presets_load():
@@ -268,7 +270,7 @@ def test_the_paper_s_setting(name):
     assert preset.recipe.hash == Recipe.paper().hash
     assert preset.evaluation.specifications == 10_000
     assert preset.training.steps == 20 * preset.training.snapshot_every
-    grid = preset.probing.run("float32").grid
+    grid = preset.probing.grid
     assert (len(grid.seeds), grid.features, grid.offsets) == (5, ("direction", "position", "facing"), (-2, -1, 0, 1, 2))
     assert (tuple(grid.depths), grid.semantics) == (("linear", "mlp1", "mlp2"), ("original", "flip", "adversarial"))
 
@@ -295,26 +297,26 @@ def test_the_faithful_paper_has_the_original_s_tokens():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("heads = 4", "heads = 4\nrotary_dim = 3"), "rotary_dim=3"),
-        (("heads = 4", "heads = 4\nrotary_dim = 6"), "rotary_dim=6.*head width 4"),
-        (("width = 16", "width = 0"), "width=0"),
-        (("[model]", "[data]\nsamples = -1\n[model]"), r"\[data\]: samples=-1"),
-        (("[model]", "[data]\nrows = 1\n[model]"), "unknown key 'rows'"),
+        (("heads = 4", "heads = 4\nrotary_dim = 3"), "rotary_dim is 3"),
+        (("heads = 4", "heads = 4\nrotary_dim = 6"), "rotary_dim is 6.*head width 4"),
+        (("width = 16", "width = 0"), "width is 0"),
+        (("[model]", "[data]\nsamples = -1\n[model]"), r"\[data\]: samples is -1"),
+        (("[model]", "[data]\nrows = 1\n[model]"), "unknown setting 'rows'"),
         (("steps = 4", "steps = 0"), r"\[training\]: steps=0"),
-        (("steps = 4", "stepz = 4"), "unknown key 'stepz'"),
+        (("steps = 4", "stepz = 4"), "unknown setting 'stepz'; did you mean 'steps'"),
         (("lengths = [2, 2]", "lengths = [5, 3]"), r"\[recipe\]: "),
-        (("heads = 4", ""), "heads is missing"),
-        (("[model]", "[models]"), "unknown 'models'"),
+        (("seeds = [0, 1]", "closer = true"), "closer is for the table"),
+        (("[model]", "[models]"), "unknown 'models'; did you mean 'model'"),
         (("steps = 4", "steps = "), "Invalid value"),
-        (('depths = ["linear"]', 'depths = ["deep"]'), "the depths are"),
-        (("on_the_way = 6", "on_the_way = 0"), r"\[evaluation\]: on_the_way=0"),
-        (('depths = ["linear"]', "depths = { deep = [0] }"), r"\[probing\]: depths.deep=0"),
-        (('depths = ["linear"]', "depths = { deep = 7.5 }"), r"\[probing\]: depths.deep=7.5"),
-        (("validation = 8, ", ""), "needs train, validation, test"),
+        (('depths = ["linear"]', 'depths = ["deep"]'), "depth is 'deep'; use one of linear, mlp1, mlp2"),
+        (("on_the_way = 6", "on_the_way = 0"), r"\[evaluation\]: on_the_way is 0"),
+        (('depths = ["linear"]', "depths = { deep = [0] }"), r"\[probing\]: depths.deep is 0"),
+        (('depths = ["linear"]', "depths = { deep = 7.5 }"), r"\[probing\]: depths.deep is 7.5"),
+        (("validation = 8, ", ""), "programs needs train, validation, test"),
     ],
 )
 def test_wrong_presets(tmp_path, change, message):
     path = tmp_path / "wrong.toml"
     path.write_text(TINY.replace(*change))
     with pytest.raises(ValueError, match=message):
-        load_preset(str(path)).probing.run("float32")
+        load_preset(str(path))

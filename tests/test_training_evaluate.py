@@ -197,7 +197,17 @@ def test_commands(tmp_path):
     again = runner.invoke(app, [*train_it, "--resume"], catch_exceptions=False)
     assert again.exit_code == 0
     out = tmp_path / "metrics.json"
-    look = ["evaluate", str(run), "--count", "10", "--output", str(out), "--device", "cpu", "--no-compile"]
+    look = [
+        "evaluate",
+        str(run),
+        "--specifications",
+        "10",
+        "--output",
+        str(out),
+        "--device",
+        "cpu",
+        "--no-compile-decoding",
+    ]
     done = runner.invoke(app, look, catch_exceptions=False)
     assert done.exit_code == 0
     assert json.loads(done.stdout) == json.loads(out.read_text())

@@ -11,10 +11,10 @@ from signals import foreground_signals, signal_at
 from typer.testing import CliRunner
 
 from karel_fast.cli import app
-from karel_fast.cli.training import TrainingBar
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import list_snapshots, read_resume
 from karel_fast.support.interrupt import StopSignals
+from karel_fast.training.bar import TrainingBar
 
 TINY = ["--layers", "1", "--width", "16", "--steps", "8", "--batch-size", "4", "--snapshot-every", "8", "--no-compile"]
 

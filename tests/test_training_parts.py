@@ -9,11 +9,12 @@ from tiny_model import tiny_model
 
 from karel_fast.model.device import NotEnoughMemory, memory_advice, resolve_device, resolve_precision
 from karel_fast.training import TrainConfig
+from karel_fast.training.config import SCHEDULES
 from karel_fast.training.metrics import Reporter
 from karel_fast.training.muon import Muon, orthogonalise
 from karel_fast.training.optim import Optimizers
 from karel_fast.training.rows import prefetched
-from karel_fast.training.schedule import SCHEDULES, rate_factor
+from karel_fast.training.schedule import rate_factor
 
 
 @pytest.mark.parametrize(

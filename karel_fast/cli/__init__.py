@@ -1,22 +1,24 @@
 """The command line: `karel-fast COMMAND`. Each room of the house brings its own commands; `run` and `info` are in karel.py.
 
-Wrong input is one message on standard error and exit code 2. KAREL_FAST_TRACEBACK=1 shows where it came from.
+Wrong input is one message on standard error and exit code 2; KAREL_FAST_TRACEBACK=1 shows where it came from. A fault of
+karel_fast is a traceback and exit code 1.
 """
 
 from __future__ import annotations
 
+import dis
 import os
 import sys
 
 import typer
 
-from karel_fast.cli import bench
+from karel_fast.cli import bench, reproduce
 from karel_fast.cli import data as data_commands
 from karel_fast.cli import karel as commands
 from karel_fast.cli import probing as probing_commands
 from karel_fast.cli import report as report_commands
 from karel_fast.cli import training as training_commands
-from karel_fast.experiment import reproduce
+from karel_fast.support.checks import InputError
 
 app = typer.Typer(
     name="karel-fast",
@@ -41,9 +43,29 @@ def main() -> None:
 
 
 def _is_about_input(error: Exception) -> bool:
-    """Whether the error speaks to the user: wrong values, files that cannot be used, or a failure that karel_fast named."""
-    ours = type(error).__module__.startswith("karel_fast")
-    return ours or isinstance(error, ValueError | TypeError | OSError | MemoryError | ImportError)
+    """Whether the error speaks to the user, or else is a fault of ours, which must look like one.
+
+    Wrong input is what karel_fast itself refuses: its own kinds of errors, `InputError` among them, and the ValueErrors
+    and TypeErrors that its checks raise. Their traceback ends at a `raise` in this package; an error from the depths of
+    another library ends there, or at the call. Files that cannot be used and full memory are no fault either.
+    """
+    if isinstance(error, InputError | MemoryError) or type(error).__module__.startswith("karel_fast"):
+        return True
+    if isinstance(error, OSError) and error.filename is not None:
+        return True
+    return isinstance(error, ValueError | TypeError | OSError | ImportError) and _raised_here(error)
+
+
+def _raised_here(error: Exception) -> bool:
+    """Whether a `raise` statement of this package raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return False
+    code = trace.tb_frame.f_code
+    ours = str(trace.tb_frame.f_globals.get("__name__", "")).startswith("karel_fast")
+    return ours and code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 def _message(error: Exception) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from karel_fast.support.progress import Progress
+
 if TYPE_CHECKING:
     from karel_fast.data.sampling.recipe import Recipe
-    from karel_fast.data.storage.shards import Progress
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +45,8 @@ def generate_command(
         raise ValueError("--semantics says how to trace: give --traces too")
     traced = (semantics or chosen.semantics) if traces else None
     part = _part(shards)
-    with progress_bar("generate") as progress:
+    with Progress(unit="samples") as shown:
+        progress = shown.bar("generate").show
         if engine == "ray":
             if part != (1, 1) or threads is not None:
                 raise ValueError("--engine ray shares the shards out itself: leave out --shards and --threads")
@@ -75,7 +75,8 @@ def verify_command(
     """Generate shards again and compare; the first wrong row is named."""
     from karel_fast.data.storage.shards import verify
 
-    with progress_bar("verify") as progress:
+    with Progress(unit="samples") as shown:
+        progress = shown.bar("verify").show
         found = verify(folder, fraction=fraction, backend=backend, threads=threads, progress=progress)
     typer.echo(f"{folder}: {found.rows} rows in {found.shards} shards are right")
 
@@ -113,23 +114,3 @@ def _part(text: str) -> tuple[int, int]:
     if not (slash and k.isdecimal() and n.isdecimal()):
         raise ValueError(f"--shards {text!r} is no slice: give k/n, for example 1/16")
     return int(k), int(n)
-
-
-@contextmanager
-def progress_bar(name: str) -> Iterator[Progress]:
-    """A bar on standard error with samples/s and the time left; nothing where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Task as RichTask
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: RichTask) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text("" if speed is None else f"{speed:,.0f} samples/s")
-
-    console = Console(stderr=True)
-    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

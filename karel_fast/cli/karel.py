@@ -25,13 +25,12 @@ from karel_fast.karel.execution import Result, Trace, available_threads, run, tr
 from karel_fast.karel.language import Action, Direction, Program, parse
 from karel_fast.karel.status import Status
 from karel_fast.karel.world import Worlds
+from karel_fast.support.machine import processor
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 STANDARD_INPUT = "-"
-CPUINFO = Path("/proc/cpuinfo")
-FEATURES = ("sse2", "avx2", "bmi1", "bmi2", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16", "amx_bf16")
 PACKAGES = ("numpy", "numba", "torch", "transformers", "pyarrow", "pybind11", "ray")
 
 
@@ -225,21 +224,6 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
     lines.append(f"processor: {processor['model']}" + (f" ({processor['features']})" if processor["features"] else ""))
     lines.append(f"threads: {facts['threads']}, the processors that this process may use")
     return lines + [f"{package}: {version or 'not installed'}" for package, version in facts["packages"].items()]
-
-
-def processor() -> dict[str, str]:
-    """Model, and those of its features that the kernels ask about."""
-    found = {"model": platform.processor() or platform.machine(), "features": ""}
-    if CPUINFO.exists():
-        for line in CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                found["model"] = value.strip()
-            elif name.strip() == "flags":
-                flags = set(value.split())
-                found["features"] = " ".join(flag for flag in FEATURES if flag in flags)
-                break
-    return found
 
 
 def _version(package: str) -> str | None:

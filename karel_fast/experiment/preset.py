@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from karel_fast.model.shape import DecodingConfig, ModelShape
+from karel_fast.probing.settings import ProbeRun
+from karel_fast.support.checks import InputError, nearest, one_of
+from karel_fast.support.settings import build
+from karel_fast.training.config import DataConfig, EvaluationConfig, TrainConfig
+
 if TYPE_CHECKING:
     from karel_fast.data import Recipe
-    from karel_fast.probing.snapshot import ProbeRun
-    from karel_fast.training import TrainConfig
-
 
 PRESETS = files("karel_fast.experiment") / "presets"
 
@@ -22,124 +24,20 @@ FAITHFUL = "-faithful"
 """What the name of a preset's variant with the original's model, optimizer, layout and data ends in."""
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
-    """samples: how many training samples there are, used over and over; 0: never the same one twice."""
+def tables() -> dict[str, type]:
+    """The settings class of each table that a preset may have."""
+    from karel_fast.data import Recipe
 
-    samples: int = 0
-
-    def __post_init__(self) -> None:
-        _check_whole("samples", self.samples, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelShape:
-    """Size of the Transformer: blocks, width of the residual stream, attention heads, dimensions of each head that are
-    rotated (None: half).
-    """
-
-    layers: int
-    width: int
-    heads: int
-    rotary_dim: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("layers", "width", "heads"):
-            _check_whole(name, getattr(self, name), 1)
-        if self.rotary_dim is not None:
-            _check_whole("rotary_dim", self.rotary_dim, 2)
-            if self.rotary_dim % 2 or self.rotary_dim > self.width // self.heads:
-                raise ValueError(
-                    f"rotary_dim={self.rotary_dim}: use an even number up to the head width {self.width // self.heads}"
-                )
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """specifications: how many of the test split the last snapshot writes programs for, and on_the_way the snapshots
-    before it (None: as many); batch_size: decoded together; compile: torch.compile decoding, which pays for thousands of
-    programs.
-    """
-
-    specifications: int
-    on_the_way: int | None = None
-    batch_size: int = 256
-    compile: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("specifications", "on_the_way"):
-            if getattr(self, name) is not None:
-                _check_whole(name, getattr(self, name), 1)
-
-    def of(self, last: bool) -> int:
-        """How many specifications a snapshot is evaluated on."""
-        return self.specifications if last or self.on_the_way is None else self.on_the_way
-
-
-@dataclass(frozen=True, slots=True)
-class Probing:
-    """What `karel-fast probe` takes, with lists in place of comma-separated text. programs: per split. depths: names, or a
-    table of names and hidden units of each layer.
-    """
-
-    programs: dict[str, int]
-    features: list[str] = field(default_factory=lambda: ["direction", "position", "facing"])
-    depths: list[str] | dict[str, list[int]] = field(default_factory=lambda: ["linear", "mlp1", "mlp2"])
-    offsets: list[int] = field(default_factory=lambda: [-2, -1, 0, 1, 2])
-    semantics: list[str] = field(default_factory=lambda: ["original", "flip", "adversarial"])
-    seeds: int = 5
-    epochs: int = 6
-    least_steps: int = 1000
-    batch_size: int = 512
-    learning_rate: float = 3e-3
-    examples: int = 8
-    layers: str | list[int] = "mean"
-
-    def __post_init__(self) -> None:
-        from karel_fast.probing.experiments import SPLITS
-
-        if isinstance(self.layers, str) and self.layers not in ("mean", "all"):
-            raise ValueError(f'probing.layers is {self.layers!r}: give "mean", "all" or a list of states')
-        if isinstance(self.depths, dict):
-            for depth, units in self.depths.items():
-                if not isinstance(units, list):
-                    raise ValueError(f"depths.{depth}={units!r}: give a list of hidden units, [] for a linear probe")
-                for number in units:
-                    _check_whole(f"depths.{depth}", number, 1)
-        if sorted(self.programs) != sorted(SPLITS):
-            raise ValueError(f"probing.programs needs {', '.join(SPLITS)}, got {', '.join(self.programs) or 'nothing'}")
-
-    def run(self, precision: str, closer: bool = False) -> ProbeRun:
-        """The task for one snapshot; precision is that of the probes' products, "float32" or "bfloat16"."""
-        from karel_fast.probing.experiments import Grid
-        from karel_fast.probing.probes.training import DEPTHS, ProbeConfig
-        from karel_fast.probing.snapshot import ProbeRun
-
-        table = self.depths if isinstance(self.depths, dict) else {}
-        hidden = {**DEPTHS, **{name: tuple(units) for name, units in table.items()}}
-        unknown = sorted(set(self.depths) - set(hidden))
-        if unknown:
-            raise ValueError(f"probing.depths has {unknown[0]!r}; the depths are {', '.join(DEPTHS)}")
-        return ProbeRun(
-            grid=Grid(
-                features=tuple(self.features),
-                depths={depth: hidden[depth] for depth in self.depths},
-                offsets=tuple(self.offsets),
-                semantics=tuple(self.semantics),
-                seeds=tuple(range(self.seeds)),
-            ),
-            config=ProbeConfig(
-                epochs=self.epochs,
-                least_steps=self.least_steps,
-                batch_size=self.batch_size,
-                learning_rate=self.learning_rate,
-                precision=precision,
-            ),
-            programs=dict(self.programs),
-            examples=self.examples,
-            layers=self.layers,
-            closer=closer,
-        )
+    return {
+        "recipe": Recipe,
+        "data": DataConfig,
+        "model": ModelShape,
+        "training": TrainConfig,
+        "decoding": DecodingConfig,
+        "evaluation": EvaluationConfig,
+        "probing": ProbeRun,
+        "closer": ProbeRun,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +50,13 @@ class Preset:
     description: str
     layout: str
     recipe: Recipe
-    data: Data
+    data: DataConfig
     model: ModelShape
     training: TrainConfig
-    evaluation: Evaluation
-    probing: Probing
-    closer: Probing | None
+    decoding: DecodingConfig
+    evaluation: EvaluationConfig
+    probing: ProbeRun
+    closer: ProbeRun | None
     source: dict[str, Any]
 
 
@@ -167,77 +66,63 @@ def preset_names() -> list[str]:
 
 
 def faithful_name(name: str) -> str:
-    """The preset with the original's own settings beside `name`. Raises ValueError if there is none."""
+    """The preset with the original's own settings beside `name`. Raises InputError if there is none."""
     if name.endswith(FAITHFUL) and name in preset_names():
         return name
     if name + FAITHFUL not in preset_names():
         having = [known.removesuffix(FAITHFUL) for known in preset_names() if known.endswith(FAITHFUL)]
-        raise ValueError(f"preset {name!r} has no faithful variant; those that have: {', '.join(having)}")
+        raise InputError(f"preset {name!r} has no faithful variant; those that have: {', '.join(having)}")
     return name + FAITHFUL
 
 
-def load_preset(name: str, **training: Any) -> Preset:
-    """A preset by name, or from a TOML file; `training` changes settings of its [training] table.
+def load_preset(name: str, changes: Mapping[str, Mapping[str, Any]] | None = None) -> Preset:
+    """A preset by name, or from a TOML file; `changes` replaces settings, by table and name.
 
-    Raises ValueError for an unknown name, or naming the table and key that is missing, unknown or wrong.
+    Raises InputError for an unknown name, or naming the table and the setting that is unknown or wrong.
     """
-    from karel_fast.data import Recipe
-    from karel_fast.training import TrainConfig
-
     path = Path(name)
     if path.suffix == ".toml":
         text, name = path.read_text(encoding="utf-8"), path.stem
     elif name in preset_names():
         text = (PRESETS / f"{name}.toml").read_text(encoding="utf-8")
     else:
-        raise ValueError(f"unknown preset {name!r}; choose from {', '.join(preset_names())}, or give a .toml file")
+        raise InputError(f"unknown preset {name!r}; {nearest(name, preset_names())} Or give a .toml file")
     try:
         source = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path}: {error}") from error
-    source = {**source, "training": {**source.get("training", {}), **training}}
-    tables = {
-        "recipe": Recipe,
-        "data": Data,
-        "model": ModelShape,
-        "training": TrainConfig,
-        "evaluation": Evaluation,
-        "probing": Probing,
-        "closer": Probing,
+        raise InputError(f"{path}: {error}") from error
+    kinds = tables()
+    for table, values in (changes or {}).items():
+        one_of("the table of a setting", table, kinds)
+        source[table] = {**source.get(table, {}), **values}
+    for key in source:
+        if key not in kinds and key not in ("description", "layout"):
+            raise InputError(f"preset {name}: unknown {key!r}; {nearest(key, [*kinds, 'description', 'layout'])}")
+    if source.get("probing", {}).get("closer"):
+        raise InputError(f"preset {name}, [probing]: closer is for the table [closer]")
+    given = {"closer": {"closer": True, **source["closer"]}} if "closer" in source else {}
+    made = {
+        key: build(kind, given.get(key, source.get(key, {})), f"preset {name}, [{key}]")
+        for key, kind in kinds.items()
+        if key != "closer" or key in source
     }
-    unknown = sorted(set(source) - {*tables, "description", "layout"})
-    if unknown:
-        raise ValueError(
-            f"preset {name}: unknown {unknown[0]!r}; a preset has layout, description and the tables {', '.join(tables)}"
-        )
-    wanted = {key: kind for key, kind in tables.items() if key != "closer" or key in source}
-    made = {key: _make(f"preset {name}, [{key}]", kind, source.get(key, {})) for key, kind in wanted.items()}
     made.setdefault("closer", None)
     return Preset(name, source.get("description", ""), source.get("layout", "compact"), source=source, **made)
 
 
-def _make(where: str, kind: Any, values: Any) -> Any:
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{where}: must be a table")
-    known = {f.name: f for f in dataclasses.fields(kind)}
-    for key in values:
-        if key not in known:
-            raise ValueError(f"{where}: unknown key {key!r}; it takes {', '.join(known)}")
-    missing = [
-        key
-        for key, f in known.items()
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and key not in values
-    ]
-    if missing:
-        raise ValueError(f"{where}: {missing[0]} is missing")
-    try:
-        return kind(
-            **{key: tuple(v) if isinstance(v, list) and kind.__name__ == "Recipe" else v for key, v in values.items()}
-        )
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{where}: {error}") from error
+def read_changes(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """`training.steps=100` and the like as changes for `load_preset`; the value is spelt as in a TOML file.
 
-
-def _check_whole(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r}: use a whole number of at least {least}")
+    Raises InputError for another form.
+    """
+    changes: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        place, equals, value = text.partition("=")
+        table, dot, key = place.strip().partition(".")
+        if not (equals and dot):
+            raise InputError(f"{text!r} sets nothing; write TABLE.NAME=VALUE, as in training.steps=100")
+        try:
+            changes.setdefault(table, {})[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"{text!r}: {value!r} is no TOML value ({error}); text stands in quotes") from error
+    return changes

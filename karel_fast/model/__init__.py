@@ -1,7 +1,26 @@
-"""The language model: CodeGen, fully compiled, with hidden-state capture in the graph."""
+"""The language model: CodeGen, fully compiled, with hidden-state capture in the graph. Loaded when first used."""
 
-from karel_fast.model.capture import Capture
-from karel_fast.model.hub import from_hf, to_hf
-from karel_fast.model.transformer import Transformer, model_config
+from __future__ import annotations
 
-__all__ = ["Capture", "Transformer", "from_hf", "model_config", "to_hf"]
+from typing import TYPE_CHECKING
+
+from karel_fast.support.lazy import lazy
+
+if TYPE_CHECKING:
+    from karel_fast.model.capture import Capture as Capture
+    from karel_fast.model.hub import from_hf as from_hf
+    from karel_fast.model.hub import to_hf as to_hf
+    from karel_fast.model.transformer import Transformer as Transformer
+    from karel_fast.model.transformer import model_config as model_config
+
+_HOME = {
+    "Capture": "capture",
+    "Transformer": "transformer",
+    "from_hf": "hub",
+    "model_config": "transformer",
+    "to_hf": "hub",
+}
+
+__all__ = sorted(_HOME)
+
+__getattr__, __dir__ = lazy(__name__, _HOME)

@@ -1,55 +1,67 @@
-"""The settings of a training run."""
+"""The settings of a training run, of how its snapshots are evaluated, and of the samples it sees; without torch."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from karel_fast.training.optim import OPTIMIZERS, OptimizerName
-from karel_fast.training.schedule import SCHEDULES, Schedule
+from karel_fast.support.checks import one_of, whole
+from karel_fast.support.settings import named, setting
+
+OptimizerName = Literal["muon", "adamw"]
+OPTIMIZERS: tuple[str, ...] = get_args(OptimizerName)
+Schedule = Literal["wsd", "cosine", "linear", "constant"]
+SCHEDULES: tuple[str, ...] = get_args(Schedule)
 
 # What may differ when a run is resumed: none of these changes a number that the run computes.
 FREE_ON_RESUME = frozenset({"log_every", "snapshot_every", "tensorboard", "device"})
 
 
+@named
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Which samples a run is trained on."""
+
+    samples: int = setting(0, "Training samples, used over and over; 0: never the same one twice.")
+
+    def __post_init__(self) -> None:
+        whole("samples", self.samples, 0)
+
+
+@named
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """Settings of one run; every field is checked when it is made (ValueError naming the field).
 
-    steps: optimizer updates in all. batch_size: rows per update, over all processes; accumulate: pieces each process
-    takes its share in (same gradients, less memory). optimizer: "muon" (matrices inside blocks; AdamW for the rest)
-    or "adamw". lr: peak rate of both. schedule, warmup, decay_fraction, final_lr: see `schedule.rate_factor`
-    (final_lr is a factor of lr). clip: largest gradient norm, 0 for none. loss: which tokens are targets: "all", as in
-    the paper; the cells of the "outputs" and the program (all that follows from what stands before it, where the input
-    worlds are noise); or only the "program". precision: "bf16" (autocast over float32 weights), "fp32", or "auto": bf16
-    where the device has bf16 products. compile: torch.compile the training step. device: "auto", "cpu", "cuda" or
-    "cuda:N". snapshot_every: updates between snapshots (one is written before the first update and one after the
-    last, too). reduce: dtype that gradients travel in between processes.
+    schedule, warmup, decay_fraction and final_lr are explained at `schedule.rate_factor`. A snapshot is written before
+    the first update and after the last, too. precision "bf16" is autocast over float32 weights.
     """
 
-    steps: int
-    batch_size: int = 32
-    accumulate: int = 1
-    optimizer: OptimizerName = "muon"
-    lr: float = 2e-3
-    weight_decay: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.98
-    momentum: float = 0.95
-    schedule: Schedule = "wsd"
-    warmup: int = 100
-    decay_fraction: float = 0.2
-    final_lr: float = 0.0
-    clip: float = 1.0
-    loss: Literal["all", "outputs", "program"] = "all"
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    compile: bool = True
-    device: str = "auto"
-    seed: int = 0
-    snapshot_every: int = 1000
-    log_every: int = 10
-    tensorboard: bool = False
-    reduce: Literal["fp32", "bf16"] = "fp32"
+    steps: int = setting(2000, "Optimizer updates.")
+    batch_size: int = setting(32, "Rows per update, over all processes.")
+    accumulate: int = setting(1, "Pieces each process takes its share of an update in: same gradients, less memory.")
+    optimizer: OptimizerName = setting("muon", "muon (matrices inside blocks; AdamW for the rest) or adamw.")
+    lr: float = setting(2e-3, "Peak learning rate.")
+    weight_decay: float = setting(0.01, "Of matrices.")
+    beta1: float = setting(0.9, "AdamW's memory of the gradient.")
+    beta2: float = setting(0.98, "AdamW's memory of its square.")
+    momentum: float = setting(0.95, "Of Muon.")
+    schedule: Schedule = setting("wsd", "wsd (warm-up, stable, decay), cosine, linear or constant.")
+    warmup: int = setting(100, "Updates until the peak rate.")
+    decay_fraction: float = setting(0.2, "Share of the updates over which wsd falls.")
+    final_lr: float = setting(0.0, "Where the rate ends, as a factor of the peak.")
+    clip: float = setting(1.0, "Largest gradient norm; 0: none.")
+    loss: Literal["all", "outputs", "program"] = setting(
+        "all", "Which tokens are targets: all, as in the paper; outputs, and the program; or only the program."
+    )
+    precision: Literal["auto", "bf16", "fp32"] = setting("auto", "bf16, fp32, or auto: bf16 where the device has it.")
+    compile: bool = setting(True, "Compile the training step.")
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N.")
+    seed: int = setting(0, "Of the initial weights.")
+    snapshot_every: int = setting(500, "Updates between snapshots.")
+    log_every: int = setting(10, "Updates between reports.")
+    tensorboard: bool = setting(False, "Write TensorBoard files, too.")
+    reduce: Literal["fp32", "bf16"] = setting("fp32", "Type that gradients travel in between processes: fp32 or bf16.")
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -93,3 +105,28 @@ class TrainConfig:
                     f"cannot resume: {field.name} was {old!r} when the run began and is {new!r} now; "
                     "set it back, or train into a new folder"
                 )
+
+
+@named
+@dataclass(frozen=True, slots=True)
+class EvaluationConfig:
+    """Which specifications a snapshot writes programs for."""
+
+    specifications: int = setting(1000, "Specifications to write programs for.")
+    on_the_way: int | None = setting(
+        None, "Specifications for snapshots before a run's last one (without it: as many as for the last)."
+    )
+    split: Literal["train", "val", "test"] = setting("test", "train, val or test.")
+    start: int = setting(0, "First specification of the split.")
+    free: bool = setting(True, "Also decode without the grammar, for the parse rate.")
+
+    def __post_init__(self) -> None:
+        whole("specifications", self.specifications, 1)
+        if self.on_the_way is not None:
+            whole("on_the_way", self.on_the_way, 1)
+        one_of("split", self.split, ("train", "val", "test"))
+        whole("start", self.start, 0)
+
+    def count(self, last: bool) -> int:
+        """How many specifications a snapshot is evaluated on."""
+        return self.specifications if last or self.on_the_way is None else self.on_the_way

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import torch
 from torch import Tensor
 
 from karel_fast.model import Transformer
+from karel_fast.training.config import OptimizerName
 from karel_fast.training.muon import Muon
-
-OptimizerName = Literal["muon", "adamw"]
-OPTIMIZERS: tuple[str, ...] = get_args(OptimizerName)
 
 
 class Optimizers:

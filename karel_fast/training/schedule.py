@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
 
-Schedule = Literal["wsd", "cosine", "linear", "constant"]
-SCHEDULES: tuple[str, ...] = get_args(Schedule)
+from karel_fast.training.config import Schedule
 
 
 def rate_factor(

@@ -1,0 +1,122 @@
+"""Options of a command from the fields of settings classes: same names, defaults and help, and so written once.
+
+On the command line a list is `a,b`, a mapping `name=value,name=value`, and a list inside a mapping `1+2`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import typer
+
+from karel_fast.support.checks import InputError
+from karel_fast.support.settings import build, default_of, flat_fields, flat_types
+
+PLAIN = (bool, int, float, str)
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one option per setting for every parameter whose type is a settings class."""
+    hints = get_type_hints(command, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    kinds = {name: kind for name, kind in hints.items() if inspect.isclass(kind) and is_dataclass(kind)}
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name in kinds:
+            parameters += _options(kinds[parameter.name])
+        else:
+            parameters.append(parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY))
+    where = command.__name__.removesuffix("_command")
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        for parameter, kind in kinds.items():
+            types = flat_types(kind)
+            values = {name: from_text(name, types[name], given.pop(name)) for name in flat_fields(kind)}
+            given[parameter] = build(kind, values, where)
+        command(**given)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _options(kind: type) -> list[inspect.Parameter]:
+    types = flat_types(kind)
+    return [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=_shown(types[name], default_of(field)),
+            annotation=Annotated[
+                _option_type(types[name]), typer.Option(help=field.metadata["help"], rich_help_panel=_title(kind))
+            ],
+        )
+        for name, field in flat_fields(kind).items()
+    ]
+
+
+def _title(kind: type) -> str:
+    words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in kind.__name__).split()
+    return " ".join(word for word in words if word != "config").capitalize()
+
+
+def _option_type(kind: Any) -> Any:
+    """What typer reads: the type itself where it is a plain one, text where it is more than that."""
+    plain, optional = _without_none(kind)
+    read = plain if plain in PLAIN else str
+    return read | None if optional else read
+
+
+def _without_none(kind: Any) -> tuple[Any, bool]:
+    choices = get_args(kind)
+    if type(None) in choices and len(choices) == 2:
+        return next(choice for choice in choices if choice is not type(None)), True
+    return kind, False
+
+
+def _is_text(kind: Any) -> bool:
+    plain, _ = _without_none(kind)
+    return plain in PLAIN or get_origin(plain) is Literal
+
+
+def _shown(kind: Any, value: Any) -> Any:
+    return value if _is_text(kind) else to_text(value)
+
+
+def to_text(value: Any) -> str:
+    """A list or mapping as the command line writes it; `from_text` reads it."""
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={'+'.join(map(str, v)) if isinstance(v, tuple) else v}" for key, v in value.items())
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def from_text(name: str, kind: Any, text: Any) -> Any:
+    """The value of an option. Raises InputError, naming the option, for what is no list or mapping of its type."""
+    if _is_text(kind):
+        return text
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    option = "--" + name.replace("_", "-")
+    try:
+        if get_origin(kind) is get_origin(Mapping[str, int]):
+            if parts and all("=" not in part for part in parts):
+                return tuple(parts)
+            pairs = dict(part.split("=", 1) for part in parts)
+            if get_args(kind)[1] is int:
+                return {key: int(value) for key, value in pairs.items()}
+            return {key: tuple(int(number) for number in value.split("+") if number) for key, value in pairs.items()}
+        if get_origin(kind) is tuple:
+            return tuple(get_args(kind)[0](part) for part in parts)
+        # A word, or a list of whole numbers.
+        return text if len(parts) == 1 and not parts[0].lstrip("-").isdecimal() else tuple(int(part) for part in parts)
+    except ValueError as error:
+        raise InputError(f"{option} {text!r} cannot be read: give a value like {_example(kind)}") from error
+
+
+def _example(kind: Any) -> str:
+    if get_origin(kind) is get_origin(Mapping[str, int]):
+        return "train=1,test=2" if get_args(kind)[1] is int else "train=0+1,test=2"
+    return "comma-separated integers, as in 0,1"

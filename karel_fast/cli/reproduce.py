@@ -1,0 +1,73 @@
+"""The command `karel-fast reproduce`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# torch and transformers take seconds to load, so the command imports what it needs when it runs.
+
+STOPPED = 75
+"""Exit code of a call that --minutes ended: EX_TEMPFAIL of sysexits.h, "try again"."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("reproduce")(reproduce_command)
+
+
+def reproduce_command(
+    preset: Annotated[str, typer.Argument(help="Name of a preset (smoke), or a TOML file.")],
+    output: Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/PRESET, with -seedN.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the initial weights.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    faithful: Annotated[
+        bool, typer.Option("--faithful", help="The original's model, optimizer, sequences and data instead of ours.")
+    ] = False,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop before so many have passed, with exit code 75: run it again to go on.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting, as in training.steps=100; spelt as in TOML. May be repeated."),
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Copy the small results here, e.g. benchmarks/results/PRESET-HARDWARE.")
+    ] = None,
+) -> None:
+    """Run a whole experiment: train, keep snapshots, evaluate, probe under every semantics, write the report.
+
+    The same command goes on where it was stopped, by --minutes (exit code 75), Ctrl-C (130) or a kill. Ctrl-C or SIGTERM
+    during training (130, too) lets it come to its next report and save its state.
+    """
+    started = time.monotonic()  # before torch is loaded
+    from rich.console import Console
+
+    from karel_fast.analysis.keep import keep_results
+    from karel_fast.experiment.pieces import OutOfTime
+    from karel_fast.experiment.preset import faithful_name, load_preset, read_changes
+    from karel_fast.experiment.reproduce import reproduce
+
+    changes = read_changes(set_ or [])
+    for table, name, value in (
+        ("training", "seed", seed), ("training", "device", device), ("decoding", "device", device),
+    ):  # fmt: skip
+        changes.setdefault(table, {}).setdefault(name, value)
+    chosen = load_preset(faithful_name(preset) if faithful else preset, changes)
+    folder = output or Path("runs") / (
+        f"{chosen.name}-seed{chosen.training.seed}" if chosen.training.seed else chosen.name
+    )
+    try:
+        page = reproduce(chosen, folder, Console(stderr=True), minutes=minutes, started=started)
+    except OutOfTime as stopped:
+        typer.echo(f"{folder}: stopped {stopped}; the same command goes on", err=True)
+        raise typer.Exit(STOPPED) from None
+    except KeyboardInterrupt:
+        typer.echo(f"{folder}: interrupted; the same command goes on from the last saved state", err=True)
+        raise typer.Exit(130) from None
+    if keep is not None:
+        keep_results(folder, keep)
+    typer.echo(str(page))

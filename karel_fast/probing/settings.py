@@ -1,0 +1,221 @@
+"""Everything that decides what probes are trained on what: the settings of `karel-fast probe`, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from karel_fast.karel.language.semantics import resolve_meaning
+from karel_fast.probing.features import PAPER_FEATURES, resolve_feature
+from karel_fast.support.checks import one_of, whole
+from karel_fast.support.settings import named, part, setting
+
+SPLITS = ("train", "validation", "test")
+
+Layers = str | Sequence[int]
+"""What `Capture` takes: "mean", or a list of states (0 the embedding, i after block i)."""
+
+DEPTHS: dict[str, tuple[int, ...]] = {"linear": (), "mlp1": (256,), "mlp2": (256, 1024)}
+"""Hidden units per depth. The published code's probes with one and two hidden layers have these sizes."""
+
+
+@named
+@dataclass(frozen=True)
+class ProbeConfig:
+    """How probes are trained.
+
+    The rate rises over the first twentieth of the steps, then falls linearly to nothing. precision, "float32" or
+    "bfloat16" (matrix products only; weights, loss and optimiser stay float32), is decided by the decoding's precision
+    and the device, and is kept with the results.
+    """
+
+    epochs: int = setting(6, "Epochs of probe training.")
+    least_steps: int = setting(
+        1000,
+        "Least steps of probe training: few rows are gone through more often, and validated some twenty times in all.",
+    )
+    batch_size: int = setting(512, "Rows per step of probe training.")
+    learning_rate: float = setting(3e-3, "Peak learning rate of probes.")
+    weight_decay: float = setting(0.01, "AdamW's, of the probes' matrices.")
+    precision: str = "float32"
+    group_bytes: int | None = setting(None, "Memory for one group of probes; it changes speed only.")
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "least_steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"ProbeConfig.{name} must be at least 1, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"ProbeConfig.learning_rate must be above 0, got {self.learning_rate}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"ProbeConfig.precision must be 'float32' or 'bfloat16', got {self.precision!r}")
+
+
+@named
+@dataclass(frozen=True)
+class Grid:
+    """Which probes to train.
+
+    depths: a mapping from names to hidden units per layer, or names out of DEPTHS. shuffled: at offset 0 under the
+    original semantics.
+    """
+
+    features: tuple[str, ...] = setting(PAPER_FEATURES, "What is read: features.")
+    depths: Mapping[str, tuple[int, ...]] = setting(
+        DEPTHS, "Probes: linear, mlp1, mlp2; or others by their hidden units, as narrow=64+32."
+    )
+    offsets: tuple[int, ...] = setting((-2, -1, 0, 1, 2), "States before (-) or after (+) the predicted action's.")
+    semantics: tuple[str, ...] = setting(
+        ("original", "flip", "adversarial"), "Names of meanings; or written>performed pairs joined by +."
+    )
+    seeds: tuple[int, ...] = setting((0, 1, 2, 3, 4), "Of the probes' weights and order of rows.")
+    outcome: Literal["all", "correct", "wrong"] = setting(
+        "all", "Which programs give rows: all, correct or wrong ones."
+    )
+    actions: Mapping[str, tuple[int, ...]] = setting(
+        {},
+        "Per split, which of a program's actions give rows, from 0 (all of a split not named): as train=0+1,test=2+3.",
+    )
+    first_state: bool = setting(False, "Also read the state before the first action, which the specification shows.")
+    last_state: bool = setting(False, "Also read the state after the last action, which the specification shows.")
+    max_rows: Mapping[str, int] = setting(
+        {"train": 100_000, "validation": 10_000, "test": 10_000}, "Most rows taken per split."
+    )
+    shuffled: bool = setting(True, "Also train probes on shuffled labels.")
+
+    def __post_init__(self) -> None:
+        for name in ("features", "offsets", "semantics", "seeds", "depths"):
+            if not getattr(self, name):
+                raise ValueError(f"Grid.{name} is empty: name at least one")
+        object.__setattr__(self, "depths", _depths(self.depths))
+        for feature in self.features:
+            resolve_feature(feature)
+        for name in self.semantics:
+            resolve_meaning(name)
+        _check_splits("max_rows", self.max_rows)
+        for split in self.actions:
+            one_of("a split of actions", split, SPLITS)
+        one_of("outcome", self.outcome, ("all", "correct", "wrong"))
+
+    def size(self, layers: int, untrained: bool = False) -> int:
+        """How many probes it has, with its controls."""
+        each = len(self.features) * len(self.depths) * len(self.seeds)
+        full = each * len(self.offsets) * len(self.semantics)
+        controls = (each if self.shuffled and 0 in self.offsets else 0) + (each * len(self.offsets) if untrained else 0)
+        return layers * (full + controls)
+
+    def to_json(self) -> dict[str, Any]:
+        return {k: _plain(v) for k, v in asdict(self).items()}
+
+
+@named
+@dataclass(frozen=True)
+class ProbeRun:
+    """Everything that decides a snapshot's probing results.
+
+    untrained: a model of the same shape with fresh weights, on the same programs.
+
+    programs_from "reference" (latent causal probing, COLM 2024): the model does not write but reads the
+    specifications' own programs, with their outputs withheld as `withhold` says (see `forced_states`), and results go
+    to RUN/latent/WITHHELD; choose `grid.actions` to learn on some positions of a program and test on others.
+
+    closer: results go to RUN/closer, beside those that all snapshots were probed for alike. What is said of one
+    snapshot then comes from there; what is said of training does not.
+    """
+
+    grid: Grid = part(Grid)
+    config: ProbeConfig = part(ProbeConfig)
+    programs: Mapping[str, int] = setting(
+        {"train": 16_000, "validation": 1_600, "test": 1_600},
+        "Specifications per split that the model writes programs for.",
+    )
+    layers: Layers = setting("mean", "mean, all, or a list of states (0: the embedding).")
+    untrained: bool = setting(True, "Also probe an untrained model's states.")
+    examples: int = setting(8, "Specifications drawn for the report; 0: none.")
+    programs_from: Literal["written", "reference"] = setting(
+        "written", "written, or reference: probe the states of reading the reference programs (results: RUN/latent/..)."
+    )
+    withhold: Literal["input", "space"] | None = setting(
+        None, "For reference programs: input or space in place of the specifications' outputs."
+    )
+    closer: bool = setting(False, "Keep the results apart (RUN/closer): the report's figures of one snapshot use them.")
+
+    def __post_init__(self) -> None:
+        _check_splits("programs", self.programs)
+        whole("examples", self.examples, 0)
+        if isinstance(self.layers, str):
+            one_of("layers", self.layers, ("mean", "all"))
+        one_of("programs_from", self.programs_from, ("written", "reference"))
+        if self.withhold is not None:
+            one_of("withhold", self.withhold, ("input", "space"))
+        if self.withhold is not None and self.programs_from == "written":
+            raise ValueError(
+                "a model cannot write for specifications whose outputs are withheld; use the reference programs"
+            )
+        if self.closer and self.programs_from == "reference":
+            raise ValueError("a closer look is at programs that the model writes, not at the reference programs")
+
+    @property
+    def kind(self) -> str:
+        """Which folder of a run the results go to."""
+        if self.programs_from == "reference":
+            return f"latent/{self.withhold or 'shown'}"
+        return "closer" if self.closer else "probing"
+
+    def to_json(self) -> dict[str, Any]:
+        layers = self.layers if isinstance(self.layers, str) else list(self.layers)
+        return {
+            "grid": self.grid.to_json(),
+            "config": asdict(self.config),
+            "programs": dict(self.programs),
+            "layers": layers,
+            "untrained": self.untrained,
+            "examples": self.examples,
+            "programs_from": self.programs_from,
+            "withhold": self.withhold,
+            "closer": self.closer,
+        }
+
+
+@named
+@dataclass(frozen=True)
+class SteerConfig:
+    """What is edited in the causal test, and on how many programs."""
+
+    layers: Layers = setting("all", "all, or a list of states to edit (0: the embedding).")
+    train: int = setting(4_000, "Programs the probe learns on.")
+    specifications: int = setting(400, "Test specifications to write programs for.")
+    strength: float = setting(1.0, "Of the edit; 1 swaps the probe's two answers.")
+
+    def __post_init__(self) -> None:
+        if isinstance(self.layers, str):
+            one_of("layers", self.layers, ("all",))
+        whole("train", self.train, 1)
+        whole("specifications", self.specifications, 1)
+
+
+def _depths(depths: Mapping[str, tuple[int, ...]] | tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """Hidden units per depth, from names or a mapping, checked."""
+    if not isinstance(depths, Mapping):
+        return {name: DEPTHS[one_of("depth", name, DEPTHS)] for name in depths}
+    for name, units in depths.items():
+        if not isinstance(units, tuple | list):
+            raise ValueError(
+                f"depths.{name} is {units!r}; give a list of hidden units, an empty one for a linear probe"
+            )
+        for number in units:
+            whole(f"depths.{name}", number, 1)
+    return {name: tuple(units) for name, units in depths.items()}
+
+
+def _check_splits(name: str, counts: Mapping[str, int]) -> None:
+    if not isinstance(counts, Mapping) or sorted(counts) != sorted(SPLITS):
+        raise ValueError(f"{name} needs {', '.join(SPLITS)}, got {counts!r}")
+    for split, count in counts.items():
+        whole(f"{name}.{split}", count, 1)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value

@@ -1,0 +1,108 @@
+"""Settings as dataclasses: each field written once, with its default and help, for Python, TOML files and the command line.
+
+A settings class is a frozen dataclass whose fields are made by `setting`, or by `part` where the field is itself a settings
+class. A table of a file and the options of a command take the fields of a class and of its parts side by side.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from dataclasses import MISSING, Field
+from typing import Any, TypeVar, get_type_hints
+
+from karel_fast.support.checks import InputError, nearest
+
+Kind = TypeVar("Kind", bound=type)
+
+
+def setting(default: Any, help: str) -> Any:
+    """A field with a default and one line of help; a mutable default is copied for every object."""
+    metadata = {"help": help}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def part(kind: type) -> Any:
+    """A field that is a settings class of its own."""
+    return dataclasses.field(default_factory=kind, metadata={"part": kind})
+
+
+def named(kind: Kind) -> Kind:
+    """Make a dataclass refuse an unknown name with the nearest one it has (TypeError)."""
+    known = [field.name for field in dataclasses.fields(kind)]
+    plain = kind.__init__  # type: ignore[misc]
+
+    @functools.wraps(plain)
+    def init(self: Any, *args: Any, **values: Any) -> None:
+        for name in values:
+            if name not in known:
+                raise TypeError(f"{kind.__name__} has no setting {name!r}; {nearest(name, known)}")
+        plain(self, *args, **values)
+
+    kind.__init__ = init  # type: ignore[misc]
+    return kind
+
+
+def flat_fields(kind: type) -> dict[str, Field[Any]]:
+    """The settings of a class and of its parts, by name; fields that are no settings are left out."""
+    found: dict[str, Field[Any]] = {}
+    for field in dataclasses.fields(kind):
+        inner = flat_fields(field.metadata["part"]) if "part" in field.metadata else {}
+        if "help" in field.metadata:
+            inner = {field.name: field}
+        twice = found.keys() & inner.keys()
+        assert not twice, f"two settings of {kind.__name__} are called {twice}"
+        found |= inner
+    return found
+
+
+def flat_types(kind: type) -> dict[str, Any]:
+    """The type of each of `flat_fields`."""
+    found = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if "part" in field.metadata:
+            found |= flat_types(field.metadata["part"])
+    return {name: found[name] for name in flat_fields(kind)}
+
+
+def default_of(field: Field[Any]) -> Any:
+    """A field's default value."""
+    return field.default_factory() if field.default_factory is not MISSING else field.default
+
+
+def build(kind: type, values: Mapping[str, Any], where: str) -> Any:
+    """An object of a settings class from flat names. Lists become tuples.
+
+    Raises InputError, naming `where`, for an unknown name, with the nearest one, and for a value that the class refuses.
+    """
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where}: must be a table of settings, got {values!r}")
+    known = flat_fields(kind) or {field.name: field for field in dataclasses.fields(kind)}
+    for name in values:
+        if name not in known:
+            raise InputError(f"{where}: unknown setting {name!r}; {nearest(name, known)}")
+    try:
+        return _build(kind, {name: _tuples(value) for name, value in values.items()})
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _build(kind: type, values: Mapping[str, Any]) -> Any:
+    arguments = {}
+    for field in dataclasses.fields(kind):
+        if "part" in field.metadata:
+            inner = field.metadata["part"]
+            own = {name: values[name] for name in flat_fields(inner) if name in values}
+            arguments[field.name] = _build(inner, own)
+        elif field.name in values:
+            arguments[field.name] = values[field.name]
+    return kind(**arguments)
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _tuples(inner) for key, inner in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,0 +1,188 @@
+"""Every setting once: each field means the same, with the same default and help, in Python, TOML and on the command line."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import is_dataclass
+from typing import get_type_hints
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from karel_fast.cli.options import from_text, to_text, with_settings
+from karel_fast.cli.probing import probe_command, steer_command
+from karel_fast.cli.training import evaluate_command, train_command
+from karel_fast.data import Recipe
+from karel_fast.experiment.preset import load_preset, preset_names, read_changes, tables
+from karel_fast.model.shape import DecodingConfig, ModelShape
+from karel_fast.probing.settings import DEPTHS, Grid, ProbeConfig, ProbeRun, SteerConfig
+from karel_fast.support.checks import InputError
+from karel_fast.support.settings import build, default_of, flat_fields, flat_types
+from karel_fast.training.config import DataConfig, EvaluationConfig, TrainConfig
+
+KINDS = (DataConfig, ModelShape, TrainConfig, EvaluationConfig, DecodingConfig, ProbeRun, SteerConfig)
+COMMANDS = {
+    train_command: {DataConfig, ModelShape, TrainConfig},
+    evaluate_command: {EvaluationConfig, DecodingConfig},
+    probe_command: {ProbeRun, DecodingConfig},
+    steer_command: {SteerConfig, DecodingConfig},
+}
+FIELDS = [(kind, name) for kind in KINDS for name in flat_fields(kind)]
+
+OTHER = {
+    "optimizer": "adamw", "schedule": "linear", "loss": "program", "precision": "fp32", "reduce": "bf16", "split": "val",
+    "device": "cpu", "features": ("facing",), "depths": {"narrow": (4, 3), "plain": ()}, "semantics": ("flip",),
+    "outcome": "wrong", "programs_from": "reference", "withhold": "input", "actions": {"train": (0, 1), "test": (2,)},
+    "layers": (0, 1), "offsets": (-1, 2), "seeds": (7, 8), "rotary_dim": 2, "on_the_way": 3, "group_bytes": 9_000,
+    "programs": {"train": 5, "validation": 6, "test": 7}, "max_rows": {"train": 5, "validation": 6, "test": 7},
+}  # fmt: skip
+"""A value that is not the default, for settings where one more, or the opposite, would not do."""
+
+
+def other(kind: type, name: str):
+    default = default_of(flat_fields(kind)[name])
+    if name in OTHER and not (kind is ModelShape and name == "layers"):
+        return OTHER[name]
+    if isinstance(default, bool):
+        return not default
+    return default / 2 if isinstance(default, float) and default else 0.5 if isinstance(default, float) else default + 1
+
+
+def with_company(kind: type, name: str, value) -> dict:
+    """Settings that this one needs beside it."""
+    if name == "accumulate":
+        return {name: value, "batch_size": 8}
+    return {name: value, "programs_from": "reference"} if name == "withhold" else {name: value}
+
+
+def get(settings, name: str):
+    for inner in (settings, getattr(settings, "grid", None), getattr(settings, "config", None)):
+        if name in {
+            f for f in getattr(inner, "__dataclass_fields__", {}) if "help" in inner.__dataclass_fields__[f].metadata
+        }:
+            return getattr(inner, name)
+    raise AssertionError(name)
+
+
+def as_toml(value) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {as_toml(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(as_toml, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def on_the_command_line(kind: type, values: dict):
+    """The settings that a command with this class's options receives."""
+    received = []
+
+    def receive(settings):
+        received.append(settings)
+
+    receive.__annotations__ = {"settings": kind}
+    app = typer.Typer()
+    app.command()(with_settings(receive))
+    words = []
+    for name, value in values.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            words += [f"--{option}", to_text(value)]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return received[0]
+
+
+@pytest.mark.parametrize(("kind", "name"), FIELDS)
+def test_a_setting_can_be_set_in_all_three(kind, name, tmp_path):
+    value = other(kind, name)
+    assert value != default_of(flat_fields(kind)[name])
+    values = with_company(kind, name, value)
+    from_python = build(kind, values, "here")
+    assert get(from_python, name) == value
+    assert on_the_command_line(kind, values) == from_python
+    (table,) = [key for key, known in tables().items() if known is kind and key != "closer"] or [None]
+    if table is None:  # steering is a command, and no part of an experiment
+        assert kind is SteerConfig
+    elif name != "closer":  # a table of its own
+        path = tmp_path / "one.toml"
+        path.write_text(f"[{table}]\n" + "".join(f"{key} = {as_toml(v)}\n" for key, v in values.items()))
+        assert getattr(load_preset(str(path)), table) == from_python
+        changes = read_changes([f"{table}.{key}={as_toml(v)}" for key, v in values.items()])
+        path.write_text("")
+        assert getattr(load_preset(str(path), changes), table) == from_python
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_defaults_are_the_same(kind, tmp_path):
+    assert on_the_command_line(kind, {}) == kind() == build(kind, {}, "here")
+    path = tmp_path / "empty.toml"
+    path.write_text("")
+    for table, known in tables().items():
+        if known is kind and table != "closer":
+            assert getattr(load_preset(str(path)), table) == kind()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_has_every_setting_with_its_help(command):
+    parameters = inspect.signature(command).parameters
+    for kind in COMMANDS[command]:
+        for name, field in flat_fields(kind).items():
+            (option,) = parameters[name].annotation.__metadata__
+            assert option.help == field.metadata["help"]
+            read = from_text(name, flat_types(kind)[name], parameters[name].default)
+            assert read == default_of(field)
+            assert field.metadata["help"][0].isupper() or field.metadata["help"].split()[0].strip(",") in {
+                "muon", "wsd", "bf16", "auto", "train", "mean", "all", "written"
+            }  # fmt: skip
+
+
+def test_no_setting_class_is_left_out():
+    used = {kind for kinds in COMMANDS.values() for kind in kinds}
+    assert used == set(KINDS)
+    assert set(tables().values()) - used == {Recipe}
+    for kind in KINDS:
+        for name, hint in get_type_hints(kind).items():
+            assert is_dataclass(hint) or name in flat_fields(kind)
+    # Decided by the decoding's precision and the device, so it is no setting.
+    assert {*Grid.__dataclass_fields__, *ProbeConfig.__dataclass_fields__} - set(flat_fields(ProbeRun)) == {"precision"}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, Grid, ProbeConfig])
+def test_unknown_names_are_refused_with_the_nearest(kind):
+    known = next(name for name in flat_fields(kind) if name in kind.__dataclass_fields__)
+    wrong = known + "x"
+    with pytest.raises(TypeError, match=f"no setting '{wrong}'; did you mean '{known}'"):
+        kind(**{wrong: 1})
+    with pytest.raises(InputError, match=f"there: unknown setting '{wrong}'; did you mean '{known}'"):
+        build(kind, {wrong: 1}, "there")
+
+
+def test_unknown_options_are_refused_with_the_nearest():
+    app = typer.Typer()
+    app.command()(train_command)
+    done = CliRunner().invoke(app, ["run", "--stepz", "3"])
+    assert done.exit_code == 2
+    assert "--stepz" in done.output
+    assert "--steps" in done.output
+
+
+@pytest.mark.parametrize("text", ["training.steps", "steps=3", "training.loss=all"])
+def test_wrong_changes(text):
+    with pytest.raises(InputError, match=text.split("=")[0]):
+        read_changes([text])
+
+
+def test_depths_by_name():
+    assert Grid(depths=("mlp1",)) == Grid(depths={"mlp1": DEPTHS["mlp1"]})
+    assert on_the_command_line(ProbeRun, {"depths": ("linear", "mlp1")}).grid == Grid(depths=("linear", "mlp1"))
+
+
+def test_presets_have_no_other_settings():
+    for name in preset_names():
+        source = load_preset(name).source
+        for table, kind in tables().items():
+            known = flat_fields(kind) or kind.__dataclass_fields__
+            assert set(source.get(table, {})) <= set(known)
