@@ -15,15 +15,17 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from karel_fast.karel.language.vocabulary import Action
+
 
 class Op(IntEnum):
-    """Operation codes; 0..4 are the actions themselves."""
+    """Operation codes; those below are the actions themselves."""
 
-    JUMP = 5
-    BRANCH = 6
-    SET = 7
-    LOOP = 8
-    HALT = 9
+    JUMP = len(Action)
+    BRANCH = JUMP + 1
+    SET = JUMP + 2
+    LOOP = JUMP + 3
+    HALT = JUMP + 4
 
 
 def pack(op: int, a: int = 0, b: int = 0) -> int:
