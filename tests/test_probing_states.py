@@ -286,7 +286,7 @@ def test_commands(run):
     assert "report.html" in done.stdout
     for extra, message in (
         (["--step", "7"], "no snapshot of step 7; it has 0, 100"),
-        (["--depths", "mlp9"], "depth is 'mlp9'; did you mean 'mlp1'"),
+        (["--depths", "mlp9"], "depth is 'mlp9'; did you mean 'mlp2'"),
         (["--offsets", "a"], "--offsets 'a' cannot be read: give a value like comma-separated integers"),
         (["--engine", "slurm"], "--engine is 'slurm'"),
         (["--features", "speed"], "unknown feature 'speed'"),

@@ -320,3 +320,11 @@ def test_wrong_presets(tmp_path, change, message):
     path.write_text(TINY.replace(*change))
     with pytest.raises(ValueError, match=message):
         load_preset(str(path))
+
+
+def test_a_run_of_an_earlier_version_is_refused_in_one_line(tiny, tmp_path):
+    (tmp_path / "run").mkdir()
+    earlier = {"preset": "tiny", "experiment": {"evaluation": {"compile": False}, "training": {"seed": 0}}}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(earlier))
+    with pytest.raises(ValueError, match="spells its settings as an earlier version did"):
+        reproduce(load_preset(tiny), tmp_path / "run", Console(quiet=True))

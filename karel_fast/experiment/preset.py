@@ -107,6 +107,8 @@ def load_preset(name: str, changes: Mapping[str, Mapping[str, Any]] | None = Non
         if key != "closer" or key in source
     }
     made.setdefault("closer", None)
+    # Always there, so that leaving it out and giving its default are the same experiment.
+    source["training"] = {**source.get("training", {}), "seed": made["training"].seed}
     return Preset(name, source.get("description", ""), source.get("layout", "compact"), source=source, **made)
 
 
