@@ -52,18 +52,20 @@ def describe_examples(
         outputs = shown_out[i * examples_per : (i + 1) * examples_per]
         trace = kf.trace(program, inputs, semantics=samples.recipe.semantics)
         results = kf.run(program, inputs, semantics=samples.recipe.semantics).worlds
+        right = kf.check(program, inputs, outputs, semantics=samples.recipe.semantics)
         generalizes = None
         if held_in is not None and held_out is not None:
             some = slice(i * samples.recipe.held_out, (i + 1) * samples.recipe.held_out)
-            held_results = kf.run(program, held_in[some], semantics=samples.recipe.semantics).worlds
-            generalizes = bool(held_results.same_text(held_out[some]).all())
+            generalizes = bool(
+                kf.check(program, held_in[some], held_out[some], semantics=samples.recipe.semantics).all()
+            )
         texts = [w.to_text() for w in (inputs, outputs, results)]
         worlds = [
             {
                 "input": texts[0][e].split("\n"),
                 "output": texts[1][e].split("\n"),
                 "result": texts[2][e].split("\n"),
-                "right": bool(results[e].same_text(outputs[e])[0]),
+                "right": bool(right[e]),
                 "robots": trace.robot[e, : length + 1].tolist(),
             }
             for e in range(examples_per)
