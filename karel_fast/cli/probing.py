@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from karel_fast.support.memory import freed_memory_kept
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -22,6 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command("steer")(steer_command)
 
 
+@freed_memory_kept()
 def probe_command(
     run: Annotated[Path, typer.Argument(help="Folder of the run, with its snapshots.")],
     step: Annotated[list[int] | None, typer.Option(help="Only the snapshot of this step; may be repeated.")] = None,
@@ -121,6 +124,7 @@ def probe_command(
         typer.echo(str(path))
 
 
+@freed_memory_kept()
 def steer_command(
     run: Annotated[Path, typer.Argument(help="Folder of the run, with its snapshots.")],
     step: Annotated[list[int] | None, typer.Option(help="Only the snapshot of this step; may be repeated.")] = None,

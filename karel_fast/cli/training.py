@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from karel_fast.support.memory import freed_memory_kept
+
 # torch and transformers take seconds to load, so each command imports what it needs when it runs.
 
 
@@ -18,6 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command("evaluate")(evaluate_command)
 
 
+@freed_memory_kept()
 def train_command(
     run: Annotated[Path, typer.Argument(help="Folder of the run: snapshots, metrics, settings.")],
     recipe: Annotated[str, typer.Option(help="Recipe: a preset's name or a JSON file.")] = "paper",
@@ -112,6 +115,7 @@ def train_command(
     typer.echo(str(result.snapshots[-1]))
 
 
+@freed_memory_kept()
 def evaluate_command(
     snapshot: Annotated[Path, typer.Argument(help="A snapshot folder, or a run's folder: its last snapshot.")],
     recipe: Annotated[

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from karel_fast import __version__
+from karel_fast.support.memory import freed_memory_kept
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +42,7 @@ def register(app: typer.Typer) -> None:
     app.command("reproduce")(reproduce_command)
 
 
+@freed_memory_kept()
 def reproduce_command(
     preset: Annotated[str, typer.Argument(help="Name of a preset (smoke), or a TOML file.")],
     output: Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/PRESET, with -seedN.")] = None,

@@ -25,7 +25,6 @@ from karel_fast.probing.states import SPLIT_NAMES, Layers, write_table
 from karel_fast.probing.steering import steer
 from karel_fast.runs.folder import RunFolder, read_json, write_json
 from karel_fast.runs.snapshots import list_snapshots, read_card, snapshot_path, weights_digest
-from karel_fast.support.memory import freed_memory_kept
 from karel_fast.training.evaluate import open_snapshot
 
 
@@ -106,7 +105,6 @@ def is_done(run: str | Path, step: int, what: ProbeRun) -> bool:
     return (found.get("experiment"), found.get("weights")) == (what.to_json(), weights)
 
 
-@freed_memory_kept()
 def probe_snapshot(
     run: str | Path,
     snapshot: str | Path,
@@ -197,7 +195,6 @@ def probe_snapshot(
     return target
 
 
-@freed_memory_kept()
 def steer_snapshot(
     run: str | Path,
     snapshot: str | Path,

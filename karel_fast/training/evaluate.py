@@ -26,7 +26,6 @@ from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import Decoder, Generated, join
 from karel_fast.model.device import autocast, memory_advice, resolve_device, resolve_precision
 from karel_fast.runs.snapshots import CARD, read_card
-from karel_fast.support.memory import freed_memory_kept
 from karel_fast.training.loop import loss_sum
 
 DIVERSITY_SAMPLES = 1000
@@ -84,7 +83,7 @@ def evaluate(
     grammar = tokenizer.grammar()
     prompts = tokenizer.encode_prompts(samples)
 
-    with memory_advice(f"lower batch_size ({batch_size})"), freed_memory_kept():
+    with memory_advice(f"lower batch_size ({batch_size})"):
         decoder = Decoder(
             model, grammar, steps, capture, pad_id=tokenizer.pad_id, end_id=tokenizer.end_id, dtype=dtype,
             compile=compile_model,
