@@ -11,9 +11,8 @@ from karel_fast.model.device import NotEnoughMemory, memory_advice, resolve_devi
 from karel_fast.training import TrainConfig
 from karel_fast.training.metrics import Reporter
 from karel_fast.training.muon import Muon, orthogonalise
-from karel_fast.training.optim import Optimizers
+from karel_fast.training.optim import SCHEDULES, Optimizers, rate_factor
 from karel_fast.training.rows import prefetched, shuffled_rows
-from karel_fast.training.schedule import SCHEDULES, rate_factor
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,8 @@ class Transformer(nn.Module):
 
     `model(tokens)` -> logits (B, T, V); `model(tokens, capture=Capture(...))` -> (logits, hidden), see `Capture`;
     `model(tokens, intervention=Intervention(...))`: the same with states edited, see there. tokens is an integer tensor
-    (B, T) with T at most config.n_positions. With `logits_from` only the positions from there on get logits (B, T - logits_from, V), and the last block is computed for no others.
+    (B, T) with T at most config.n_positions. With `logits_from` only the positions from there on get logits
+    (B, T - logits_from, V), and the last block is computed for no others.
 
     Raises ValueError for a config that CodeGen cannot be (see `check_config`), sequences longer than the context, or
     a capture or an intervention that names an unknown layer or position or does not fit.

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from karel_fast.training.optim import OPTIMIZERS, OptimizerName
-from karel_fast.training.schedule import SCHEDULES, Schedule
+from karel_fast.training.optim import OPTIMIZERS, SCHEDULES, OptimizerName, Schedule
 
 # What may differ when a run is resumed: none of these changes a number that the run computes.
 FREE_ON_RESUME = frozenset({"log_every", "snapshot_every", "tensorboard", "device"})

@@ -27,9 +27,8 @@ from karel_fast.runs.snapshots import State, list_snapshots, read_resume, snapsh
 from karel_fast.training.config import TrainConfig
 from karel_fast.training.distributed import Processes, join
 from karel_fast.training.metrics import MetricsFile, Progress, Report, Reporter
-from karel_fast.training.optim import Optimizers
+from karel_fast.training.optim import Optimizers, rate_factor
 from karel_fast.training.rows import RowSource, prefetched
-from karel_fast.training.schedule import rate_factor
 
 Stop = Callable[[float], bool]
 
