@@ -63,6 +63,8 @@ class Intervention:
             ordered = self.positions.sort(dim=-1).values
             if bool((ordered[..., 1:] == ordered[..., :-1]).any()):
                 raise ValueError("positions holds a token index twice in a row; give each once")
+            # Its own tensor: graphs are made anew where one tensor is once the capture's positions too and once not.
+            object.__setattr__(self, "positions", self.positions.clone())
         if self.kind not in ("add", "set", "scale"):
             raise ValueError(f"kind={self.kind!r}: use add, set or scale")
         if self.kind == "add" and self.basis is not None:
