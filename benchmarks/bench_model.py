@@ -2,7 +2,7 @@
 
 Peers: CodeGenForCausalLM eager and compiled, output_hidden_states, nnsight, `generate`; the limits are the rate of a large matrix product
 and, for decoding, the time that the prompts' products take at that rate. The memory allocator is left as it comes, for peers and for this
-project alike, except that decoding brings `freed_memory_kept` along, as `generate` and `evaluate` do. Targets are those of the sizes small
+project alike, except that decoding brings `freed_memory_kept` along, as the commands do. Targets are those of the sizes small
 (two processors) and paper (`--device cuda --size paper`, one GPU).
 """
 

@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from karel_fast.karel.backends import BackendUnavailableError, available_backends
-from karel_fast.karel.execution import Result, Trace, run, trace
+from karel_fast.karel.execution import Result, Trace, check, run, trace
 from karel_fast.karel.language import (
     Action,
     CompiledPrograms,
@@ -58,6 +58,7 @@ __all__ = [
     "Worlds",
     "__version__",
     "available_backends",
+    "check",
     "compile",
     "data",
     "model",

@@ -413,3 +413,22 @@ def test_a_batch_without_programs():
 def test_import_is_light():
     code = "import sys, karel_fast; print(*(m for m in ('torch', 'numba', 'pyarrow', 'transformers', 'matplotlib') if m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def test_check_compares_what_is_shown_of_runs_that_ended():
+    inputs = kf.Worlds.from_text(["#####\n#>..#\n#####"] * 4)
+    outputs = kf.Worlds.from_text(["#####\n#.>.#\n#####"] * 4)
+    programs = [
+        "def run() { move() }",
+        "def run() { move(); put_marker() }",  # the marker lies under the robot
+        "def run() { put_marker(); move() }",
+        "def run() { move(); while (no_markers_present()) { } }",  # as shown, but it never ends
+    ]
+    assert kf.check(programs, inputs, outputs).tolist() == [True, True, False, False]
+    assert kf.check(programs[0], inputs, outputs, semantics={"move": "turn_left"}).tolist() == [False] * 4
+    # A crash at the end leaves the world as it should be, and is wrong all the same.
+    crashing = "def run() { move(); pick_marker() }"
+    assert kf.check(crashing, inputs, outputs).all()
+    assert not kf.check(crashing, inputs, outputs, on_error="crash").any()
+    with pytest.raises(ValueError, match="cannot be compared"):
+        kf.check(programs, inputs, outputs[:2])

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from karel_fast.cli import probing as probe_commands
 from karel_fast.cli import report as report_commands
 from karel_fast.data import Recipe, Samples, Tokenizer, generate
+from karel_fast.karel.world import Worlds
 from karel_fast.model import Capture, Transformer, decode, model_config
 from karel_fast.probing import snapshot as snapshot_module
 from karel_fast.probing.experiments import Grid
@@ -141,7 +142,7 @@ class TestSteering:
         np.testing.assert_allclose(np.sort(changed, -1), np.sort(scores, -1), atol=2e-3)
         assert (edit(probe, states, present) == 0).all()
 
-    def test_the_uncached_writer_writes_what_decoding_writes(self, model, tokenizer):
+    def test_from_its_middle_a_program_goes_on_as_it_was_written(self, model, tokenizer):
         samples = generate(RECIPE, split="test", start=0, count=12)
         made = decode.generate(
             model, tokenizer.encode_prompts(samples), tokenizer.grammar(),
@@ -150,14 +151,28 @@ class TestSteering:
         )  # fmt: skip
         rows = np.flatnonzero(made.lengths >= 2)
         assert len(rows) > 3
-        cut = made.lengths[rows] // 2
-        writer = _Writer(
-            model, tokenizer, tokenizer.encode_prompts(samples)[rows].astype(np.int64), made.actions[rows], cut, 1
+        programs = Samples(
+            RECIPE, samples.split, samples.start, made.actions, made.lengths, samples.inputs, samples.outputs
         )
-        codes, counts = writer.finish(torch.zeros(len(rows), 32))
-        for row, sample in enumerate(rows):
-            expected = made.actions[sample, cut[row] : made.lengths[sample]]
+        cut = made.lengths // 2
+        codes, counts, finished = _Writer(model, tokenizer, programs, cut, 1).write_on(None)
+        assert np.array_equal(finished, made.finished)
+        for row in rows:
+            expected = made.actions[row, cut[row] : made.lengths[row]]
             assert codes[row, : counts[row]].tolist() == expected.tolist()
+
+    def test_markers_under_the_robot_do_not_count(self, model, tokenizer, monkeypatch):
+        """A program written on is judged as evaluation does: as shown, and only if it ended."""
+        shown = ["#####\n#...#\n#.>.#\n#...#\n#####"] * 3
+        inputs = Worlds.from_text(shown * 2)
+        outputs = Worlds(walls=inputs.walls, markers=inputs.markers, robot=inputs.robot)
+        actions = np.array([[1, 2], [1, 2]], np.uint8)
+        samples = Samples(RECIPE, "test", 0, actions, np.array([2, 2], np.int32), inputs, outputs)
+        # In the turned worlds (a quarter right of the one that stands left turned) the robot stands as it began.
+        written = np.array([[4, 255], [4, 255]], np.uint8), np.array([1, 1], np.int32), np.array([True, False])
+        monkeypatch.setattr(_Writer, "write_on", lambda self, change: written)
+        found = steer(model, tokenizer, samples, samples.actions, samples.lengths, self.probe(), 1, quarters=(1,))
+        assert [s.obeys for s in found] == [0.5] * 3
 
     def test_controls(self, model, tokenizer):
         samples = generate(RECIPE, split="test", start=0, count=10)

@@ -12,9 +12,8 @@ from karel_fast.training import TrainConfig
 from karel_fast.training.config import SCHEDULES
 from karel_fast.training.metrics import Reporter
 from karel_fast.training.muon import Muon, orthogonalise
-from karel_fast.training.optim import Optimizers
+from karel_fast.training.optim import Optimizers, rate_factor
 from karel_fast.training.rows import prefetched
-from karel_fast.training.schedule import rate_factor
 
 
 @pytest.mark.parametrize(

@@ -371,3 +371,20 @@ def test_same_text_wants_the_same_shape():
     one, two = Worlds.random(2, 5, 5, seed=0), Worlds.random(1, 5, 5, seed=0)
     with pytest.raises(ValueError, match=r"\(2, 5, 5\) and \(1, 5, 5\)"):
         one.same_text(two)
+
+
+def test_equal_is_exact():
+    one = Worlds.from_text(["#####\n#>..#\n#####"] * 5)
+    markers, robot, walls = one.markers.copy(), one.robot.copy(), one.walls.copy()
+    markers[1, 1, 1] = 1  # under the robot: no text shows it
+    markers[2, 0, 0] = 1  # in a wall
+    robot[3, 2] = 2
+    walls[4, 1, 3] = True
+    other = Worlds(walls=walls, markers=markers, robot=robot)
+    assert one.equal(other).tolist() == [True, False, False, False, False]
+    assert one.same_text(other).tolist() == [True, True, True, False, False]
+    assert [a == b for a, b in zip(one, other, strict=True)] == one.equal(other).tolist()
+    with pytest.raises(ValueError, match=r"\(5, 3, 5\) and \(2, 3, 5\)"):
+        one.equal(other[:2])
+    with pytest.raises(TypeError, match="other is str"):
+        one.equal("#####")

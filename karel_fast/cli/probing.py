@@ -13,6 +13,7 @@ from karel_fast.cli.options import with_settings
 from karel_fast.model.shape import DecodingConfig
 from karel_fast.probing.settings import ProbeRun, SteerConfig
 from karel_fast.support.checks import InputError, one_of
+from karel_fast.support.memory import freed_memory_kept
 from karel_fast.support.progress import Progress
 
 # torch takes seconds to load, so the command imports what it needs when it runs.
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 @with_settings
+@freed_memory_kept()
 def probe_command(
     run: Annotated[Path, typer.Argument(help="Folder of the run, with its snapshots.")],
     what: ProbeRun,
@@ -59,6 +61,7 @@ def probe_command(
 
 
 @with_settings
+@freed_memory_kept()
 def steer_command(
     run: Annotated[Path, typer.Argument(help="Folder of the run, with its snapshots.")],
     config: SteerConfig,

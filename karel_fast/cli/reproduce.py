@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from karel_fast.support.memory import freed_memory_kept
+
 # torch and transformers take seconds to load, so the command imports what it needs when it runs.
 
 STOPPED = 75
@@ -19,6 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command("reproduce")(reproduce_command)
 
 
+@freed_memory_kept()
 def reproduce_command(
     preset: Annotated[str, typer.Argument(help="Name of a preset (smoke), or a TOML file.")],
     output: Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/PRESET, with -seedN.")] = None,

@@ -12,6 +12,7 @@ import typer
 from karel_fast.cli.data import read_recipe
 from karel_fast.cli.options import with_settings
 from karel_fast.model.shape import DecodingConfig, ModelShape
+from karel_fast.support.memory import freed_memory_kept
 from karel_fast.training.config import DataConfig, EvaluationConfig, TrainConfig
 
 # torch and transformers take seconds to load, so each command imports what it needs when it runs.
@@ -24,6 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 @with_settings
+@freed_memory_kept()
 def train_command(
     run: Annotated[Path, typer.Argument(help="Folder of the run: snapshots, metrics, settings.")],
     config: TrainConfig,
@@ -83,6 +85,7 @@ def train_command(
 
 
 @with_settings
+@freed_memory_kept()
 def evaluate_command(
     snapshot: Annotated[Path, typer.Argument(help="A snapshot folder, or a run's folder: its last snapshot.")],
     config: EvaluationConfig,

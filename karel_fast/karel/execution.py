@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from karel_fast.karel.backends import available_backends, load_backend, resolve_backend
 from karel_fast.karel.language import Action, CompiledPrograms, Program, Semantics, compile, resolve_semantics
+from karel_fast.karel.status import Status
 from karel_fast.karel.world import Worlds
 from karel_fast.support.checks import whole
 
@@ -132,6 +133,35 @@ def trace(
         compiled, worlds, *arguments
     )
     return Trace(actions, robot, here, front, left, right, steps, status, _start=worlds, _backend=name)
+
+
+def check(
+    programs: Programs,
+    inputs: Worlds,
+    outputs: Worlds,
+    *,
+    semantics: str | Semantics | Mapping[str, str | Action] = "original",
+    max_steps: int = 1000,
+    on_error: str = "ignore",
+    backend: str | None = None,
+    threads: int | None = None,
+) -> NDArray[np.bool_]:
+    """bool (N,): which of the N runs end as the outputs show. A run that did not end OK is never right.
+
+    Outputs are compared as a specification shows them, that is as text (`Worlds.same_text`): the markers under the robot are
+    seen by nobody, so no reader could know which of two programs put one there last. inputs and outputs: N worlds each; the
+    other arguments and errors are those of `run`. Raises ValueError if the outputs are not as many, of the same size.
+    """
+    result = run(
+        programs,
+        inputs,
+        semantics=semantics,
+        max_steps=max_steps,
+        on_error=on_error,
+        backend=backend,
+        threads=threads,
+    )
+    return result.worlds.same_text(outputs) & (result.status == Status.OK)
 
 
 def available_threads() -> int:

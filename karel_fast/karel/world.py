@@ -215,12 +215,26 @@ class Worlds:
         The markers under the robot and those in walls do not count, and 9 stands for more. Raises ValueError for a
         batch of another shape.
         """
+        self._check_same_shape(other)
+        return (self.cells() == other.cells()).all(axis=(1, 2))
+
+    def equal(self, other: Worlds) -> NDArray[np.bool_]:
+        """bool (N,): which worlds are exactly `other`'s, markers under the robot and in walls included.
+
+        Raises ValueError for a batch of another shape.
+        """
+        self._check_same_shape(other)
+        same = (self.walls == other.walls) & (self.markers == other.markers)
+        return same.all(axis=(1, 2)) & (self.robot == other.robot).all(axis=1)
+
+    def _check_same_shape(self, other: Worlds) -> None:
+        if not isinstance(other, Worlds):
+            raise TypeError(f"other is {type(other).__name__}; give Worlds")
         if self.walls.shape != other.walls.shape:
             raise ValueError(
                 f"worlds of shape {self.walls.shape} and {other.walls.shape} cannot be compared one by one; "
                 "give as many of the same size"
             )
-        return (self.cells() == other.cells()).all(axis=(1, 2))
 
     @classmethod
     def random(

@@ -1,4 +1,4 @@
-"""The language model: CodeGen, fully compiled, with hidden-state capture in the graph. Loaded when first used."""
+"""The language model: CodeGen, fully compiled, with hidden states captured and edited in the graph. Loaded when first used."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from karel_fast.model.capture import Capture as Capture
     from karel_fast.model.hub import from_hf as from_hf
     from karel_fast.model.hub import to_hf as to_hf
+    from karel_fast.model.intervention import Intervention as Intervention
     from karel_fast.model.transformer import Transformer as Transformer
     from karel_fast.model.transformer import model_config as model_config
 
 _HOME = {
     "Capture": "capture",
+    "Intervention": "intervention",
     "Transformer": "transformer",
     "from_hf": "hub",
     "model_config": "transformer",

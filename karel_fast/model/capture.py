@@ -18,6 +18,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from karel_fast.model.selection import Positions, check_fit, last_position, state_numbers
+
 
 @dataclass(frozen=True, eq=False)
 class Capture:
@@ -39,69 +41,41 @@ class Capture:
     """
 
     layers: Literal["mean"] | Sequence[int] = "mean"
-    positions: Literal["program", "all"] | Tensor = "program"
+    positions: Positions = "program"
     dtype: torch.dtype | None = None
     final_norm: bool = True
     _last_position: int = field(init=False, repr=False, default=-1)
 
     def __post_init__(self) -> None:
-        if isinstance(self.layers, str):
-            if self.layers != "mean":
-                raise ValueError(f'layers={self.layers!r}: use "mean" or a list of state numbers')
-        else:
-            layers = tuple(int(layer) for layer in self.layers)
-            if not layers or min(layers) < 0 or len(set(layers)) != len(layers):
-                raise ValueError(f"layers={list(layers)}: give at least one state number, each 0 or more and only once")
-            object.__setattr__(self, "layers", layers)
-        if isinstance(self.positions, Tensor):
-            if self.positions.dtype not in (torch.int64, torch.int32):
-                raise TypeError(f"positions must be an integer tensor, not {self.positions.dtype}")
-            if self.positions.ndim not in (1, 2) or self.positions.numel() == 0:
-                raise ValueError(f"positions has shape {tuple(self.positions.shape)}: use (K,) or (B, K), not empty")
-            if int(self.positions.min()) < 0:
-                raise ValueError(f"positions has {int(self.positions.min())}: token indices start at 0")
-            # Read once here, so that the check in the forward pass needs no copy from the device.
-            object.__setattr__(self, "_last_position", int(self.positions.max()))
-        elif self.positions not in ("program", "all"):
-            raise ValueError(f'positions={self.positions!r}: use "program", "all" or an integer tensor')
+        if not isinstance(self.layers, str):
+            object.__setattr__(self, "layers", state_numbers(self.layers))
+        elif self.layers != "mean":
+            raise ValueError(f'layers={self.layers!r}: use "mean" or a list of state numbers')
+        # Read once here, so that the check in the forward pass needs no copy from the device.
+        object.__setattr__(self, "_last_position", last_position(self.positions))
+
+    def rows(self, numbers: Tensor, device: torch.device) -> Capture:
+        """The same request for some of the rows (their numbers, int64), on another device."""
+        if not isinstance(self.positions, Tensor):
+            return self
+        positions = self.positions if self.positions.ndim == 1 else self.positions[numbers]
+        return Capture(self.layers, positions.to(device), self.dtype, self.final_norm)
 
     def check(self, rows: int, length: int, states: int) -> None:
         """Raise ValueError if this request does not fit tokens (rows, length) and a model with that many states."""
-        if not isinstance(self.layers, str):
-            unknown = [layer for layer in self.layers if layer >= states]
-            if unknown:
-                raise ValueError(
-                    f"capture layer {unknown[0]}: this model has states 0..{states - 1} (0 is the embedding)"
-                )
-        if isinstance(self.positions, Tensor):
-            # A compiled graph would be made anew for each value; there, its own index check stands in for this one.
-            if not torch.compiler.is_compiling() and self._last_position >= length:
-                raise ValueError(
-                    f"capture position {self._last_position}: the sequences have {length} tokens (0..{length - 1})"
-                )
-            if self.positions.ndim == 2 and self.positions.shape[0] != rows:
-                raise ValueError(f"capture positions have {self.positions.shape[0]} rows, the tokens {rows}")
+        layers = () if isinstance(self.layers, str) else self.layers
+        check_fit("capture", layers, self.positions, self._last_position, rows, length, states)
 
 
 class Recorder:
-    """Collects the states that a `Capture` asks for during one forward pass (traced into the graph, no hooks)."""
+    """Collects the states that a `Capture` asks for during one forward pass (traced into the graph, no hooks).
 
-    def __init__(self, capture: Capture, states: int, prompt_length: int | None, length: int) -> None:
-        self.capture = capture
-        self.states = states
-        self.start, self.stop = 0, length
-        if isinstance(capture.positions, str) and capture.positions == "program":
-            if prompt_length is None:
-                raise ValueError(
-                    'positions="program" needs the prompt\'s length: set config.prompt_length, '
-                    "or give positions as a tensor"
-                )
-            if length <= prompt_length:
-                raise ValueError(
-                    f'positions="program": {length} tokens hold no program (the prompt alone has {prompt_length})'
-                )
-            self.start, self.stop = prompt_length - 1, length - 1
-        # `start` is the first position that is asked for, as far as that is known without reading a tensor.
+    start, stop: the positions asked for, where the capture does not give them as a tensor (see `span`).
+    """
+
+    def __init__(self, capture: Capture, states: int, start: int, stop: int) -> None:
+        self.capture, self.states = capture, states
+        self.start, self.stop = start, stop
         self.sum: Tensor | None = None
         self.kept: dict[int, Tensor] = {}
 

@@ -1,8 +1,7 @@
 """Greedy decoding of many specifications at once, under a grammar or free, with the hidden state behind every action.
 
 One compiled graph reads the prompts (prefill) and one makes a token (step); nothing is read back to the host until a
-batch is done. The grammar is a state machine whose tables lie on the device. The prompts' keys and values are never
-moved after prefill: each step attends to them and to a small static cache of the new tokens.
+batch is done. The grammar is a state machine whose tables lie on the device.
 
 Shapes: B rows, P prompt tokens, S new tokens, D width, H heads, E head width, V vocabulary, A actions kept, L
 captured layers.
@@ -18,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from karel_fast.model.attention import causal_attention
+from karel_fast.model.cache import Cache, ReadingAttention, WritingAttention
 from karel_fast.model.capture import Capture, Recorder
 from karel_fast.model.compiling import compiled
+from karel_fast.model.intervention import Editor, Intervention
 from karel_fast.model.transformer import Transformer
-from karel_fast.support.memory import freed_memory_kept
 
 
 class GrammarTables(Protocol):
@@ -62,9 +61,6 @@ class Generated:
         return len(self.tokens)
 
 
-Cache = list[tuple[Tensor, Tensor]]
-
-
 def generate(
     model: Transformer,
     prompts: np.ndarray | Tensor,
@@ -74,6 +70,8 @@ def generate(
     *,
     pad_id: int,
     end_id: int,
+    intervention: Intervention | None = None,
+    beginnings: np.ndarray | None = None,
     constrained: bool = True,
     batch_size: int = 256,
     max_actions: int | None = None,
@@ -85,22 +83,24 @@ def generate(
 
     prompts: integers (n, P), all of one length. constrained: only tokens that the grammar allows (False: any token;
     `valid` then tells which programs obey it). capture: which layers to keep per action (its positions do not matter
-    here). dtype: float32, or bfloat16 for products in bfloat16. max_actions: most actions kept of a program (default:
-    max_new_tokens). The model's device is used; results are on the CPU. progress is called with the number of rows
-    done.
+    here). intervention: edits, whose positions count from the prompt's beginning; "program" is the prompt's last position
+    and all that are written. beginnings: integers (n, at most max_new_tokens), the program's first tokens where they are
+    given, -1 where the model chooses. dtype: float32, or bfloat16 for products in bfloat16. max_actions: most actions
+    kept of a program (default: max_new_tokens). The model's device is used; results are on the CPU. progress is called
+    with the number of rows done.
 
-    Raises ValueError for prompts that do not fit the context or the vocabulary, or a grammar of another vocabulary.
+    Raises ValueError for prompts or beginnings that do not fit the context or the vocabulary, a grammar of another
+    vocabulary, or an intervention that does not fit the model, the prompts or max_new_tokens.
     """
     decoder = Decoder(
         model, grammar, max_new_tokens, capture, pad_id=pad_id, end_id=end_id, max_actions=max_actions, dtype=dtype,
         compile=compile,
     )  # fmt: skip
     parts = []
-    with freed_memory_kept():
-        for read in decoder.read(prompts, batch_size):
-            parts.append(decoder.write(read, constrained))
-            if progress is not None:
-                progress(sum(map(len, parts)))
+    for read in decoder.read(prompts, batch_size, intervention, beginnings):
+        parts.append(decoder.write(read, constrained))
+        if progress is not None:
+            progress(sum(map(len, parts)))
     return join(parts)
 
 
@@ -122,12 +122,16 @@ def join(parts: Sequence[Generated]) -> Generated:
 
 @dataclass(slots=True)
 class ReadPrompts:
-    """A batch of prompts after prefill; the first `keep` rows count, the others only keep the shape."""
+    """A batch of prompts after prefill, and what goes with them in writing; the first `keep` rows count, the others only
+    keep the shape.
+    """
 
     keep: int
     logits_BV: Tensor
     hidden: Tensor | None
     cache: Cache
+    intervention: Intervention | None
+    beginnings_BS: Tensor | None
 
 
 class Decoder:
@@ -175,7 +179,13 @@ class Decoder:
         self.prefill: Any = compiled(prefill) if compile else prefill
         self.step: Any = compiled(step) if compile else step
 
-    def read(self, prompts: np.ndarray | Tensor, batch_size: int) -> Iterator[ReadPrompts]:
+    def read(
+        self,
+        prompts: np.ndarray | Tensor,
+        batch_size: int,
+        intervention: Intervention | None = None,
+        beginnings: np.ndarray | None = None,
+    ) -> Iterator[ReadPrompts]:
         """Prefill integers (n, P), batch by batch; a short last batch is filled up so that the same graph serves it."""
         prompts_nP = np.asarray(prompts)
         if prompts_nP.ndim != 2 or 0 in prompts_nP.shape or not np.issubdtype(prompts_nP.dtype, np.integer):
@@ -187,15 +197,38 @@ class Decoder:
         low, high, vocabulary = int(prompts_nP.min()), int(prompts_nP.max()), self.model.config.vocab_size
         if low < 0 or high >= vocabulary:
             raise ValueError(f"prompts hold token {low if low < 0 else high}: the vocabulary is 0..{vocabulary - 1}")
-        self.model.check_length(prompts_nP.shape[1] + self.steps)
-        batch_size = min(batch_size, len(prompts_nP))
-        for start in range(0, len(prompts_nP), batch_size):
-            batch = prompts_nP[start : start + batch_size].astype(np.int64)
-            whole = np.concatenate([batch, np.repeat(batch[-1:], batch_size - len(batch), axis=0)])
+        rows, length = prompts_nP.shape
+        whole = length + self.steps
+        self.model.check_length(whole)
+        if intervention is not None:
+            intervention.check(rows, whole, self.model.states, self.model.config.n_embd, length)
+        beginnings_nS = None if beginnings is None else self.check_beginnings(beginnings, rows)
+        batch_size = min(batch_size, rows)
+        for start in range(0, rows, batch_size):
+            keep = min(batch_size, rows - start)
+            numbers = torch.arange(start, start + batch_size).clamp(max=rows - 1)
+            batch = torch.from_numpy(prompts_nP[numbers.numpy()].astype(np.int64)).to(self.device)
+            edits = None if intervention is None else intervention.rows(numbers, self.device)
+            given = None if beginnings_nS is None else beginnings_nS[numbers].to(self.device)
             # Left before the yield: what the caller does in between is not to run under our settings.
             with torch.no_grad(), self.autocast():
-                parts = self.prefill(self.model, torch.from_numpy(whole).to(self.device), self.capture)
-            yield ReadPrompts(len(batch), *parts)
+                logits_BV, hidden, cache = self.prefill(self.model, batch, self.capture, edits, whole)
+            yield ReadPrompts(keep, logits_BV, hidden, cache, edits, given)
+
+    def check_beginnings(self, beginnings: np.ndarray, rows: int) -> Tensor:
+        """The beginnings as int64 (n, S), -1 where the model chooses. Raises ValueError as `generate`."""
+        shape, vocabulary = beginnings.shape, self.model.config.vocab_size
+        if len(shape) != 2 or shape[0] != rows or shape[1] > self.steps or beginnings.dtype.kind not in "iu":
+            raise ValueError(
+                f"beginnings of {beginnings.dtype} and shape {shape}: need integers ({rows}, at most {self.steps})"
+            )
+        if beginnings.size and not -1 <= int(beginnings.min()) <= int(beginnings.max()) < vocabulary:
+            raise ValueError(
+                f"beginnings reach from {beginnings.min()} to {beginnings.max()}: use -1 or tokens 0..{vocabulary - 1}"
+            )
+        whole = torch.full((rows, self.steps), -1)
+        whole[:, : shape[1]] = torch.from_numpy(beginnings.astype(np.int64))
+        return whole
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
@@ -223,8 +256,9 @@ class Decoder:
             # The last step's logits are not needed, but the graph that chooses a token is the one that goes on from it.
             for number in numbers:
                 logits_BV, hidden, new, writer = self.step(
-                    self.model, tables, forbidden, read.cache, new, writer, logits_BV, hidden, number, self.capture
-                )
+                    self.model, tables, forbidden, read.cache, new, writer, logits_BV, hidden, number, self.capture,
+                    read.intervention, read.beginnings_BS,
+                )  # fmt: skip
         keep = read.keep
         return Generated(
             tokens=writer.tokens[:keep].cpu().numpy(),
@@ -258,28 +292,20 @@ class Writer:
     hidden: Tensor | None  # (B, A, ...)
 
 
-def prefill(model: Transformer, prompts_BP: Tensor, capture: Capture | None) -> tuple[Tensor, Tensor | None, Cache]:
+def prefill(
+    model: Transformer, prompts_BP: Tensor, capture: Capture | None, intervention: Intervention | None, whole: int
+) -> tuple[Tensor, Tensor | None, Cache]:
     """Read the prompts: logits (B, V) and captured state of their last position, and every layer's keys and values.
 
-    Of the last block only the last position is computed, and every position's key and value: nobody reads more.
+    Of the last block only the last position is computed, and every position's key and value: nobody reads more. whole:
+    tokens of the prompt and the program, among which the intervention's positions are.
     """
     length = prompts_BP.shape[1]
-    sin_PR, cos_PR = model.sin[:length], model.cos[:length]
-    recorder = None if capture is None else Recorder(capture, model.states, None, 1)
-    cache: Cache = []
-    x_BPD = model.wte(prompts_BP)
-    last = len(model.h) - 1
-    for index, block in enumerate(model.h):
-        if recorder is not None:
-            recorder.add(index, x_BPD[:, -1:])
-
-        def attend(q_BHPE: Tensor, k_BHPE: Tensor, v_BHPE: Tensor) -> Tensor:
-            cache.append((k_BHPE.contiguous(), v_BHPE.contiguous()))
-            return causal_attention(q_BHPE, k_BHPE, v_BHPE)
-
-        x_BPD = block(x_BPD, sin_PR, cos_PR, attend, first=length - 1 if index == last else 0)
-    logits_BV, hidden = finish(model, x_BPD, recorder)
-    return logits_BV, hidden, cache
+    recorder = None if capture is None else Recorder(capture, model.states, length - 1, length)
+    editor = None if intervention is None else Editor(intervention, intervention.numbers(whole, length)[:, :length])
+    attend = ReadingAttention()
+    x_B1D = model.backbone(prompts_BP, recorder, editor, first=length - 1, attend=attend)
+    return *read_out(model, x_B1D, recorder), attend.cache
 
 
 def step(
@@ -293,45 +319,44 @@ def step(
     hidden: Tensor | None,
     number: Tensor,
     capture: Capture | None,
+    intervention: Intervention | None,
+    beginnings_BS: Tensor | None,
 ) -> tuple[Tensor, Tensor | None, Cache, Writer]:
     """Choose token `number` (a tensor of one element) from the logits, write it down, and compute the logits after
     it.
     """
-    token_B, writer = write(tables, forbidden, writer, logits_BV, hidden, number)
+    token_B, writer = write(tables, forbidden, writer, logits_BV, hidden, number, beginnings_BS)
     length = prompt_cache[0][0].shape[2]
-    sin_1R, cos_1R = model.sin.index_select(0, number + length), model.cos.index_select(0, number + length)
-    recorder = None if capture is None else Recorder(capture, model.states, None, 1)
-    slots_S = torch.arange(writer.tokens.shape[1], device=token_B.device)
-    cache: Cache = []
-    x_B1D = model.wte(token_B[:, None])
-    for index, block in enumerate(model.h):
-        if recorder is not None:
-            recorder.add(index, x_B1D)
-
-        def attend(q_BH1E: Tensor, k_BH1E: Tensor, v_BH1E: Tensor, index: int = index) -> Tensor:
-            here_S1 = (slots_S == number)[:, None]
-            k_BHSE = torch.where(here_S1, k_BH1E, new_cache[index][0])
-            v_BHSE = torch.where(here_S1, v_BH1E, new_cache[index][1])
-            cache.append((k_BHSE, v_BHSE))
-            return attend_cached(q_BH1E, prompt_cache[index], (k_BHSE, v_BHSE), slots_S > number)
-
-        x_B1D = block(x_B1D, sin_1R, cos_1R, attend)
-    logits_BV, hidden = finish(model, x_B1D, recorder)
-    return logits_BV, hidden, cache, writer
+    at = number + length
+    recorder = None if capture is None else Recorder(capture, model.states, 0, 1)
+    editor = None
+    if intervention is not None:
+        whole = length + writer.tokens.shape[1]
+        editor = Editor(intervention, intervention.numbers(whole, length).index_select(1, at))
+    attend = WritingAttention(prompt_cache, new_cache, number)
+    x_B1D = model.backbone(token_B[:, None], recorder, editor, attend=attend, at=at)
+    return *read_out(model, x_B1D, recorder), attend.cache, writer
 
 
-def finish(model: Transformer, x_BTD: Tensor, recorder: Recorder | None) -> tuple[Tensor, Tensor | None]:
-    """Logits (B, V) and captured state (B, ...) of the last position."""
-    x_B1D = model.finish(x_BTD[:, -1:], recorder)
-    logits_BV = model.lm_head(x_B1D)[:, 0]
-    return logits_BV, None if recorder is None else recorder.result()[:, 0]
+def read_out(model: Transformer, x_B1D: Tensor, recorder: Recorder | None) -> tuple[Tensor, Tensor | None]:
+    """Logits (B, V) and captured state (B, ...) of the only position."""
+    return model.lm_head(x_B1D)[:, 0], None if recorder is None else recorder.result()[:, 0]
 
 
 def write(
-    tables: Tables, forbidden: Tensor, writer: Writer, logits_BV: Tensor, hidden: Tensor | None, number: Tensor
+    tables: Tables,
+    forbidden: Tensor,
+    writer: Writer,
+    logits_BV: Tensor,
+    hidden: Tensor | None,
+    number: Tensor,
+    beginnings_BS: Tensor | None,
 ) -> tuple[Tensor, Writer]:
     """The next token of every row and the writer after it. A finished row gets padding and changes no more."""
     best_B = logits_BV.float().masked_fill(forbidden[writer.state], float("-inf")).argmax(dim=-1)
+    if beginnings_BS is not None:
+        given_B = beginnings_BS.index_select(1, number)[:, 0]
+        best_B = torch.where(given_B >= 0, given_B, best_B)
     live_B = ~writer.finished
     token_B = torch.where(live_B, best_B, tables.pad_id)
     valid_B = writer.valid & (writer.finished | tables.allowed[writer.state, token_B])
@@ -356,16 +381,3 @@ def write(
         valid=valid_B,
         hidden=kept,
     )
-
-
-def attend_cached(
-    q_BH1E: Tensor, prompt: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], unwritten_S: Tensor
-) -> Tensor:
-    """Attention of one new position to the prompt and to the new tokens up to itself."""
-    scale = q_BH1E.shape[3] ** -0.5
-    old_BH1P = (q_BH1E @ prompt[0].transpose(2, 3)).float() * scale
-    new_BH1S = (q_BH1E @ new[0].transpose(2, 3)).float() * scale
-    new_BH1S = new_BH1S.masked_fill(unwritten_S, float("-inf"))
-    weights = torch.cat((old_BH1P, new_BH1S), dim=-1).softmax(dim=-1).to(prompt[1].dtype)
-    old_part, new_part = weights.split((old_BH1P.shape[-1], new_BH1S.shape[-1]), dim=-1)
-    return old_part @ prompt[1] + new_part @ new[1]

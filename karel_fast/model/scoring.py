@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from karel_fast.model.capture import Capture, Recorder
+from karel_fast.model.capture import Capture
 from karel_fast.model.compiling import compiled
+from karel_fast.model.intervention import Intervention
 from karel_fast.model.transformer import Transformer
-from karel_fast.support.memory import freed_memory_kept
 
 
 def hidden_states(
@@ -22,16 +22,18 @@ def hidden_states(
     tokens: np.ndarray,
     capture: Capture,
     *,
+    intervention: Intervention | None = None,
     batch_size: int = 256,
     dtype: torch.dtype = torch.float32,
     compile: bool = True,
 ) -> Iterator[Tensor]:
     """The captured states of token rows (n, T), one CPU tensor (B, K, ...) per batch, in order; see `Capture`.
 
-    Each batch is computed when it is asked for and not kept; until the last one, the process keeps memory that it
-    frees. The head is left out: nobody reads the logits. dtype: float32, or bfloat16 for products in bfloat16.
+    Each batch is computed when it is asked for and not kept. The head is left out: nobody reads the logits. dtype:
+    float32, or bfloat16 for products in bfloat16. A capture's or an intervention's own positions, or values, of each row
+    are those of the n rows.
 
-    Raises ValueError for rows or a capture that do not fit the model.
+    Raises ValueError for rows, a capture or an intervention that do not fit the model.
     """
     if tokens.ndim != 2 or 0 in tokens.shape or not np.issubdtype(tokens.dtype, np.integer) or batch_size < 1:
         raise ValueError(
@@ -42,26 +44,25 @@ def hidden_states(
         raise ValueError(f"tokens reach {tokens.max()}: the vocabulary is 0..{model.config.vocab_size - 1}")
     model.check_length(length)
     capture.check(rows, length, model.states)
+    if intervention is not None:
+        intervention.check(rows, length, model.states, model.config.n_embd, model.prompt_length)
     device = model.wte.weight.device
     batch_size = min(batch_size, rows)
     run = compiled(_states) if compile else _states
-    with freed_memory_kept():
-        for start in range(0, rows, batch_size):
-            stop = min(start + batch_size, rows)
-            # Repeating the last row keeps a short last batch in the shape of the others.
-            numbers = np.minimum(np.arange(start, start + batch_size), stop - 1)
-            part = capture
-            if isinstance(capture.positions, Tensor):
-                positions = (
-                    capture.positions if capture.positions.ndim == 1 else capture.positions[torch.from_numpy(numbers)]
-                )
-                part = Capture(capture.layers, positions.to(device), capture.dtype, capture.final_norm)
-            with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-                hidden = run(model, torch.from_numpy(tokens[numbers].astype(np.int64)).to(device), part)
-            yield hidden[: stop - start].cpu()
+    for start in range(0, rows, batch_size):
+        stop = min(start + batch_size, rows)
+        # Repeating the last row keeps a short last batch in the shape of the others.
+        numbers = torch.arange(start, start + batch_size).clamp(max=stop - 1)
+        edits = None if intervention is None else intervention.rows(numbers, device)
+        batch = torch.from_numpy(tokens[numbers.numpy()].astype(np.int64)).to(device)
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+            hidden = run(model, batch, capture.rows(numbers, device), edits)
+        yield hidden[: stop - start].cpu()
 
 
-def _states(model: Transformer, tokens_BT: Tensor, capture: Capture) -> Tensor:
-    recorder = Recorder(capture, model.states, model.prompt_length, tokens_BT.shape[1])
-    model.backbone(tokens_BT, recorder, recorder.start)
+def _states(model: Transformer, tokens_BT: Tensor, capture: Capture, intervention: Intervention | None) -> Tensor:
+    length = tokens_BT.shape[1]
+    recorder = model.recorder(capture, length)
+    editor = None if intervention is None else model.editor(intervention, length)
+    model.backbone(tokens_BT, recorder, editor, first=recorder.start)
     return recorder.result()

@@ -15,6 +15,7 @@ Shapes: B rows, T tokens, D width, H heads, E head width (D / H), V vocabulary, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, overload
 
 import torch.nn.functional as F
@@ -23,10 +24,15 @@ from transformers import CodeGenConfig
 
 from karel_fast.model.attention import causal_attention
 from karel_fast.model.capture import Capture, Recorder
+from karel_fast.model.intervention import Editor, Intervention
 from karel_fast.model.mlp import MLP
 from karel_fast.model.rotary import rotary_table, rotate
+from karel_fast.model.selection import span
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Queries, keys and values (B, H, T, E) -> what each query takes from the values, (B, H, T, E)."""
+BlockAttend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""The same for the block of that number."""
 CODEGEN_GROUPS = 4  # stock CodeGen splits its heads over four groups, whatever the hardware
 
 
@@ -145,12 +151,13 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """CodeGen, configured by `transformers.CodeGenConfig`; weights go to and from transformers through `hub`.
 
-    `model(tokens)` -> logits (B, T, V); `model(tokens, capture=Capture(...))` -> (logits, hidden), see `Capture`.
-    tokens is an integer tensor (B, T) with T at most config.n_positions. With `logits_from`
-    only the positions from there on get logits (B, T - logits_from, V), and the last block is computed for no others.
+    `model(tokens)` -> logits (B, T, V); `model(tokens, capture=Capture(...))` -> (logits, hidden), see `Capture`;
+    `model(tokens, intervention=Intervention(...))`: the same with states edited, see there. tokens is an integer tensor
+    (B, T) with T at most config.n_positions. With `logits_from` only the positions from there on get logits
+    (B, T - logits_from, V), and the last block is computed for no others.
 
     Raises ValueError for a config that CodeGen cannot be (see `check_config`), sequences longer than the context, or
-    a capture that names an unknown layer or position.
+    a capture or an intervention that names an unknown layer or position or does not fit.
     """
 
     sin: Tensor
@@ -191,47 +198,102 @@ class Transformer(nn.Module):
                 nn.init.ones_(parameter)
 
     @overload
-    def forward(self, tokens_BT: Tensor, capture: None = None, *, logits_from: int = 0) -> Tensor: ...
+    def forward(
+        self,
+        tokens_BT: Tensor,
+        capture: None = None,
+        *,
+        intervention: Intervention | None = None,
+        logits_from: int = 0,
+    ) -> Tensor: ...
     @overload
-    def forward(self, tokens_BT: Tensor, capture: Capture, *, logits_from: int = 0) -> tuple[Tensor, Tensor]: ...
+    def forward(
+        self,
+        tokens_BT: Tensor,
+        capture: Capture,
+        *,
+        intervention: Intervention | None = None,
+        logits_from: int = 0,
+    ) -> tuple[Tensor, Tensor]: ...
 
     def forward(
-        self, tokens_BT: Tensor, capture: Capture | None = None, *, logits_from: int = 0
+        self,
+        tokens_BT: Tensor,
+        capture: Capture | None = None,
+        *,
+        intervention: Intervention | None = None,
+        logits_from: int = 0,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        length = tokens_BT.shape[1]
+        rows, length = tokens_BT.shape
         self.check_length(length)
         if not 0 <= logits_from < length:
             raise ValueError(f"logits_from={logits_from}: the sequences have {length} tokens (0..{length - 1})")
+        editor = None
+        if intervention is not None:
+            intervention.check(rows, length, self.states, self.config.n_embd, self.prompt_length)
+            editor = self.editor(intervention, length)
         if capture is None:
-            return self.lm_head(self.backbone(tokens_BT, first=logits_from))
-        capture.check(tokens_BT.shape[0], length, self.states)
-        recorder = Recorder(capture, self.states, self.prompt_length, length)
+            return self.lm_head(self.backbone(tokens_BT, editor=editor, first=logits_from))
+        capture.check(rows, length, self.states)
+        recorder = self.recorder(capture, length)
         first = min(logits_from, recorder.start)
-        x_BTD = self.backbone(tokens_BT, recorder, first)
+        x_BTD = self.backbone(tokens_BT, recorder, editor, first=first)
         return self.lm_head(x_BTD[:, logits_from - first :]), recorder.result()
 
-    def backbone(self, tokens_BT: Tensor, recorder: Recorder | None = None, first: int = 0) -> Tensor:
+    def recorder(self, capture: Capture, length: int) -> Recorder:
+        """What collects the captured states of sequences of so many tokens."""
+        return Recorder(capture, self.states, *span(capture.positions, self.prompt_length, length))
+
+    def editor(self, intervention: Intervention, length: int) -> Editor:
+        """What edits the states of sequences of so many tokens."""
+        return Editor(intervention, intervention.numbers(length, self.prompt_length))
+
+    def backbone(
+        self,
+        tokens_BT: Tensor,
+        recorder: Recorder | None = None,
+        editor: Editor | None = None,
+        *,
+        first: int = 0,
+        attend: BlockAttend | None = None,
+        at: Tensor | None = None,
+    ) -> Tensor:
         """The normalised residual stream that the head reads, (B, T - first, D): that of the positions from `first` on.
 
-        The last block is computed at those positions only. The recorder must not ask for earlier ones.
+        This is the one loop over the blocks. Training, scoring, reading prompts and writing a token differ in what they
+        hand in: attend (None: causal, among these tokens), at (T,), the tokens' places in their sequences (None: from the
+        beginning on), a recorder and an editor, which sees a state before the recorder does.
+
+        The last block is computed from `first` on only; the recorder must not ask for earlier positions.
         """
         length = tokens_BT.shape[1]
-        sin_TR, cos_TR = self.sin[:length], self.cos[:length]
+        if at is None:
+            sin_TR, cos_TR = self.sin[:length], self.cos[:length]
+        else:
+            sin_TR, cos_TR = self.sin.index_select(0, at), self.cos.index_select(0, at)
         x_BTD = self.wte(tokens_BT)
         last = len(self.h) - 1
         for index, block in enumerate(self.h):
+            if editor is not None:
+                x_BTD = editor.edit(index, x_BTD)
             if recorder is not None:
                 recorder.add(index, x_BTD)
-            x_BTD = block(x_BTD, sin_TR, cos_TR, first=first if index == last else 0)
-        return self.finish(x_BTD, recorder, first)
+            attend_here = causal_attention if attend is None else partial(attend, index)
+            x_BTD = block(x_BTD, sin_TR, cos_TR, attend_here, first=first if index == last else 0)
+        return self.finish(x_BTD, recorder, editor, first)
 
-    def finish(self, x_BTD: Tensor, recorder: Recorder | None, first: int = 0) -> Tensor:
-        """The final LayerNorm, offering the last state before or after it as the capture asks. `first` is the position
-        that the tensor begins with.
+    def finish(self, x_BTD: Tensor, recorder: Recorder | None, editor: Editor | None, first: int) -> Tensor:
+        """The final LayerNorm, with the last state edited and offered before or after it, as they ask. `first` is the
+        position that the tensor begins with.
         """
+        last = self.config.n_layer
+        if editor is not None and not editor.intervention.final_norm:
+            x_BTD = editor.edit(last, x_BTD, first)
         normed_BTD = self.ln_f(x_BTD)
+        if editor is not None and editor.intervention.final_norm:
+            normed_BTD = editor.edit(last, normed_BTD, first)
         if recorder is not None:
-            recorder.add(self.config.n_layer, normed_BTD if recorder.capture.final_norm else x_BTD, first)
+            recorder.add(last, normed_BTD if recorder.capture.final_norm else x_BTD, first)
         return normed_BTD
 
     def check_length(self, length: int) -> None:

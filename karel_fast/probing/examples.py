@@ -32,7 +32,7 @@ def describe_examples(
     samples: the test specifications (`karel_fast.data.Samples`), the table's programs in order. One probe per feature
     is trained on the table's last layer; it reads test rows it never saw.
     """
-    from karel_fast.karel.execution import run
+    from karel_fast.karel.execution import check, run
     from karel_fast.karel.execution import trace as trace_runs
     from karel_fast.karel.language import CompiledPrograms
 
@@ -52,18 +52,18 @@ def describe_examples(
         outputs = shown_out[i * examples_per : (i + 1) * examples_per]
         trace = trace_runs(program, inputs, semantics=samples.recipe.semantics)
         results = run(program, inputs, semantics=samples.recipe.semantics).worlds
+        right = check(program, inputs, outputs, semantics=samples.recipe.semantics)
         generalizes = None
         if held_in is not None and held_out is not None:
-            some = slice(i * samples.recipe.held_out, (i + 1) * samples.recipe.held_out)
-            held_results = run(program, held_in[some], semantics=samples.recipe.semantics).worlds
-            generalizes = bool(held_results.same_text(held_out[some]).all())
+            rows = slice(i * samples.recipe.held_out, (i + 1) * samples.recipe.held_out)
+            generalizes = bool(check(program, held_in[rows], held_out[rows], semantics=samples.recipe.semantics).all())
         texts = [w.to_text() for w in (inputs, outputs, results)]
         worlds = [
             {
                 "input": texts[0][e].split("\n"),
                 "output": texts[1][e].split("\n"),
                 "result": texts[2][e].split("\n"),
-                "right": bool(results[e].same_text(outputs[e])[0]),
+                "right": bool(right[e]),
                 "robots": trace.robot[e, : length + 1].tolist(),
             }
             for e in range(examples_per)

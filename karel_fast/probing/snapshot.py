@@ -27,7 +27,6 @@ from karel_fast.probing.steering import steer
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import open_snapshot, read_card, snapshot_path, weights_digest
 from karel_fast.support.files import read_json_if_whole, write_json
-from karel_fast.support.memory import freed_memory_kept
 
 
 def is_done(run: str | Path, step: int, what: ProbeRun) -> bool:
@@ -38,7 +37,6 @@ def is_done(run: str | Path, step: int, what: ProbeRun) -> bool:
     return (found.get("experiment"), found.get("weights")) == (what.to_json(), weights)
 
 
-@freed_memory_kept()
 def probe_snapshot(
     run: str | Path,
     snapshot: str | Path,
@@ -129,7 +127,6 @@ def probe_snapshot(
     return target
 
 
-@freed_memory_kept()
 def steer_snapshot(
     run: str | Path,
     snapshot: str | Path,

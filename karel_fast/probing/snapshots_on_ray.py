@@ -15,6 +15,7 @@ import torch
 
 from karel_fast.probing.snapshot import is_done, probe_snapshot
 from karel_fast.runs.snapshots import read_card
+from karel_fast.support.memory import freed_memory_kept
 from karel_fast.support.ray import WorkerLost, connected, results
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def _probe(
             raise failed[path]
 
 
+@freed_memory_kept()
 def _probe_one(run: str, snapshot: str, what: ProbeRun, settings: dict[str, Any], threads: int) -> None:
     # Sums are taken in an order that depends on the number of threads; Ray gives its workers one.
     torch.set_num_threads(threads)

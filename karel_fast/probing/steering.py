@@ -21,10 +21,11 @@ from scipy import stats
 from torch import Tensor
 
 from karel_fast.data import Samples, Tokenizer
-from karel_fast.karel.execution import run
+from karel_fast.karel.execution import check, run
 from karel_fast.karel.language import CompiledPrograms
 from karel_fast.karel.world import Worlds
-from karel_fast.model import Transformer
+from karel_fast.model import Capture, Intervention, Transformer
+from karel_fast.model.decode import Decoder
 from karel_fast.probing.probes.training import ProbeWeights
 
 
@@ -35,7 +36,7 @@ class Steering:
     read: share of (program, world) where the probe reads the turned direction after the edit. turn: mean change of the
     log-odds of the turn that undoes the edit (left for a clockwise one) against the other turn, nats, with its 95 %
     confidence interval over programs. changed: share of continuations that differ from the unedited one.
-    obeys: share whose continuation, run from the turned worlds, ends as the specification wants.
+    obeys: share whose continuation ended and, run from the turned worlds, does what the specification wants (`kf.check`).
     """
 
     layer: int
@@ -83,47 +84,46 @@ def steer(
     if len(keep) == 0:
         raise ValueError("no program has two actions, so none has a middle to edit at")
     actions, lengths = actions[keep], lengths[keep]
-    worlds_each = samples.recipe.examples
+    worlds_each, semantics = samples.recipe.examples, samples.recipe.semantics
     inputs, outputs = (_of(w, keep, worlds_each) for w in samples.shown())
     cut = lengths // 2
     prefix = CompiledPrograms.from_actions(_masked(actions, cut), cut)
-    middle = run(prefix, inputs, semantics=samples.recipe.semantics).worlds
+    middle = run(prefix, inputs, semantics=semantics).worlds
     facing = middle.robot[:, 2].reshape(-1, worlds_each).astype(np.int64)
 
-    prompts = tokenizer.encode_prompts(samples)[keep].astype(np.int64)
+    all_each = len(samples.inputs) // len(samples)
+    programs = Samples(
+        samples.recipe, samples.split, samples.start, actions, lengths,
+        _of(samples.inputs, keep, all_each), _of(samples.outputs, keep, all_each),
+    )  # fmt: skip
     rng = np.random.default_rng(seed)
     rows: dict[tuple[int, str], list[tuple[Any, ...]]] = {}
     for begin in range(0, len(keep), batch_size):
-        some = slice(begin, begin + batch_size)
-        writer = _Writer(model, tokenizer, prompts[some], actions[some], cut[some], layer)
+        batch = slice(begin, begin + batch_size)
+        writer = _Writer(model, tokenizer, programs[batch], cut[batch], layer)
         state_BD = writer.state()
-        plain_B = None
-        written: dict[tuple[int, str], tuple[np.ndarray, np.ndarray]] = {}
+        plain_odds_B = writer.turn_odds(None)
+        plain_actions, plain_counts, _ = plain = writer.write_on(None)
         for quarter in quarters:
-            wanted = (facing[some] + quarter) % 4
+            wanted = (facing[batch] + quarter) % 4
             delta_BD = edit(probe, state_BD, wanted, strength)
             noise = torch.from_numpy(rng.normal(size=delta_BD.shape)).float() * probe.std
             noise *= delta_BD.norm(dim=1, keepdim=True) / noise.norm(dim=1, keepdim=True)
-            turned = _turned(_of_range(middle, some, worlds_each), quarter)
-            for kind, change in (("none", torch.zeros_like(delta_BD)), ("probe", delta_BD), ("random", noise)):
-                odds = writer.turn_odds(change)
-                if plain_B is None:
-                    plain_B = odds
-                if kind == "none" and ("none" in {k for _, k in written}):
-                    codes, counts = next(v for (_, k), v in written.items() if k == "none")
-                else:
-                    codes, counts = writer.finish(change)
-                written[quarter, kind] = (codes, counts)
-                plain = written[quarter, "none"]
-                read = probe.predict(state_BD + change)[..., 0] == wanted
+            turned = _turned(_of_range(middle, batch, worlds_each), quarter)
+            for kind, change_BD in (("none", None), ("probe", delta_BD), ("random", noise)):
+                read = probe.predict(state_BD if change_BD is None else state_BD + change_BD)[..., 0] == wanted
                 # Turned clockwise (+1), the robot needs a left turn.
-                shift = quarter * (odds - plain_B)
-                changed = (codes != plain[0]).any(1) | (counts != plain[1])
-                ends = run(
-                    CompiledPrograms.from_actions(codes, counts), turned, semantics=samples.recipe.semantics
-                ).worlds
-                right = _same(ends, _of_range(outputs, some, worlds_each)).reshape(-1, worlds_each).all(1)
-                rows.setdefault((quarter, kind), []).append((read.mean(1), shift, np.asarray(changed), right))
+                shift = quarter * ((plain_odds_B if change_BD is None else writer.turn_odds(change_BD)) - plain_odds_B)
+                codes, counts, finished = plain if change_BD is None else writer.write_on(change_BD)
+                changed = (codes != plain_actions).any(1) | (counts != plain_counts)
+                right = check(
+                    CompiledPrograms.from_actions(codes, counts),
+                    turned,
+                    _of_range(outputs, batch, worlds_each),
+                    semantics=semantics,
+                )
+                obeys = right.reshape(-1, worlds_each).all(1) & finished
+                rows.setdefault((quarter, kind), []).append((read.mean(1), shift, changed, obeys))
     out = []
     for (quarter, kind), parts in rows.items():
         read, shift, changed, right = (np.concatenate(column).astype(float) for column in zip(*parts, strict=True))
@@ -164,112 +164,55 @@ def edit(probe: ProbeWeights, states_BD: Tensor, wanted_BE: np.ndarray, strength
 
 
 class _Writer:
-    """Greedy decoding of a batch of program beginnings of different lengths, with one position's state edited.
-
-    Without a cache: a program is a dozen tokens, and the edit must be seen by every later position.
-    """
+    """Greedy decoding of a batch of programs from their middles on, with the state that predicts action `cut` edited."""
 
     def __init__(
-        self, model: Transformer, tokenizer: Tokenizer, prompts: np.ndarray, actions: np.ndarray, cut: np.ndarray,
-        layer: int,
-    ) -> None:  # fmt: skip
-        self.model, self.tokenizer, self.layer = model, tokenizer, layer
+        self, model: Transformer, tokenizer: Tokenizer, programs: Samples, cut: np.ndarray, layer: int
+    ) -> None:
+        self.model, self.tokenizer, self.layer, self.cut = model, tokenizer, layer, cut
         self.device = model.wte.weight.device
-        self.cut = cut
-        self.grammar = tokenizer.grammar()
-        rows, start = len(prompts), tokenizer.prompt_length
-        room = tokenizer.sequence_length - start
-        self.tokens = np.full((rows, tokenizer.sequence_length), tokenizer.pad_id, np.int64)
-        self.tokens[:, :start] = prompts
-        self.written = np.zeros(rows, np.int64)
-        self.grammar_state = np.full(rows, self.grammar.start_state)
-        ids = np.asarray(tokenizer.action_ids)
-        # The beginning is written token by token, as the grammar spells an action: the only allowed token, or the
-        # action.
-        for row in range(rows):
-            for k in range(cut[row]):
-                while True:
-                    token = self._spell(row, ids[actions[row, k]])
-                    self._put(row, token)
-                    if token == ids[actions[row, k]]:
-                        break
-            while self._forced(row) and self.written[row] < room:
-                self._put(row, self._only(row))
-        self.position = torch.from_numpy(start + self.written - 1).to(self.device)
+        start = tokenizer.prompt_length
+        tokens = tokenizer.encode(programs).astype(np.int64)
+        position = tokenizer.action_positions(programs)[np.arange(len(cut)), cut]
+        self.prompts = tokens[:, :start]
+        written = np.arange(start, tokens.shape[1]) <= position[:, None]
+        self.beginnings = np.where(written, tokens[:, start:], -1)
+        self.tokens_BT = torch.from_numpy(tokens).to(self.device)
+        self.position_B1 = torch.from_numpy(position.astype(np.int64))[:, None].to(self.device)
+        steps = tokenizer.sequence_length - start
+        self.decoder = Decoder(
+            model, tokenizer.grammar(), steps, pad_id=tokenizer.pad_id, end_id=tokenizer.end_id, compile=False
+        )
 
-    def _allowed(self, row: int) -> np.ndarray:
-        return np.flatnonzero(self.grammar.allowed[self.grammar_state[row]])
-
-    def _forced(self, row: int) -> bool:
-        return len(self._allowed(row)) == 1
-
-    def _only(self, row: int) -> int:
-        return int(self._allowed(row)[0])
-
-    def _spell(self, row: int, wanted: int) -> int:
-        allowed = self._allowed(row)
-        if wanted in allowed:
-            return int(wanted)
-        quiet = allowed[(self.grammar.action_of_token[allowed] < 0) & (allowed != self.tokenizer.end_id)]
-        return int(quiet[0])
-
-    def _put(self, row: int, token: int) -> None:
-        self.tokens[row, self.tokenizer.prompt_length + self.written[row]] = token
-        self.grammar_state[row] = self.grammar.next_state[self.grammar_state[row], token]
-        self.written[row] += 1
-
-    def _logits(self, tokens: np.ndarray, change_BD: Tensor | None, at: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, V) at each row's position `at`, and the edited layer's state (B, D) before the edit."""
-        model = self.model
-        tokens_BT = torch.from_numpy(tokens[:, : int(at.max()) + 1]).to(self.device)
-        rows = torch.arange(len(tokens), device=self.device)
-        sin_TR, cos_TR = model.sin[: tokens_BT.shape[1]], model.cos[: tokens_BT.shape[1]]
-        x_BTD = model.wte(tokens_BT)
-        state_BD = x_BTD[:, 0]
-        for index, block in enumerate(model.h):
-            if index == self.layer:
-                state_BD = x_BTD[rows, self.position]
-                if change_BD is not None:
-                    x_BTD = x_BTD.clone()
-                    x_BTD[rows, self.position] += change_BD.to(self.device)
-            x_BTD = block(x_BTD, sin_TR, cos_TR)
-        return model.lm_head(model.ln_f(x_BTD[rows, at])).float(), state_BD.float()
+    def intervention(self, change_BD: Tensor | None) -> Intervention | None:
+        """The change added to the state, in every row at its own place."""
+        if change_BD is None:
+            return None
+        vector = change_BD[:, None, None].to(self.device)
+        return Intervention.add(vector, layers=[self.layer], positions=self.position_B1)
 
     def state(self) -> Tensor:
         """The unedited states (B, D)."""
-        return self._logits(self.tokens, None, self.position)[1].cpu()
+        capture = Capture([self.layer], self.position_B1)
+        return self.model(self.tokens_BT, capture)[1][:, 0, 0].cpu()
 
-    def turn_odds(self, change_BD: Tensor) -> np.ndarray:
+    def turn_odds(self, change_BD: Tensor | None) -> np.ndarray:
         """Log-odds of a left turn against a right turn as the next action, (B,)."""
-        logits, _ = self._logits(self.tokens, change_BD, self.position)
+        capture = Capture([len(self.model.h)], self.position_B1)
+        _, last = self.model(self.tokens_BT, capture, intervention=self.intervention(change_BD))
+        logits_BV = self.model.lm_head(last[:, 0, 0])
         left, right = self.tokenizer.action_ids[1], self.tokenizer.action_ids[2]
-        return (logits[:, left] - logits[:, right]).cpu().numpy()
+        odds: np.ndarray = (logits_BV[:, left] - logits_BV[:, right]).cpu().numpy()
+        return odds
 
-    def finish(self, change_BD: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """The continuation's actions (B, L) padded with 255 and their counts (B,)."""
-        tokens, written, state = self.tokens.copy(), self.written.copy(), self.grammar_state.copy()
-        start, room = self.tokenizer.prompt_length, self.tokenizer.sequence_length - self.tokenizer.prompt_length
-        ended = np.zeros(len(tokens), bool)
-        codes: list[list[int]] = [[] for _ in tokens]
-        while not (ended | (written >= room)).all():
-            at = torch.from_numpy(start + written - 1).to(self.device)
-            logits, _ = self._logits(tokens, change_BD, at)
-            logits[~torch.from_numpy(self.grammar.allowed[state]).to(self.device)] = -torch.inf
-            best = logits.argmax(-1).cpu().numpy()
-            for row in np.flatnonzero(~ended & (written < room)):
-                token = int(best[row])
-                tokens[row, start + written[row]] = token
-                written[row] += 1
-                state[row] = self.grammar.next_state[state[row], token]
-                ended[row] = token == self.tokenizer.end_id
-                code = int(self.grammar.action_of_token[token])
-                if code >= 0:
-                    codes[row].append(code)
-        counts = np.array([len(c) for c in codes], np.int32)
-        out = np.full((len(codes), self.tokenizer.sequence_length), 255, np.uint8)
-        for line, program in zip(out, codes, strict=True):
-            line[: len(program)] = program
-        return out, counts
+    def write_on(self, change_BD: Tensor | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The continuations' actions (B, L) padded with 255, their counts (B,), and which of them ended (B,)."""
+        rows = len(self.prompts)
+        (read,) = self.decoder.read(self.prompts, rows, self.intervention(change_BD), self.beginnings)
+        made = self.decoder.write(read)
+        counts = (made.lengths - self.cut).astype(np.int32)
+        number = np.minimum(np.arange(made.actions.shape[1]) + self.cut[:, None], made.actions.shape[1] - 1)
+        return _masked(np.take_along_axis(made.actions, number, axis=1), counts), counts, made.finished
 
 
 def _masked(actions: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -288,7 +231,3 @@ def _turned(worlds: Worlds, quarter: int) -> Worlds:
     robot = worlds.robot.copy()
     robot[:, 2] = (robot[:, 2].astype(int) + quarter) % 4
     return Worlds(walls=worlds.walls, markers=worlds.markers, robot=robot)
-
-
-def _same(one: Worlds, other: Worlds) -> np.ndarray:
-    return (one.robot == other.robot).all(1) & (one.markers == other.markers).reshape(len(one.robot), -1).all(1)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from karel_fast.data import Recipe, Samples, Tokenizer
 from karel_fast.data.sampling.symbols import from_symbols
-from karel_fast.karel.execution import run
+from karel_fast.karel.execution import check
 from karel_fast.karel.language import CompiledPrograms, compile
 from karel_fast.karel.world import Worlds
 from karel_fast.model import Capture, Transformer
@@ -25,7 +25,6 @@ from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import Decoder, Generated, join
 from karel_fast.model.device import autocast, memory_advice, resolve_device, resolve_precision
 from karel_fast.runs.snapshots import open_snapshot
-from karel_fast.support.memory import freed_memory_kept
 from karel_fast.training.loop import loss_sum
 
 DIVERSITY_SAMPLES = 1000
@@ -83,7 +82,7 @@ def evaluate(
     grammar = tokenizer.grammar()
     prompts = tokenizer.encode_prompts(samples)
 
-    with memory_advice(f"lower batch_size ({batch_size})"), freed_memory_kept():
+    with memory_advice(f"lower batch_size ({batch_size})"):
         decoder = Decoder(
             model, grammar, steps, capture, pad_id=tokenizer.pad_id, end_id=tokenizer.end_id, dtype=dtype,
             compile=compile_model,
@@ -153,21 +152,17 @@ def action_counts(tokenizer: Tokenizer, programs: np.ndarray) -> np.ndarray:
 
 
 def satisfied(programs: CompiledPrograms, samples: Samples) -> tuple[np.ndarray, np.ndarray | None]:
-    """For each sample, whether its program maps every shown input to its output, and every held-out one (None if
-    there are none).
-
-    Outputs are compared as a specification shows them, that is as text, as in the original: the markers under the
-    robot are seen by nobody, so no reader could know which of two programs put one there last.
+    """For each sample, whether its program maps every shown input to its output (see `kf.check`), and every held-out one
+    (None if there are none).
     """
     recipe = samples.recipe
-    shown = _all_same(programs, *samples.shown(), recipe)
-    return shown, _all_same(programs, *samples.held_out(), recipe) if recipe.held_out else None
+    shown = _all_right(programs, *samples.shown(), recipe)
+    return shown, _all_right(programs, *samples.held_out(), recipe) if recipe.held_out else None
 
 
-def _all_same(programs: CompiledPrograms, inputs: Worlds, outputs: Worlds, recipe: Recipe) -> np.ndarray:
-    result = run(programs, inputs, semantics=recipe.semantics).worlds
-    same: np.ndarray = result.same_text(outputs).reshape(len(programs), -1)
-    return np.all(same, axis=1)
+def _all_right(programs: CompiledPrograms, inputs: Worlds, outputs: Worlds, recipe: Recipe) -> np.ndarray:
+    right = check(programs, inputs, outputs, semantics=recipe.semantics).reshape(len(programs), -1)
+    return np.all(right, axis=1)
 
 
 @torch.no_grad()

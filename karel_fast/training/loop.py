@@ -24,13 +24,11 @@ from karel_fast.model import Transformer
 from karel_fast.model.compiling import compiled
 from karel_fast.model.device import autocast, memory_advice, peak_flops, repeatable, resolve_device, resolve_precision
 from karel_fast.runs.snapshots import State, list_snapshots, read_resume, snapshot_path, write_resume, write_snapshot
-from karel_fast.support.memory import freed_memory_kept
 from karel_fast.training.config import TrainConfig
 from karel_fast.training.distributed import Processes, join
 from karel_fast.training.metrics import MetricsFile, Progress, Report, Reporter
-from karel_fast.training.optim import Optimizers
+from karel_fast.training.optim import Optimizers, rate_factor
 from karel_fast.training.rows import RowSource, prefetched
-from karel_fast.training.schedule import rate_factor
 
 Stop = Callable[[float], bool]
 
@@ -115,7 +113,7 @@ def train(
     if not resume and list_snapshots(run):
         raise ValueError(f"{run} already holds a run: resume it, or train into a new folder")
     remedy = f"lower batch_size ({config.batch_size}) or raise accumulate ({config.accumulate}), which divides it"
-    with memory_advice(remedy), repeatable(device), freed_memory_kept():
+    with memory_advice(remedy), repeatable(device):
         state = _begin(config, run, card, resume)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)

@@ -4,8 +4,9 @@ Algorithm: Jordan et al., "Muon: An optimizer for hidden layers in neural networ
 iteration; the update is scaled as in "Muon is Scalable for LLM Training" (Liu et al. 2025), so one learning rate
 serves AdamW and Muon.
 
-torch.optim.Muon does the same one matrix at a time. Here all matrices of one shape are orthogonalised as one batch (a
-model of equal blocks has two shapes), and the fused query/key/value matrix counts as the three matrices that it is.
+torch.optim.Muon (2.13) does the same one matrix at a time. Here all matrices of one shape are orthogonalised as one batch
+(a model of equal blocks has two shapes), which is faster (benchmarks/NOTES.md), and the fused query/key/value matrix counts
+as the three matrices that it is.
 
 Shapes: N matrices of one shape, R <= C their sides.
 """
