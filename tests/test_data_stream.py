@@ -85,3 +85,19 @@ def test_control_flow_and_wide_tokens():
 def test_wrong_arguments(arguments):
     with pytest.raises(ValueError, match=r"batch_size|samples|rank"):
         SampleStream(TOKENIZER, **arguments)
+
+
+@pytest.mark.parametrize("samples", [None, 5])
+def test_first_sample(samples):
+    """A stream that begins elsewhere gives the samples from there on, and repeats those alone."""
+    rows = SampleStream(TOKENIZER, batch_size=1, samples=samples, first=2**40).rows(0, 7)
+    whole = TOKENIZER.generate("train", 2**40, 7)
+    np.testing.assert_array_equal(rows, whole if samples is None else whole[[0, 1, 2, 3, 4, 0, 1]])
+
+
+def test_first_sample_outside_the_shards(tmp_path):
+    write_shards(TOKENIZER.recipe, "train", tmp_path, count=10, shard_size=10)
+    shards = open_shards(tmp_path)
+    assert len(SampleStream(TOKENIZER, batch_size=1, shards=shards, first=8).rows(0, 4)) == 4
+    with pytest.raises(ValueError, match="first is 10"):
+        SampleStream(TOKENIZER, batch_size=1, shards=shards, first=10)

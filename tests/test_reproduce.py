@@ -242,6 +242,15 @@ def test_another_experiment_is_not_mixed_in(tiny, tmp_path):
         reproduce(load_preset(tiny, {"training": {"seed": 1}}), tmp_path / "run", Console(quiet=True))
 
 
+def test_seeds_differ_in_their_samples(tiny, tmp_path, monkeypatch):
+    """Another seed begins elsewhere in the train split, so runs differ in data order as well as in weights."""
+    begun = []
+    monkeypatch.setattr("karel_fast.experiment.reproduce.reproduce", lambda preset, *_, **__: begun.append(preset.data))
+    for seed in ("0", "1"):
+        CliRunner().invoke(app, ["reproduce", str(tiny), "--seed", seed, "--output", str(tmp_path)])
+    assert [data.first_sample for data in begun] == [0, 2**32]
+
+
 def test_presets_load():
     assert "smoke" in preset_names()
     for name in preset_names():

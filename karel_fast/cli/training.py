@@ -62,7 +62,12 @@ def train_command(
         pad_id=tokenizer.pad_id,
         end_id=tokenizer.end_id,
     )
-    rows = generated_rows(chosen, tokenizer, limit=limit) if data is None else shard_rows(data, tokenizer, limit)
+    first = data_config.first_sample
+    rows = (
+        generated_rows(chosen, tokenizer, limit=limit, first=first)
+        if data is None
+        else shard_rows(data, tokenizer, limit, first)
+    )
     with TrainingBar(config.steps) as bar, StopSignals() as signals:
         result = train(
             config,
@@ -74,6 +79,7 @@ def train_command(
             recipe=chosen.to_json(),
             layout=layout,
             samples=limit or 0,
+            first_sample=first,
             resume=resume,
             progress=bar,
             stop=lambda _: signals.asked,

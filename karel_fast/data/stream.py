@@ -14,15 +14,16 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from karel_fast.data.storage.shards import Shards
 from karel_fast.data.tokens.tokenizer import Tokenizer
+from karel_fast.support.checks import whole
 
 
 class SampleStream(IterableDataset[torch.Tensor]):
     """Endless batches of token rows, uint8 (batch_size, T) or int32 where the vocabulary exceeds 256.
 
-    Global batch b holds samples b*batch_size .. (b+1)*batch_size-1, modulo `samples` if that is given (epochs). Process
-    `rank` of `world_size` (by default those of torch.distributed if it is in use) gets batches rank, rank + world_size,
-    ..; workers of a DataLoader (which needs batch_size=None) share these so that the loader's order stays the same. So
-    the batches that a process sees depend on neither workers nor restarts.
+    Global batch b holds samples b*batch_size .. (b+1)*batch_size-1, modulo `samples` if that is given (epochs), counted
+    from sample `first` of the split. Process `rank` of `world_size` (by default those of torch.distributed if it is in
+    use) gets batches rank, rank + world_size, ..; workers of a DataLoader (which needs batch_size=None) share these so
+    that the loader's order stays the same. So the batches that a process sees depend on neither workers nor restarts.
 
     A process resumes with `load_state_dict(state)`. `state_dict()` counts the batches taken where they are taken, which
     is right without DataLoader workers; with workers, count the batches that you have used and keep `state_at(count)`.
@@ -35,6 +36,7 @@ class SampleStream(IterableDataset[torch.Tensor]):
         *,
         batch_size: int,
         samples: int | None = None,
+        first: int = 0,
         shards: Shards | None = None,
         rank: int | None = None,
         world_size: int | None = None,
@@ -42,14 +44,21 @@ class SampleStream(IterableDataset[torch.Tensor]):
         threads: int = 1,
     ) -> None:
         if shards is not None:
-            samples = min(samples or len(shards), len(shards))
+            whole("first", first, 0, len(shards) - 1)
+            samples = min(samples or len(shards), len(shards) - first)
         for name, value in (("batch_size", batch_size), ("samples", samples)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
         rank, world_size = _place(rank, world_size)
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} of {world_size} does not exist: ranks are 0..{world_size - 1}")
-        self.tokenizer, self.split, self.batch_size, self.samples = tokenizer, split, batch_size, samples
+        self.tokenizer, self.split, self.batch_size, self.samples, self.first = (
+            tokenizer,
+            split,
+            batch_size,
+            samples,
+            first,
+        )
         self.shards, self.rank, self.world_size = shards, rank, world_size
         self.backend, self.threads = backend, threads
         self._taken = 0  # of this process's batches
@@ -58,9 +67,9 @@ class SampleStream(IterableDataset[torch.Tensor]):
         """Token rows start .. start+count-1 of the endless sequence of samples."""
         parts = []
         while count:
-            first = start if self.samples is None else start % self.samples
-            take = count if self.samples is None else min(count, self.samples - first)
-            parts.append(self._rows(first, take))
+            place = start if self.samples is None else start % self.samples
+            take = count if self.samples is None else min(count, self.samples - place)
+            parts.append(self._rows(self.first + place, take))
             start, count = start + take, count - take
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 

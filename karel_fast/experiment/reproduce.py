@@ -148,18 +148,18 @@ def _train(preset: Preset, tokenizer: Tokenizer, folder: Path, pieces: Pieces) -
         pad_id=tokenizer.pad_id,
         end_id=tokenizer.end_id,
     )
-    samples = preset.data.samples
     with pieces.piece("train", "before training"), TrainingBar(config.steps) as bar, StopSignals() as signals:
         result = train(
             config,
             shape,
-            generated_rows(preset.recipe, tokenizer, limit=samples or None),
+            generated_rows(preset.recipe, tokenizer, limit=preset.data.samples or None, first=preset.data.first_sample),
             folder,
             pad_id=tokenizer.pad_id,
             tokenizer=tokenizer,
             recipe=preset.recipe.to_json(),
             layout=preset.layout,
-            samples=samples,
+            samples=preset.data.samples,
+            first_sample=preset.data.first_sample,
             resume=has_state(folder),
             progress=bar,
             stop=lambda seconds: signals.asked or not pieces.fits(seconds),

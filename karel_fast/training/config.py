@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
+from karel_fast.data.sampling.philox import INDEX_BITS
 from karel_fast.support.checks import one_of, whole
 from karel_fast.support.settings import named, setting
 
@@ -23,9 +24,11 @@ class DataConfig:
     """Which samples a run is trained on."""
 
     samples: int = setting(0, "Training samples, used over and over; 0: never the same one twice.")
+    first_sample: int = setting(0, "Where in the train split they begin: another place is another data order.")
 
     def __post_init__(self) -> None:
         whole("samples", self.samples, 0)
+        whole("first_sample", self.first_sample, 0, 2**INDEX_BITS - 1)
 
 
 @named

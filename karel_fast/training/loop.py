@@ -67,6 +67,7 @@ def train(
     recipe: str = "",
     layout: str = "",
     samples: int = 0,
+    first_sample: int = 0,
     resume: bool = False,
     progress: Progress | None = None,
     stop: Stop | None = None,
@@ -77,10 +78,10 @@ def train(
     rows: see `rows.RowSource`; update s trains on rows s * batch_size up to (s + 1) * batch_size, whatever the number
     of processes. pad_id fills rows up on the right and is never a target. model_config.prompt_length is needed for
     config.loss "outputs" and "program", tokenizer (a `karel_fast.data.Tokenizer`) for "outputs". tokenizer, recipe (its
-    JSON text), layout and samples (how many there are before they repeat, 0: never) go into every snapshot, and a
-    resumed run must have the same. progress is called with every `Report`, on the first process. stop is asked after
-    every report, on the first process, with the seconds that the next one is away; if it says yes, the state is saved,
-    without a snapshot, and this call ends.
+    JSON text), layout, samples (how many there are before they repeat, 0: never) and first_sample (where in the split
+    they begin) go into every snapshot, and a resumed run must have the same. progress is called with every `Report`, on
+    the first process. stop is asked after every report, on the first process, with the seconds that the next one is
+    away; if it says yes, the state is saved, without a snapshot, and this call ends.
 
     The loss is the mean over all targets of the global batch, and resuming gives the same bits on a CPU with as many
     threads.
@@ -106,6 +107,7 @@ def train(
         "recipe": recipe,
         "layout": layout,
         "samples": samples,
+        "first_sample": first_sample,
         "pad_id": pad_id,
         "model_hash": _hash(model_config.to_json_string(use_diff=False)),
         "train": config.to_dict(),
@@ -146,11 +148,12 @@ def _begin(config: TrainConfig, run: Path, card: dict[str, Any], resume: bool) -
     if not resume:
         return None
     state = read_resume(run)
-    earlier = state.card
+    earlier = {"first_sample": 0, **state.card}  # earlier versions always began at the first
     for name, remedy in (
         ("recipe_hash", "recipe"),
         ("layout", "layout"),
         ("samples", "number of samples"),
+        ("first_sample", "first sample"),
         ("model_hash", "model"),
         ("pad_id", "tokenizer"),
     ):

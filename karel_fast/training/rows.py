@@ -19,8 +19,10 @@ from karel_fast.data.stream import SampleStream
 RowSource = Callable[[int, int], np.ndarray]
 
 
-def generated_rows(recipe: Recipe, tokenizer: Tokenizer, split: str = "train", limit: int | None = None) -> RowSource:
-    """Rows made on the fly: sample i of the recipe is row i; with a limit, the first `limit` samples over and over.
+def generated_rows(
+    recipe: Recipe, tokenizer: Tokenizer, split: str = "train", limit: int | None = None, first: int = 0
+) -> RowSource:
+    """Rows made on the fly: row i is sample first + i of the recipe; with a limit, `limit` samples over and over.
 
     Unlimited rows are never repeated, so a run sees each sample once. Raises ValueError if the tokenizer is of another
     recipe.
@@ -29,18 +31,19 @@ def generated_rows(recipe: Recipe, tokenizer: Tokenizer, split: str = "train", l
         raise ValueError(
             f"the tokenizer is of recipe {tokenizer.recipe.hash}, the rows of {recipe.hash}: make Tokenizer(recipe)"
         )
-    return SampleStream(tokenizer, split, batch_size=1, samples=limit, rank=0, world_size=1).rows
+    return SampleStream(tokenizer, split, batch_size=1, samples=limit, first=first, rank=0, world_size=1).rows
 
 
-def shard_rows(shards: Shards, tokenizer: Tokenizer, limit: int | None = None) -> RowSource:
-    """Rows of a data set on disk (`karel_fast.data.open_shards`), or of its first `limit` samples, over and over.
+def shard_rows(shards: Shards, tokenizer: Tokenizer, limit: int | None = None, first: int = 0) -> RowSource:
+    """Rows of a data set on disk (`karel_fast.data.open_shards`) from sample `first` on, or `limit` of them, over and over.
 
     Raises ValueError if the tokenizer is of another recipe.
     """
     if tokenizer.recipe.hash != shards.recipe.hash:
         raise ValueError(f"the shards are of recipe {shards.recipe.hash}, the tokenizer of {tokenizer.recipe.hash}")
-    stream = SampleStream(tokenizer, shards.split, batch_size=1, samples=limit, shards=shards, rank=0, world_size=1)
-    return stream.rows
+    return SampleStream(
+        tokenizer, shards.split, batch_size=1, samples=limit, first=first, shards=shards, rank=0, world_size=1
+    ).rows
 
 
 def prefetched(rows: RowSource, ranges: Iterator[tuple[int, int]]) -> Generator[np.ndarray, None, None]:
