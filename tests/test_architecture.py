@@ -12,11 +12,6 @@ PACKAGE = Path(__file__).parent.parent / "karel_fast"
 ROOMS = (
     "support", "karel", "model", "data", "exact", "runs", "training", "probing", "analysis", "report", "experiment", "cli"
 )  # fmt: skip
-# The command line's progress bars and its name of the processor: to move to support/.
-STILL_UPWARD = {
-    ("karel_fast.experiment.reproduce", "karel_fast.cli.karel"),
-    ("karel_fast.experiment.reproduce", "karel_fast.cli.training"),
-}
 
 
 def module_name(path: Path) -> str:
@@ -45,10 +40,6 @@ def imports(module: str, known: dict[str, Path] = MODULES) -> set[str]:
 GRAPH = {module: imports(module) for module in MODULES}
 
 
-# The printer is to be folded into the syntax.
-STILL_CIRCLES = {("karel_fast.karel.language.syntax", "karel_fast.karel.language.printer")}
-
-
 def room(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
@@ -68,14 +59,12 @@ def test_a_room_imports_only_rooms_above_it():
         for other in found
         if ROOMS.index(room(other)) > ROOMS.index(room(module))
     }
-    assert upward <= STILL_UPWARD
+    assert upward == set()
 
 
 def test_no_circles():
     # What a package imports for type checkers, it loads when it is first used.
-    kept = {
-        m: {o for o in found if (m, o) not in STILL_UPWARD | STILL_CIRCLES and o != m} for m, found in GRAPH.items()
-    }
+    kept = {module: found - {module} for module, found in GRAPH.items()}
     TopologicalSorter(kept).prepare()  # CycleError names the circle
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from test_architecture import ROOMS
 
 from karel_fast import cli
 
@@ -128,42 +128,7 @@ def test_lift_is_that_of_the_kept_results():
 # -- the column of rooms ------------------------------------------------------------------------------------------------
 
 
-def column() -> list[str]:
-    """The rooms in docs/architecture.md, lowest first."""
+def test_the_column_is_the_one_that_is_checked():
     line = re.search(r"^    (support, .*)$", text_of("docs/architecture.md"), re.MULTILINE)
     assert line is not None
-    return line[1].split(", ")
-
-
-def arrows() -> set[tuple[str, str]]:
-    """(room, room that it imports) over every import in karel_fast, those inside functions too."""
-    found = set()
-    for path in (ROOT / "karel_fast").glob("*/**/*.py"):
-        room = path.relative_to(ROOT / "karel_fast").parts[0]
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom):
-                names = [f"{node.module}.{alias.name}" for alias in node.names]
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            else:
-                continue
-            for name in names:
-                parts = name.split(".")
-                if parts[0] == "karel_fast" and len(parts) > 1 and (ROOT / "karel_fast" / parts[1]).is_dir():
-                    found.add((room, parts[1]))
-    return {(room, other) for room, other in found if room != other}
-
-
-def test_every_room_is_in_the_column():
-    rooms = {path.parent.name for path in (ROOT / "karel_fast").glob("*/__init__.py")}
-    assert rooms <= set(column())
-
-
-def test_rooms_import_only_rooms_before_them():
-    order = column()
-    admitted = re.search(r"^Arrows that still run back, to be turned: (.*)\.$", text_of("docs/architecture.md"), re.M)
-    back = set(re.findall(r"`(\w+)` to `(\w+)`", admitted[1])) if admitted else set()
-    for room, other in sorted(arrows() - back):
-        assert order.index(other) < order.index(room), (
-            f"karel_fast/{room} imports karel_fast/{other}, which is above it"
-        )
+    assert tuple(line[1].split(", ")) == ROOMS
