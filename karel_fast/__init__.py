@@ -4,7 +4,7 @@
     program = kf.parse("def run() { while (front_is_clear()) { move() } }")
     result = kf.run(program, kf.Worlds.from_text(["#####\n#>..#\n#####"]))
 
-The sub-packages `data`, `model`, `training`, `probing` and `report` are imported when first used.
+The sub-packages `data`, `exact`, `model`, `training`, `probing` and `report` are imported when first used.
 """
 
 import importlib
@@ -32,11 +32,11 @@ from karel_fast.karel.status import Status
 from karel_fast.karel.world import Worlds
 
 if TYPE_CHECKING:
-    from karel_fast import data, model, probing, report, training
+    from karel_fast import data, exact, model, probing, report, training
 
 __version__ = "0.1.0"
 
-_LAZY = ("data", "model", "probing", "report", "training")
+_LAZY = ("data", "exact", "model", "probing", "report", "training")
 
 __all__ = [
     "Action",
@@ -59,6 +59,7 @@ __all__ = [
     "available_backends",
     "compile",
     "data",
+    "exact",
     "model",
     "parse",
     "probing",

@@ -14,6 +14,8 @@ constexpr int choices = action_count + 1;  // the actions and the end
 constexpr std::uint8_t padding = 255;
 constexpr std::int64_t nodes_between_looks = 4096;  // at whether to stop
 
+constexpr std::int32_t unseen = -2;
+
 struct Stopped {};
 
 [[noreturn]] void reject(std::int64_t specification, const std::string& what) {
@@ -74,7 +76,8 @@ public:
     void prior_row(const std::uint8_t* actions, int t, double* row) {
         const int lengths_left = prior_.longest - std::max(t, prior_.shortest) + 1;
         const double end = lengths_left <= 0 ? 1.0 : t >= prior_.shortest ? 1.0 / lengths_left : 0.0;
-        std::array<std::uint32_t, action_count> weights = prior_.weights;
+        auto weights = prior_.weights;
+        std::uint32_t total = total_;
         if (prior_.avoid_noops) {
             std::array<bool, action_count> changes{};
             for (int e = 0; e < all_.shown; ++e) {
@@ -84,10 +87,8 @@ public:
                 if (state == WorldStates::stopped) continue;  // this world changes no more
                 for (std::uint8_t a = 0; a < action_count; ++a) changes[a] = changes[a] || world.next(state, a) != state;
             }
-            drawn_with(changes, weights);
+            total = drawn_with(changes, weights);
         }
-        std::uint32_t total = 0;
-        for (const std::uint32_t weight : weights) total += weight;
         for (int a = 0; a < action_count; ++a) row[a] = (1.0 - end) * weights[a] / total;
         row[action_count] = end;
     }
@@ -97,14 +98,16 @@ private:
     using States = std::vector<std::int32_t>;
 
     // The weights that the next action is drawn with where the performed actions `changes` change some shown world.
-    void drawn_with(const std::array<bool, action_count>& changes, std::array<std::uint32_t, action_count>& weights) const {
+    // Returns their sum.
+    std::uint32_t drawn_with(const std::array<bool, action_count>& changes, std::array<std::uint32_t, action_count>& weights) const {
         weights = prior_.weights;
         std::uint32_t useful = 0;
         for (int a = 0; a < action_count; ++a) useful += changes[prior_.performed[a]] ? prior_.weights[a] : 0;
-        if (!useful) return;
+        if (!useful) return total_;
         for (int a = 0; a < action_count; ++a) {
             if (!changes[prior_.performed[a]]) weights[a] = 0;
         }
+        return useful;
     }
 
     bool look(std::int64_t node) const {
@@ -171,43 +174,48 @@ private:
         graph.totals.push_back(total_);
         if (t == prior_.longest) return made;
 
-        std::array<std::int32_t, action_count> reached;  // by performed action
-        reached.fill(-1);
         std::array<bool, action_count> changes{};
-        child_.resize(stride);
+        std::array<bool, action_count> runs{};
+        after_.resize(action_count * stride);
         for (std::uint8_t a = 0; a < action_count; ++a) {
-            if (!possible_[a]) continue;
-            bool runs = true;
-            for (int e = 0; e < examples; ++e) {
+            runs[a] = possible_[a];
+            for (int e = 0; possible_[a] && e < examples; ++e) {
                 const std::int32_t state = worlds_[static_cast<std::size_t>(e)].next(states[e], a);
                 changes[a] = changes[a] || (e < all_.shown && state != states[e]);
-                runs = runs && state != WorldStates::stopped;
-                child_[static_cast<std::size_t>(e)] = state;
+                runs[a] = runs[a] && state != WorldStates::stopped;
+                after_[a * stride + static_cast<std::size_t>(e)] = state;
             }
-            if (!runs || far(child_.data(), examples) > prior_.longest - t - 1) continue;
-            std::uint64_t hash = 0;
-            for (const std::int32_t state : child_) hash = mix(hash, static_cast<std::uint64_t>(state));
-            const std::int32_t found = table_.find_or_enter(hash, static_cast<std::int32_t>(made), [&](std::int32_t other) {
-                return std::equal(child_.begin(), child_.end(),
-                                  there_.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(other) * stride));
-            });
-            if (found == made) {
-                there_.insert(there_.end(), child_.begin(), child_.end());
-                ++made;
-            }
-            reached[a] = static_cast<std::int32_t>(next_start + found);
         }
         auto weights = prior_.weights;
-        if (prior_.avoid_noops) {
-            drawn_with(changes, weights);
-            std::uint32_t total = 0;
-            for (const std::uint32_t weight : weights) total += weight;
-            graph.totals.back() = total;
-        }
-        for (int a = 0; a < action_count; ++a) {
-            if (weights[a]) children[a] = reached[prior_.performed[a]];
+        if (prior_.avoid_noops) graph.totals.back() = drawn_with(changes, weights);
+
+        std::array<std::int32_t, action_count> reached;  // by performed action
+        reached.fill(unseen);
+        for (int written = 0; written < action_count; ++written) {
+            if (!weights[written]) continue;
+            const std::uint8_t a = prior_.performed[written];
+            if (reached[a] == unseen) {
+                const std::int32_t* const after = after_.data() + a * stride;
+                const bool in_reach = runs[a] && far(after, examples) <= prior_.longest - t - 1;
+                reached[a] = in_reach ? static_cast<std::int32_t>(next_start) + number_of(after, stride, made) : -1;
+            }
+            children[written] = reached[a];
         }
         return made;
+    }
+
+    // Which node of the next layer has these states; one more than `made` so far, where none has.
+    std::int32_t number_of(const std::int32_t* states, std::size_t stride, std::int64_t& made) {
+        std::uint64_t hash = 0;
+        for (std::size_t e = 0; e < stride; ++e) hash = mix(hash, static_cast<std::uint64_t>(states[e]));
+        const std::int32_t found = table_.find_or_enter(hash, static_cast<std::int32_t>(made), [&](std::int32_t other) {
+            return std::equal(states, states + stride, there_.data() + static_cast<std::size_t>(other) * stride);
+        });
+        if (found == made) {
+            there_.insert(there_.end(), states, states + stride);
+            ++made;
+        }
+        return found;
     }
 
     void add(std::int64_t& sum, std::int64_t more) const {
@@ -275,7 +283,7 @@ private:
     std::array<bool, action_count> possible_{};  // by performed action
     std::uint32_t total_ = 0;
     std::int64_t specification_ = 0;
-    States here_, there_, child_;
+    States here_, there_, after_;
     IndexTable table_;
 };
 
