@@ -16,8 +16,16 @@ from karel_fast.exact.reference import solve_graph
 from karel_fast.exact.solution import solver_of
 
 BACKENDS = [name for name in ("cpp", "reference") if name in kf.available_backends()]
-WHOLE = ("counts", "shortest", "shortest_counts", "mode_generalises", "shortest_actions", "mode_actions", "mode_lengths")
-REAL = ("mass", "entropy", "mode_mass", "generalises")
+WHOLE = (
+    "counts",
+    "shortest",
+    "shortest_counts",
+    "mode_generalises",
+    "shortest_actions",
+    "mode_actions",
+    "mode_lengths",
+)
+REAL = ("mass", "entropy", "mode_mass", "generalises", "reach", "token_entropy")
 
 
 @st.composite
@@ -75,7 +83,9 @@ class BruteForce:
             changes = []
             for action in range(5):
                 longer, count = (*prefix, action), len(self.ok[prefix])
-                unlike = [self.after[longer][e] != self.after[prefix][e] or not self.ok[longer][e] for e in range(count)]
+                unlike = [
+                    self.after[longer][e] != self.after[prefix][e] or not self.ok[longer][e] for e in range(count)
+                ]
                 changes.append((unlike & self.ok[prefix]).any())  # a world whose run has ended changes no more
             useful = tuple(w * c for w, c in zip(weights, changes, strict=True))
             weights = useful if sum(useful) else weights
@@ -123,6 +133,11 @@ def test_brute_force(backend, specification):
     assert solution.shortest_programs[0] == kf.Program.from_actions(min(p for p in right if len(p) == shortest))
     chances = [float(chance / mass) for chance in right.values()]
     assert solution.entropy[0] == pytest.approx(-sum(p * math.log(p) for p in chances), rel=1e-9, abs=1e-12)
+    reach = [
+        sum(float(chance / mass) for p, chance in right.items() if len(p) >= t) for t in range(recipe.lengths[1] + 1)
+    ]
+    assert solution.reach[0] == pytest.approx(reach, rel=1e-12)
+    assert solution.token_entropy[0].sum() == pytest.approx(solution.entropy[0], rel=1e-9, abs=1e-12)
     best = tuple(map(int, solution.modes[0].actions))
     assert right[best] == max(right.values())
     assert solution.mode_mass[0] == pytest.approx(float(right[best]), rel=1e-12)
@@ -191,7 +206,10 @@ def test_threads_change_no_bit(recipe):
         more = kf.exact.solve(samples, threads=threads)
         for name in (*WHOLE, *REAL, "states"):
             assert getattr(one, name).tobytes() == getattr(more, name).tobytes(), name
-        assert one.along(samples.actions, samples.lengths)[0].tobytes() == more.along(samples.actions, samples.lengths)[0].tobytes()
+        assert (
+            one.along(samples.actions, samples.lengths)[0].tobytes()
+            == more.along(samples.actions, samples.lengths)[0].tobytes()
+        )
 
 
 def test_paper_specifications_by_running_every_program():

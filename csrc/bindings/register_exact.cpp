@@ -61,13 +61,13 @@ py::dict solve_all(const py::handle& problem, std::int64_t max_nodes, int thread
     check_limits(max_nodes, threads);
     const py::ssize_t n = specifications.count, longest = prior.longest;
     Made<std::int64_t> counts({n}), shortest_counts({n}), nodes({n});
-    Made<double> mass({n}), entropy({n}), mode_mass({n}), generalises({n});
+    Made<double> mass({n}), entropy({n}), mode_mass({n}), generalises({n}), reach({n, longest + 1}), token_entropy({n, longest + 1});
     Made<std::int32_t> shortest({n}), mode_lengths({n});
     Made<std::uint8_t> shortest_actions({n, longest}), mode_actions({n, longest});
     Made<bool> mode_generalises({n});
     const SolveOutput out{counts.data, mass.data, entropy.data, shortest.data, shortest_counts.data, shortest_actions.data,
                           mode_lengths.data, mode_mass.data, mode_actions.data, generalises.data,
-                          reinterpret_cast<std::uint8_t*>(mode_generalises.data), nodes.data};
+                          reinterpret_cast<std::uint8_t*>(mode_generalises.data), reach.data, token_entropy.data, nodes.data};
     run_interruptibly([&](Interrupt& interrupt) { return solve(specifications, prior, max_nodes, threads, out, interrupt); });
     using py::arg;
     return py::dict(arg("counts") = counts.array, arg("mass") = mass.array, arg("entropy") = entropy.array,
@@ -75,7 +75,7 @@ py::dict solve_all(const py::handle& problem, std::int64_t max_nodes, int thread
                     arg("shortest_actions") = shortest_actions.array, arg("mode_lengths") = mode_lengths.array,
                     arg("mode_mass") = mode_mass.array, arg("mode_actions") = mode_actions.array,
                     arg("generalises") = generalises.array, arg("mode_generalises") = mode_generalises.array,
-                    arg("states") = nodes.array);
+                    arg("reach") = reach.array, arg("token_entropy") = token_entropy.array, arg("states") = nodes.array);
 }
 
 template <class T>

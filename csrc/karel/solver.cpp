@@ -333,7 +333,30 @@ void posterior_row(const Graph& graph, const Prior& prior, std::size_t node, dou
     row[action_count] = graph.satisfied[node] ? 1.0 / (prior.longest - prior.shortest + 1) / graph.mass[node] : 0.0;
 }
 
-// Calls work(solver, i) for specifications first .. first + count - 1 on several threads, each with its own solver.
+// By number of actions, the chance of a program drawn from the posterior to have that many or more, and that times the mean
+// entropy of what comes next.
+void measure_positions(const Graph& graph, const Prior& prior, double* reach, double* token_entropy) {
+    std::vector<double> visits(static_cast<std::size_t>(graph.size()), 0.0);
+    visits[0] = 1.0;
+    std::fill_n(reach, prior.longest + 1, 0.0);
+    std::fill_n(token_entropy, prior.longest + 1, 0.0);
+    for (int t = 0; t <= prior.longest; ++t) {
+        for (std::int64_t k = graph.starts[static_cast<std::size_t>(t)]; k < graph.starts[static_cast<std::size_t>(t) + 1]; ++k) {
+            const auto node = static_cast<std::size_t>(k);
+            if (visits[node] == 0.0) continue;
+            double row[choices];
+            posterior_row(graph, prior, node, row);
+            reach[t] += visits[node];
+            for (int a = 0; a < choices; ++a) {
+                if (row[a] <= 0.0) continue;
+                token_entropy[t] -= visits[node] * row[a] * std::log(row[a]);
+                if (a < action_count) visits[static_cast<std::size_t>(graph.children[node][static_cast<std::size_t>(a)])] += visits[node] * row[a];
+            }
+        }
+    }
+}
+
+// Calls work(solver, graph, i) for specifications first .. first + count - 1 on several threads, each with its own solver.
 template <class Work>
 bool for_each(const Specifications& specifications, const Prior& prior, std::int64_t max_nodes, int threads, Interrupt& interrupt,
               std::int64_t first, std::int64_t count, Work&& work) {
@@ -392,9 +415,13 @@ bool solve(const Specifications& specifications, const Prior& prior, std::int64_
         std::uint8_t* const mode = out.mode_actions + i * prior.longest;
         std::fill_n(shortest, prior.longest, padding);
         std::fill_n(mode, prior.longest, padding);
+        double* const reach = out.reach + i * (prior.longest + 1);
+        double* const token_entropy = out.token_entropy + i * (prior.longest + 1);
         solver.build(specifications.shown, graph);
         out.nodes[i] = graph.size();
         if (!has_programs(graph)) {
+            std::fill_n(reach, prior.longest + 1, std::numeric_limits<double>::quiet_NaN());
+            std::fill_n(token_entropy, prior.longest + 1, std::numeric_limits<double>::quiet_NaN());
             out.counts[i] = out.shortest_counts[i] = 0;
             out.mass[i] = out.mode_mass[i] = 0.0;
             out.entropy[i] = out.generalises[i] = std::numeric_limits<double>::quiet_NaN();
@@ -408,6 +435,7 @@ bool solve(const Specifications& specifications, const Prior& prior, std::int64_
         out.shortest[i] = graph.shortest[0];
         out.shortest_counts[i] = graph.shortest_counts[0];
         write_shortest(graph, shortest);
+        measure_positions(graph, prior, reach, token_entropy);
         out.mode_mass[i] = graph.best[0];
         out.mode_lengths[i] = write_mode(graph, prior, mode);
         out.mode_generalises[i] = solver.generalises(mode, out.mode_lengths[i]);

@@ -70,6 +70,8 @@ struct SolveOutput {
     std::uint8_t* mode_actions;
     double* generalises;            // (n,): chance of a draw from the posterior; NaN without programs
     std::uint8_t* mode_generalises; // (n,)
+    double* reach;                  // (n, longest + 1): posterior chance of at least so many actions
+    double* token_entropy;          // (n, longest + 1): that times the mean entropy in nats of what comes next
     std::int64_t* nodes;            // (n,): made for the shown examples
 };
 

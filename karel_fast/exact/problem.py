@@ -64,9 +64,7 @@ class Problem:
 def from_samples(samples: Samples) -> Problem:
     """The samples' specifications under their recipe, held-out examples included."""
     recipe = samples.recipe
-    return Problem(
-        samples.inputs, samples.outputs, recipe.worlds_per_sample, recipe.examples, Prior.of(recipe)
-    )
+    return Problem(samples.inputs, samples.outputs, recipe.worlds_per_sample, recipe.examples, Prior.of(recipe))
 
 
 def from_worlds(

@@ -114,8 +114,8 @@ def sum_up(node: Node, problem: Problem) -> None:
             node.shortest_count += child.shortest_count
     for way, child in zip(node.ways, [*node.children, None], strict=True):
         if way:
-            chance = float(way / node.mass)
-            node.entropy += chance * ((child.entropy if child else 0.0) - math.log(chance))
+            share = float(way / node.mass)
+            node.entropy += share * ((child.entropy if child else 0.0) - math.log(share))
 
 
 def after_action(state: State, action: Action) -> State | None:
@@ -168,6 +168,25 @@ def mode(root: Node, problem: Problem) -> list[int]:
     return actions
 
 
+def positions(layers: list[list[Node]]) -> tuple[list[float], list[float]]:
+    """By number of actions, the posterior chance of a program to have that many or more, and that times the mean entropy of
+    what comes next."""
+    (root,) = layers[0]
+    visits = {id(root): Fraction(1)}
+    reach, entropy = [], []
+    for layer in layers:
+        visited = [node for node in layer if id(node) in visits]
+        reach.append(float(sum(visits[id(node)] for node in visited)))
+        entropy.append(0.0)
+        for node in visited:
+            for way, child in zip(node.ways, [*node.children, None], strict=True):
+                if way:
+                    chance = way / node.mass
+                    entropy[-1] -= float(visits[id(node)] * chance) * math.log(chance)
+                    visits[id(child)] = visits.get(id(child), Fraction(0)) + visits[id(node)] * chance
+    return reach, entropy
+
+
 def generalises(problem: Problem, i: int, actions: list[int]) -> bool:
     """Whether a program turns specification i's held-out inputs into their outputs."""
     inputs, outputs = problem.worlds(i, problem.examples)
@@ -208,6 +227,7 @@ def solve(problem: Problem, max_states: int, threads: int) -> dict[str, NDArray[
         **{name: np.full(n, np.nan) for name in ("entropy", "generalises")},
         **{name: np.full(n, -1, np.int32) for name in ("shortest", "mode_lengths")},
         **{name: np.full((n, longest), PADDING, np.uint8) for name in ("shortest_actions", "mode_actions")},
+        **{name: np.full((n, longest + 1), np.nan) for name in ("reach", "token_entropy")},
         "mode_generalises": np.zeros(n, np.bool_),
     }
     for i in range(n):
@@ -222,6 +242,7 @@ def solve(problem: Problem, max_states: int, threads: int) -> dict[str, NDArray[
         out["shortest"][i], out["mode_lengths"][i] = root.shortest, len(best)
         out["shortest_actions"][i, : len(shortest)] = shortest
         out["mode_actions"][i, : len(best)] = best
+        out["reach"][i], out["token_entropy"][i] = positions(layers)
         out["mode_generalises"][i] = generalises(problem, i, best)
         both = explore(problem, i, problem.examples, max_states)[0][0]
         out["generalises"][i] = float(both.mass / root.mass)

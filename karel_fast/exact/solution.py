@@ -41,6 +41,9 @@ class Solution:
     generalises: float64 (n,), the chance that a program drawn from the posterior also satisfies the held-out examples: 1 where
         there are none of these, NaN if no program satisfies the shown ones.
     mode_generalises: bool (n,), whether the program in `modes` does.
+    reach: float64 (n, longest + 1), the posterior chance of a program to have at least 0, 1, .. actions, NaN if there is none.
+    token_entropy: float64 (n, longest + 1), `reach` times the mean entropy of what comes next, in nats: an action or the end. It adds
+        up to `entropy`, and `karel_fast.exact.floor` makes the loss that no model can beat of it.
     states: int64 (n,), joint states of the shown worlds that the search kept: what it cost.
     """
 
@@ -53,6 +56,8 @@ class Solution:
     mode_mass: NDArray[np.float64]
     generalises: NDArray[np.float64]
     mode_generalises: NDArray[np.bool_]
+    reach: NDArray[np.float64]
+    token_entropy: NDArray[np.float64]
     states: NDArray[np.int64]
     shortest_actions: NDArray[np.uint8] = field(repr=False)
     mode_actions: NDArray[np.uint8] = field(repr=False)
@@ -173,7 +178,9 @@ def solve(
         given = {"outputs": outputs, "recipe": recipe, "examples": examples, "held_out": held_out}
         extra = [name for name, value in given.items() if value is not None]
         if extra:
-            raise TypeError(f"samples bring their own {', '.join(extra)}; leave {'it' if len(extra) == 1 else 'them'} out")
+            raise TypeError(
+                f"samples bring their own {', '.join(extra)}; leave {'it' if len(extra) == 1 else 'them'} out"
+            )
         problem = from_samples(inputs)
     else:
         if outputs is None or recipe is None:
@@ -183,7 +190,11 @@ def solve(
     name = _resolve(backend)
     n_threads = check_threads(threads)
     return Solution(
-        problem, **solver_of(name).solve(problem, limit, n_threads), _backend=name, _max_states=limit, _threads=n_threads
+        problem,
+        **solver_of(name).solve(problem, limit, n_threads),
+        _backend=name,
+        _max_states=limit,
+        _threads=n_threads,
     )
 
 
@@ -198,7 +209,9 @@ def prefix_actions(prefix: Program | str | Sequence[int]) -> tuple[int, ...]:
     if not isinstance(program, Program):
         program = Program.from_actions(program)
     if program.actions is None:
-        raise ValueError("the prefix has control flow, which no program of a straight-line recipe has; give its actions only")
+        raise ValueError(
+            "the prefix has control flow, which no program of a straight-line recipe has; give its actions only"
+        )
     return tuple(map(int, program.actions))
 
 
@@ -206,7 +219,9 @@ def _resolve(backend: str | None) -> str:
     if backend is None:
         if "cpp" in available_backends():
             return "cpp"
-        warnings.warn("the compiled core is missing, so specifications are solved in plain Python, slowly", RuntimeWarning, 3)
+        warnings.warn(
+            "the compiled core is missing, so specifications are solved in plain Python, slowly", RuntimeWarning, 3
+        )
         return "reference"
     name = one_of("backend", backend, BACKENDS)
     if name not in available_backends():
@@ -217,7 +232,9 @@ def _resolve(backend: str | None) -> str:
 def _program_rows(actions: ArrayLike, lengths: ArrayLike, count: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     rows, sizes = np.asarray(actions), np.asarray(lengths)
     if rows.ndim != 2 or len(rows) != count or rows.dtype.kind not in "iu":
-        raise ValueError(f"actions has shape {rows.shape} and type {rows.dtype}; give integers, one row for each of {count} specifications")
+        raise ValueError(
+            f"actions has shape {rows.shape} and type {rows.dtype}; give integers, one row for each of {count} specifications"
+        )
     if sizes.shape != (count,) or sizes.dtype.kind not in "iu":
         raise ValueError(f"lengths has shape {sizes.shape} and type {sizes.dtype}; give {count} integers")
     if ((sizes < 0) | (sizes > rows.shape[1])).any():
