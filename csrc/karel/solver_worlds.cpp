@@ -10,6 +10,23 @@ namespace {
 constexpr int shown_most = 9;  // a text shows more markers as 9
 constexpr int markers_most = 255;
 
+// What an action does: exactly one of these.
+struct Effect {
+    bool moves;
+    int quarters;  // turned clockwise
+    int markers;   // put (1) or picked (-1)
+};
+
+constexpr Effect effect_of(std::uint8_t action) {
+    switch (action) {
+        case move: return {true, 0, 0};
+        case turn_left: return {false, 3, 0};
+        case turn_right: return {false, 1, 0};
+        case pick_marker: return {false, 0, -1};
+        default: return {false, 0, 1};
+    }
+}
+
 }  // namespace
 
 void WorldStates::begin(const Example& example, const std::array<bool, action_count>& possible) {
@@ -17,7 +34,16 @@ void WorldStates::begin(const Example& example, const std::array<bool, action_co
     cells_ = example.height * example.width;
     same_walls_ = std::equal(example.walls, example.walls + cells_, example.out_walls);
     last_cell_ = example.out_robot[0] * width_ + example.out_robot[1];
-    possible_ = possible;
+    can_move_ = can_pick_ = can_put_ = false;
+    can_turn_.fill(false);
+    for (std::uint8_t action = 0; action < action_count; ++action) {
+        if (!possible[action]) continue;
+        const Effect effect = effect_of(action);
+        can_move_ = can_move_ || effect.moves;
+        can_pick_ = can_pick_ || effect.markers < 0;
+        can_put_ = can_put_ || effect.markers > 0;
+        if (effect.quarters) can_turn_[static_cast<std::size_t>(effect.quarters)] = true;
+    }
     markers_ = example.markers;
     out_markers_ = example.out_markers;
     measure_distances(example);
@@ -91,10 +117,11 @@ void WorldStates::measure_distances(const Example& example) {
                 else open.push_front(static_cast<std::uint16_t>(from));
             };
             const int direction = pose % 4, cell = pose / 4;
-            reach(cell * 4 + (direction + 1) % 4, turn_cost);
-            reach(cell * 4 + (direction + 3) % 4, turn_cost);
+            for (int quarters = 1; quarters < 4; ++quarters) {
+                if (can_turn_[static_cast<std::size_t>(quarters)]) reach(cell * 4 + (direction + 4 - quarters) % 4, turn_cost);
+            }
             const int behind = cell - step[static_cast<std::size_t>(direction)];
-            if (behind >= 0 && behind < cells_ && !example.walls[behind] &&
+            if (can_move_ && behind >= 0 && behind < cells_ && !example.walls[behind] &&
                 after_move_[static_cast<std::size_t>(behind * 4 + direction)] == pose) {
                 reach(behind * 4 + direction, move_cost);
             }
@@ -156,18 +183,19 @@ void WorldStates::count_needs(Marking& marking) const {
         count(shortage(cell, markers_[cell]), -1);
         count(shortage(cell, static_cast<int>(item & 0xFFFF)), 1);
     }
-    const auto limited = [&](std::int64_t count_, Action action) {
-        return count_ && !possible_[action] ? unreachable : static_cast<std::uint16_t>(std::min<std::int64_t>(count_, unreachable));
+    const auto limited = [](std::int64_t needed, bool possible) {
+        return needed && !possible ? unreachable : static_cast<std::uint16_t>(std::min<std::int64_t>(needed, unreachable));
     };
-    marking.picks = limited(picks, pick_marker);
-    marking.puts = limited(puts, put_marker);
+    marking.picks = limited(picks, can_pick_);
+    marking.puts = limited(puts, can_put_);
 }
 
 // Fewest moves for a robot that must stand on `cell` before it ends.
 std::uint16_t WorldStates::moves_by_way_of(int pose, int cell) const {
     const int at = pose / 4;
     const int there = std::abs(at / width_ - cell / width_) + std::abs(at % width_ - cell % width_);
-    return static_cast<std::uint16_t>(std::min<int>(unreachable, there + moves_to_go_[static_cast<std::size_t>(cell * 4)]));
+    const auto from = moves_to_go_.begin() + cell * 4;  // looking any way
+    return static_cast<std::uint16_t>(std::min<int>(unreachable, there + *std::min_element(from, from + 4)));
 }
 
 Need WorldStates::need_of(std::int32_t marking, int pose) const {
@@ -205,19 +233,17 @@ std::int32_t WorldStates::state_of(std::int32_t marking, int pose) {
 std::int32_t WorldStates::find_next(std::int32_t state, std::uint8_t action) {
     const auto at = static_cast<std::size_t>(state);
     const std::int32_t marking = marking_of_[at];
-    const int pose = poses_[at], cell = pose / 4, direction = pose % 4;
+    const int pose = poses_[at], cell = pose / 4;
+    const Effect effect = effect_of(action);
     std::int32_t found = state;
-    if (action == move) {
+    if (effect.moves) {
         found = state_of(marking, after_move_[static_cast<std::size_t>(pose)]);
-    } else if (action == turn_left || action == turn_right) {
-        found = state_of(marking, cell * 4 + (direction + (action == turn_left ? 3 : 1)) % 4);
+    } else if (effect.quarters) {
+        found = state_of(marking, cell * 4 + (pose % 4 + effect.quarters) % 4);
     } else {
-        const int markers = markers_at(marking, cell);
-        if (action == put_marker && markers == markers_most) {
-            found = stopped;
-        } else if (action == put_marker || markers > 0) {
-            found = state_of(marking_with(marking, cell, markers + (action == put_marker ? 1 : -1)), pose);
-        }
+        const int markers = markers_at(marking, cell) + effect.markers;
+        if (markers > markers_most) found = stopped;
+        else if (markers >= 0) found = state_of(marking_with(marking, cell, markers), pose);
     }
     return next_[at][action] = found;
 }

@@ -77,7 +77,8 @@ private:
     int cells_ = 0;
     bool same_walls_ = false;
     int last_cell_ = 0;
-    std::array<bool, action_count> possible_{};
+    bool can_move_ = false, can_pick_ = false, can_put_ = false;
+    std::array<bool, 4> can_turn_{};             // by so many quarters clockwise
     const std::uint8_t* markers_ = nullptr;      // of the input and the output
     const std::uint8_t* out_markers_ = nullptr;
     std::vector<std::uint16_t> after_move_;      // (cells * 4,): the pose is cell * 4 + direction
