@@ -49,16 +49,16 @@ Specifications make_specifications(const py::handle& source) {
             after.markers, after.robot};
 }
 
-void check_limits(std::int64_t max_nodes, int threads) {
+void check_limits(std::int64_t max_states, int threads) {
     // A layer has at most five times as many nodes as the one before, and their numbers are 32 bits wide.
-    if (max_nodes < 1 || max_nodes > 250'000'000) throw py::value_error("max_states must be 1..250000000");
+    if (max_states < 1 || max_states > 250'000'000) throw py::value_error("max_states must be 1..250000000");
     if (threads < 1) throw py::value_error("threads must be at least 1");
 }
 
-py::dict solve_all(const py::handle& problem, std::int64_t max_nodes, int threads) {
+py::dict solve_all(const py::handle& problem, std::int64_t max_states, int threads) {
     const Prior prior = make_prior(problem.attr("prior"));
     const Specifications specifications = make_specifications(problem);
-    check_limits(max_nodes, threads);
+    check_limits(max_states, threads);
     const py::ssize_t n = specifications.count, longest = prior.longest;
     Made<std::int64_t> counts({n}), shortest_counts({n}), nodes({n});
     Made<double> mass({n}), entropy({n}), mode_mass({n}), generalises({n}), reach({n, longest + 1}), token_entropy({n, longest + 1});
@@ -68,7 +68,7 @@ py::dict solve_all(const py::handle& problem, std::int64_t max_nodes, int thread
     const SolveOutput out{counts.data, mass.data, entropy.data, shortest.data, shortest_counts.data, shortest_actions.data,
                           mode_lengths.data, mode_mass.data, mode_actions.data, generalises.data,
                           reinterpret_cast<std::uint8_t*>(mode_generalises.data), reach.data, token_entropy.data, nodes.data};
-    run_interruptibly([&](Interrupt& interrupt) { return solve(specifications, prior, max_nodes, threads, out, interrupt); });
+    run_interruptibly([&](Interrupt& interrupt) { return solve(specifications, prior, max_states, threads, out, interrupt); });
     using py::arg;
     return py::dict(arg("counts") = counts.array, arg("mass") = mass.array, arg("entropy") = entropy.array,
                     arg("shortest") = shortest.array, arg("shortest_counts") = shortest_counts.array,
@@ -83,13 +83,13 @@ py::array_t<T> copied(const std::vector<T>& values) {
     return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
 }
 
-py::dict graph_of(const py::handle& problem, std::int64_t i, std::int64_t max_nodes) {
+py::dict graph_of(const py::handle& problem, std::int64_t i, std::int64_t max_states) {
     const Prior prior = make_prior(problem.attr("prior"));
     const Specifications specifications = make_specifications(problem);
-    check_limits(max_nodes, 1);
+    check_limits(max_states, 1);
     if (i < 0 || i >= specifications.count) throw py::index_error("there is no such specification");
     Graph graph;
-    run_interruptibly([&](Interrupt& interrupt) { return solve_graph(specifications, prior, max_nodes, i, graph, interrupt); });
+    run_interruptibly([&](Interrupt& interrupt) { return solve_graph(specifications, prior, max_states, i, graph, interrupt); });
     Made<std::int32_t> children({static_cast<py::ssize_t>(graph.size()), action_count});
     for (std::int64_t node = 0; node < graph.size(); ++node) {
         const auto& row = graph.children[static_cast<std::size_t>(node)];
@@ -104,10 +104,10 @@ py::dict graph_of(const py::handle& problem, std::int64_t i, std::int64_t max_no
                     arg("shortest_counts") = copied(graph.shortest_counts));
 }
 
-py::tuple along(const py::handle& problem, const array& actions, const array& lengths, std::int64_t max_nodes, int threads) {
+py::tuple along(const py::handle& problem, const array& actions, const array& lengths, std::int64_t max_states, int threads) {
     const Prior prior = make_prior(problem.attr("prior"));
     const Specifications specifications = make_specifications(problem);
-    check_limits(max_nodes, threads);
+    check_limits(max_states, threads);
     const py::ssize_t n = specifications.count;
     const auto* codes = checked<std::uint8_t>(actions, "actions", {n, -1});
     const auto* sizes = checked<std::int32_t>(lengths, "lengths", {n});
@@ -121,7 +121,7 @@ py::tuple along(const py::handle& problem, const array& actions, const array& le
     Made<double> posteriors({n, width + 1, action_count + 1});
     Made<std::int32_t> on_track({n});
     run_interruptibly([&](Interrupt& interrupt) {
-        return solve_along(specifications, prior, max_nodes, static_cast<int>(width), codes, sizes, threads, posteriors.data,
+        return solve_along(specifications, prior, max_states, static_cast<int>(width), codes, sizes, threads, posteriors.data,
                            on_track.data, interrupt);
     });
     return py::make_tuple(posteriors.array, on_track.array);

@@ -25,10 +25,10 @@ struct Stopped {};
 // What one thread needs; its memory serves one specification after the other.
 class Solver {
 public:
-    Solver(const Specifications& specifications, const Prior& prior, std::int64_t max_nodes, const Worker& worker)
+    Solver(const Specifications& specifications, const Prior& prior, std::int64_t max_states, const Worker& worker)
         : all_(specifications),
           prior_(prior),
-          max_nodes_(max_nodes),
+          max_states_(max_states),
           worker_(worker),
           worlds_(static_cast<std::size_t>(specifications.examples)) {
         for (int a = 0; a < action_count; ++a) total_ += prior.weights[a];
@@ -117,12 +117,12 @@ private:
     }
 
     void check_size(std::int64_t nodes, int t) const {
-        std::int64_t states = 0;
-        for (const WorldStates& world : worlds_) states = std::max(states, world.size());
-        if (std::max(nodes, states) <= max_nodes_) return;
+        std::int64_t states = nodes;
+        for (const WorldStates& world : worlds_) states += world.size();
+        if (states <= max_states_) return;
         reject(specification_, "programs of up to " + std::to_string(prior_.longest) + " actions reach more than max_states = " +
-                                   std::to_string(max_nodes_) + " states (after " + std::to_string(t) +
-                                   " actions); they grow with the longest program, the actions allowed and the size of the "
+                                   std::to_string(max_states_) + " states, of all worlds together and of each (after " +
+                                   std::to_string(t) + " actions); they grow with the longest program, the actions allowed and the size of the "
                                    "worlds: solve shorter lengths, or raise max_states if there is memory");
     }
 
@@ -277,7 +277,7 @@ private:
 
     const Specifications& all_;
     const Prior& prior_;
-    const std::int64_t max_nodes_;
+    const std::int64_t max_states_;
     const Worker& worker_;
     std::vector<WorldStates> worlds_;
     std::array<bool, action_count> possible_{};  // by performed action
@@ -358,11 +358,11 @@ void measure_positions(const Graph& graph, const Prior& prior, double* reach, do
 
 // Calls work(solver, graph, i) for specifications first .. first + count - 1 on several threads, each with its own solver.
 template <class Work>
-bool for_each(const Specifications& specifications, const Prior& prior, std::int64_t max_nodes, int threads, Interrupt& interrupt,
+bool for_each(const Specifications& specifications, const Prior& prior, std::int64_t max_states, int threads, Interrupt& interrupt,
               std::int64_t first, std::int64_t count, Work&& work) {
     constexpr std::int64_t grain = 16;
     return parallel_for(count, grain, threads, interrupt, [&](std::int64_t begin, std::int64_t end, const Worker& worker) {
-        Solver solver(specifications, prior, max_nodes, worker);
+        Solver solver(specifications, prior, max_states, worker);
         Graph graph;
         try {
             for (std::int64_t i = first + begin; i < first + end; ++i) {
@@ -408,7 +408,7 @@ void Graph::keep_live() {
     starts = std::move(kept_starts);
 }
 
-bool solve(const Specifications& specifications, const Prior& prior, std::int64_t max_nodes, int threads, const SolveOutput& out,
+bool solve(const Specifications& specifications, const Prior& prior, std::int64_t max_states, int threads, const SolveOutput& out,
            Interrupt& interrupt) {
     const auto work = [&](Solver& solver, Graph& graph, std::int64_t i) {
         std::uint8_t* const shortest = out.shortest_actions + i * prior.longest;
@@ -445,18 +445,18 @@ bool solve(const Specifications& specifications, const Prior& prior, std::int64_
             out.generalises[i] = has_programs(graph) ? std::min(1.0, graph.mass[0] / out.mass[i]) : 0.0;
         }
     };
-    return for_each(specifications, prior, max_nodes, threads, interrupt, 0, specifications.count, work);
+    return for_each(specifications, prior, max_states, threads, interrupt, 0, specifications.count, work);
 }
 
-bool solve_graph(const Specifications& specifications, const Prior& prior, std::int64_t max_nodes, std::int64_t i, Graph& graph,
+bool solve_graph(const Specifications& specifications, const Prior& prior, std::int64_t max_states, std::int64_t i, Graph& graph,
                  Interrupt& interrupt) {
-    return for_each(specifications, prior, max_nodes, 1, interrupt, i, 1, [&](Solver& solver, Graph&, std::int64_t) {
+    return for_each(specifications, prior, max_states, 1, interrupt, i, 1, [&](Solver& solver, Graph&, std::int64_t) {
         solver.build(specifications.shown, graph);
         graph.keep_live();
     });
 }
 
-bool solve_along(const Specifications& specifications, const Prior& prior, std::int64_t max_nodes, int width,
+bool solve_along(const Specifications& specifications, const Prior& prior, std::int64_t max_states, int width,
                  const std::uint8_t* actions, const std::int32_t* lengths, int threads, double* posteriors, std::int32_t* on_track,
                  Interrupt& interrupt) {
     const auto work = [&](Solver& solver, Graph& graph, std::int64_t i) {
@@ -479,7 +479,7 @@ bool solve_along(const Specifications& specifications, const Prior& prior, std::
         }
         std::fill(rows + (lengths[i] + 1) * choices, rows + (width + 1) * choices, std::numeric_limits<double>::quiet_NaN());
     };
-    return for_each(specifications, prior, max_nodes, threads, interrupt, 0, specifications.count, work);
+    return for_each(specifications, prior, max_states, threads, interrupt, 0, specifications.count, work);
 }
 
 }  // namespace karel

@@ -77,16 +77,16 @@ struct SolveOutput {
 
 // All throw std::invalid_argument for input that cannot be solved, naming the specification, and return false if interrupted.
 
-bool solve(const Specifications& specifications, const Prior& prior, std::int64_t max_nodes, int threads, const SolveOutput& out,
+bool solve(const Specifications& specifications, const Prior& prior, std::int64_t max_states, int threads, const SolveOutput& out,
            Interrupt& interrupt);
 
 // Specification i's nodes that lie on programs satisfying its shown examples; none if there is no such program.
-bool solve_graph(const Specifications& specifications, const Prior& prior, std::int64_t max_nodes, std::int64_t i, Graph& graph,
+bool solve_graph(const Specifications& specifications, const Prior& prior, std::int64_t max_states, std::int64_t i, Graph& graph,
                  Interrupt& interrupt);
 
 // The posterior over the next action (in code order) and the end, after every prefix of one program per specification: rows
 // 0..lengths[i] of posteriors (n, width + 1, 6); on_track[i] is the longest prefix that some satisfying program has, -1 if none.
-bool solve_along(const Specifications& specifications, const Prior& prior, std::int64_t max_nodes, int width,
+bool solve_along(const Specifications& specifications, const Prior& prior, std::int64_t max_states, int width,
                  const std::uint8_t* actions, const std::int32_t* lengths, int threads, double* posteriors, std::int32_t* on_track,
                  Interrupt& interrupt);
 

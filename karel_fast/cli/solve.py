@@ -36,7 +36,7 @@ def solve_command(
         "original"
     ),
     show: Annotated[int, typer.Option(min=0, help="Also print so many of the programs.")] = 0,
-    max_states: Annotated[int, typer.Option(help="States the search may keep, about 150 bytes each.")] = MAX_STATES,
+    max_states: Annotated[int, typer.Option(help="States the search may keep, up to 200 bytes each.")] = MAX_STATES,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of drawings.")] = False,
 ) -> None:
     """Find every program that turns these worlds into those, and draw the run of the shortest."""

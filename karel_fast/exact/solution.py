@@ -165,8 +165,8 @@ def solve(
         has its size of worlds.
     examples: of one's own worlds, how many in a row make a specification; by default recipe.examples.
     held_out: of one's own worlds, (inputs, outputs) of further examples that the reader does not see, as many for each.
-    max_states: joint states that one specification may take, about 150 bytes each on every thread. One that needs more ends with
-        an error, before it is short of memory.
+    max_states: states that one specification may take, those of all worlds together and those of each world counted; up to 200 bytes
+        each, on every thread. One that needs more ends with an error, before it is short of memory.
     backend: "cpp", "reference" (plain Python, for small recipes), or None for the best available.
     threads: how many to use, by default all processors that this process may use. The results do not depend on it.
 
