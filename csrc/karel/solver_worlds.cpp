@@ -66,12 +66,10 @@ void WorldStates::begin(const Example& example, const std::array<bool, action_co
     marking_of_.clear();
     state_table_.clear();
     draft_.clear();
-    // A marking of nothing is entered by setting a cell to what it holds.
-    const int cell = example.robot[0] * width_ + example.robot[1];
-    markings_.push_back({0, 0, 0, 0});
+    markings_.push_back({0, 0, 0, 0});  // the input's: no cell differs
     count_needs(markings_[0]);
     marking_table_.find_or_enter(mix(0, 0), 0, [](std::int32_t) { return true; });
-    state_of(0, cell * 4 + example.robot[2]);
+    state_of(0, (example.robot[0] * width_ + example.robot[1]) * 4 + example.robot[2]);
 }
 
 int WorldStates::shortage(int cell, int markers) const {
