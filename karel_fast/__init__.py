@@ -4,7 +4,7 @@
     program = kf.parse("def run() { while (front_is_clear()) { move() } }")
     result = kf.run(program, kf.Worlds.from_text(["#####\n#>..#\n#####"]))
 
-The sub-packages `data`, `model`, `training`, `probing` and `report` are imported when first used.
+The sub-packages `data`, `exact`, `model`, `training`, `probing` and `report` are imported when first used.
 """
 
 import importlib
@@ -33,11 +33,11 @@ from karel_fast.karel.world import Worlds
 from karel_fast.support.version import VERSION
 
 if TYPE_CHECKING:
-    from karel_fast import data, model, probing, report, training
+    from karel_fast import data, exact, model, probing, report, training
 
 __version__ = VERSION
 
-_LAZY = ("data", "model", "probing", "report", "training")
+_LAZY = ("data", "exact", "model", "probing", "report", "training")
 
 __all__ = [
     "Action",
@@ -61,6 +61,7 @@ __all__ = [
     "check",
     "compile",
     "data",
+    "exact",
     "model",
     "parse",
     "probing",

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from karel_fast.data.sampling.plan import Plan
 from karel_fast.data.tokens.layout import Layout
+from karel_fast.exact.problem import Problem
 
 def run(
     content: NDArray[np.uint8] | NDArray[np.int64],
@@ -110,3 +111,14 @@ def philox(seed: int, counters: NDArray[np.uint32]) -> tuple[NDArray[np.uint32],
 
     The many-block code takes the last two words of every counter from the first row.
     """
+
+def solve(problem: Problem, max_states: int, threads: int) -> dict[str, NDArray[Any]]:
+    """The arrays of `karel_fast.exact.Solution`, by their names there."""
+
+def solve_graph(problem: Problem, specification: int, max_states: int) -> dict[str, NDArray[Any]]:
+    """The arrays of `karel_fast.exact.Graph`, by their names there."""
+
+def solve_along(
+    problem: Problem, actions: NDArray[np.uint8], lengths: NDArray[np.int32], max_states: int, threads: int
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Posteriors (n, L+1, 6) after every prefix of one program per specification, and the longest prefix of a satisfying one."""

@@ -17,6 +17,7 @@ from karel_fast.cli import data as data_commands
 from karel_fast.cli import karel as commands
 from karel_fast.cli import probing as probing_commands
 from karel_fast.cli import report as report_commands
+from karel_fast.cli import solve as solve_commands
 from karel_fast.cli import training as training_commands
 from karel_fast.support.checks import InputError
 
@@ -27,7 +28,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (commands, data_commands, training_commands, probing_commands, report_commands, reproduce, bench):
+for room in (
+    commands,
+    data_commands,
+    training_commands,
+    probing_commands,
+    report_commands,
+    solve_commands,
+    reproduce,
+    bench,
+):
     room.register(app)
 
 

@@ -26,7 +26,9 @@ def latent_plot(run: Run) -> Plot:
     readings = {kind: run.reading(kind) for kind in run.latent}
     readings = {kind: reading for kind, reading in readings.items() if reading.probed and reading.deepest()}
     if not readings:
-        return undrawn(plot, "no reference programs were probed (karel-fast probe --programs-from reference --withhold space)")
+        return undrawn(
+            plot, "no reference programs were probed (karel-fast probe --programs-from reference --withhold space)"
+        )
     figure, axes = panels(len(readings), height=3.3)
     rows: list[Row] = []
     semantics = list(dict.fromkeys(name for reading in readings.values() for name in reading.names("semantics")))

@@ -1,0 +1,90 @@
+"""The command `karel-fast solve`: all programs that turn one's own worlds into others."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Annotated, Any
+
+import typer
+
+from karel_fast.cli.karel import STANDARD_INPUT, _draw, _named, _read, _split_worlds
+from karel_fast.data.sampling.recipe import PRESETS, Recipe, semantics_from_json
+from karel_fast.exact.graph import END
+from karel_fast.exact.solution import MAX_STATES, Solution, solve
+from karel_fast.karel.execution import run
+from karel_fast.karel.language import Action
+from karel_fast.karel.world import Worlds
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("solve")(solve_command)
+
+
+def solve_command(
+    inputs: Annotated[
+        str, typer.Option(help="File with one world, or several separated by blank lines; - reads standard input.")
+    ],
+    outputs: Annotated[str, typer.Option(help="File with what each of them must become, in the same order.")],
+    recipe: Annotated[str, typer.Option(help=f"Prior over programs: {', '.join(PRESETS)}.")] = "paper-short",
+    shortest: Annotated[
+        int | None, typer.Option(help="Actions of the shortest programs; default: the recipe's.")
+    ] = None,
+    longest: Annotated[int | None, typer.Option(help="Actions of the longest programs; default: the recipe's.")] = None,
+    semantics: Annotated[str, typer.Option(help="What the actions do: original, flip, adversarial, map0..map11.")] = (
+        "original"
+    ),
+    show: Annotated[int, typer.Option(min=0, help="Also print so many of the programs.")] = 0,
+    max_states: Annotated[int, typer.Option(help="States the search may keep, up to 200 bytes each.")] = MAX_STATES,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of drawings.")] = False,
+) -> None:
+    """Find every program that turns these worlds into those, and draw the run of the shortest."""
+    if inputs == outputs == STANDARD_INPUT:
+        raise ValueError("only one of --inputs and --outputs can come from standard input")
+    before, after = (
+        _named(name, lambda name=name: Worlds.from_text(_split_worlds(_read(name)))) for name in (inputs, outputs)
+    )
+    prior = _prior(recipe, shortest, longest, semantics)
+    solution = solve(before, after, recipe=prior, examples=len(before), max_states=max_states)
+    listed = [str(program) for program in itertools.islice(solution.programs(0), show)] if show else []
+    if as_json:
+        typer.echo(json.dumps(_as_json(solution, listed), indent=1))
+        return
+    low, high = prior.lengths
+    count = int(solution.counts[0])
+    typer.echo(f"{count:,} program{'' if count == 1 else 's'} of {low} to {high} actions")
+    if not count:
+        return
+    posterior = solution.posterior(0)
+    first = ", ".join(f"{Action(a).name.lower()} {posterior[a]:.3f}" for a in range(END) if posterior[a])
+    typer.echo(
+        f"prior probability {solution.mass[0]:.3g}; entropy {solution.entropy[0]:.3f} nats; first action: {first}\n"
+        f"shortest: {solution.shortest[0]} actions, {solution.shortest_counts[0]:,} of them; the first:\n"
+        f"{solution.shortest_programs[0]}"
+    )
+    _draw(before, run(solution.shortest_programs[0], before, semantics=prior.semantics), None)
+    for source in listed:
+        typer.echo(source)
+
+
+def _prior(name: str, shortest: int | None, longest: int | None, semantics: str) -> Recipe:
+    recipe = Recipe.preset(name, semantics=semantics_from_json(semantics))
+    low = recipe.lengths[0] if shortest is None else shortest
+    high = max(low, recipe.lengths[1]) if longest is None else longest
+    return recipe.replace(lengths=(low, high))
+
+
+def _as_json(solution: Solution, listed: list[str]) -> dict[str, Any]:
+    solved = bool(solution.counts[0])
+    return {
+        "programs": int(solution.counts[0]),
+        "mass": float(solution.mass[0]),
+        "entropy": float(solution.entropy[0]) if solved else None,
+        "shortest": int(solution.shortest[0]) if solved else None,
+        "shortest_programs": int(solution.shortest_counts[0]),
+        "first_shortest": str(solution.shortest_programs[0]) if solved else None,
+        "mode": str(solution.modes[0]) if solved else None,
+        "first_token": solution.posterior(0).tolist() if solved else None,
+        "listed": listed,
+    }

@@ -1,0 +1,31 @@
+"""What an ideal reader of a specification knows: every program that satisfies it, counted and weighed by the recipe's prior."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from karel_fast.support.lazy import lazy
+
+if TYPE_CHECKING:
+    from karel_fast.exact.contender import Contender as Contender
+    from karel_fast.exact.contender import contend as contend
+    from karel_fast.exact.floor import Floor as Floor
+    from karel_fast.exact.floor import floor as floor
+    from karel_fast.exact.graph import Graph as Graph
+    from karel_fast.exact.solution import Solution as Solution
+    from karel_fast.exact.solution import solve as solve
+
+_HOME = {
+    "Contender": "contender",
+    "Floor": "floor",
+    "Graph": "graph",
+    "Solution": "solution",
+    "contend": "contender",
+    "floor": "floor",
+    "solve": "solution",
+}
+
+__all__ = sorted(_HOME)
+
+
+__getattr__, __dir__ = lazy(__name__, _HOME)
