@@ -52,7 +52,7 @@ def explore(problem: Problem, i: int, examples: int, max_states: int) -> list[li
     """The nodes of specification i's first `examples` examples, by number of actions, each summed up."""
     prior = problem.prior
     inputs, outputs = problem.worlds(i, examples)
-    layers = [[Node([State(world) for world in inputs])]]
+    layers = [[Node([State.of(world) for world in inputs])]]
     for t in range(prior.longest + 1):
         found: dict[tuple, Node] = {}
         for node in layers[t]:
@@ -123,9 +123,7 @@ def sum_up(node: Node, problem: Problem) -> None:
 
 def after_action(state: State, action: Action) -> State | None:
     """The state after an action performed; None if the action ends the run (a put onto 255 markers)."""
-    new = object.__new__(State)
-    new.walls, new.markers = state.walls, [list(row) for row in state.markers]
-    new.row, new.column, new.direction = state.row, state.column, state.direction
+    new = state.copy()
     return new if new.perform(action, crash=False) == Status.OK else None
 
 
@@ -194,7 +192,7 @@ def generalises(problem: Problem, i: int, actions: list[int]) -> bool:
     """Whether a program turns specification i's held-out inputs into their outputs."""
     inputs, outputs = problem.worlds(i, problem.examples)
     for world, output in zip(inputs[problem.shown :], outputs[problem.shown :], strict=True):
-        state: State | None = State(world)
+        state: State | None = State.of(world)
         for action in actions:
             state = state and after_action(state, Action(problem.prior.performed[action]))
         if state is None or not shows(state, output):
@@ -209,7 +207,7 @@ def prior_after(problem: Problem, i: int, actions: list[int]) -> list[float]:
     end = 1.0 if lengths_left == 0 else 1 / lengths_left if t >= prior.shortest else 0.0
     running: list[State] = []  # a world whose run ended changes no more
     for world in problem.worlds(i, problem.shown)[0]:
-        state: State | None = State(world)
+        state: State | None = State.of(world)
         for action in actions:
             state = state and after_action(state, Action(prior.performed[action]))
         if state is not None:
