@@ -7,13 +7,13 @@
 #include <stdexcept>
 #include <string>
 
+#include "solver_worlds.hpp"
+
 namespace karel {
 namespace {
 
-constexpr int choices = action_count + 1;  // the actions and the end
 constexpr std::uint8_t padding = 255;
 constexpr std::int64_t nodes_between_looks = 4096;  // at whether to stop
-
 constexpr std::int32_t unseen = -2;
 
 struct Stopped {};
@@ -122,8 +122,8 @@ private:
         if (states <= max_states_) return;
         reject(specification_, "programs of up to " + std::to_string(prior_.longest) + " actions reach more than max_states = " +
                                    std::to_string(max_states_) + " states, of all worlds together and of each (after " +
-                                   std::to_string(t) + " actions); they grow with the longest program, the actions allowed and the size of the "
-                                   "worlds: solve shorter lengths, or raise max_states if there is memory");
+                                   std::to_string(t) + " actions); they grow with the longest program, the actions allowed and the "
+                                   "size of the worlds: solve shorter lengths, or raise max_states if there is memory");
     }
 
     void grow(int examples, Graph& graph) {
@@ -287,75 +287,6 @@ private:
     IndexTable table_;
 };
 
-bool has_programs(const Graph& graph) { return graph.size() > 0 && graph.counts[0] > 0; }
-
-// Probabilities that are products of the same numbers in another order differ in their last bits.
-bool as_probable(double a, double best) { return a >= best * (1.0 - 1e-12); }
-
-// The first, in order of action codes, of the shortest programs. `actions` has room for the longest.
-void write_shortest(const Graph& graph, std::uint8_t* actions) {
-    std::size_t node = 0;
-    while (graph.shortest[node] > 0) {
-        for (std::uint8_t a = 0; a < action_count; ++a) {
-            const std::int32_t child = graph.children[node][a];
-            if (child < 0 || graph.shortest[static_cast<std::size_t>(child)] != graph.shortest[node] - 1) continue;
-            *actions++ = a;
-            node = static_cast<std::size_t>(child);
-            break;
-        }
-    }
-}
-
-// A most probable program: where several are, the one that ends first, then the first in order of action codes.
-std::int32_t write_mode(const Graph& graph, const Prior& prior, std::uint8_t* actions) {
-    const double ending = 1.0 / (prior.longest - prior.shortest + 1);
-    std::size_t node = 0;
-    for (std::int32_t length = 0;; ++length) {
-        if (graph.satisfied[node] && as_probable(ending, graph.best[node])) return length;
-        for (std::uint8_t a = 0; a < action_count; ++a) {
-            const std::int32_t child = graph.children[node][a];
-            if (child < 0) continue;
-            const double chance = static_cast<double>(prior.weights[a]) / graph.totals[node];
-            if (!as_probable(chance * graph.best[static_cast<std::size_t>(child)], graph.best[node])) continue;
-            *actions++ = a;
-            node = static_cast<std::size_t>(child);
-            break;
-        }
-    }
-}
-
-void posterior_row(const Graph& graph, const Prior& prior, std::size_t node, double* row) {
-    for (std::size_t a = 0; a < action_count; ++a) {
-        const std::int32_t child = graph.children[node][a];
-        const double chance = static_cast<double>(prior.weights[a]) / graph.totals[node];
-        row[a] = child < 0 ? 0.0 : chance * graph.mass[static_cast<std::size_t>(child)] / graph.mass[node];
-    }
-    row[action_count] = graph.satisfied[node] ? 1.0 / (prior.longest - prior.shortest + 1) / graph.mass[node] : 0.0;
-}
-
-// By number of actions, the chance of a program drawn from the posterior to have that many or more, and that times the mean
-// entropy of what comes next.
-void measure_positions(const Graph& graph, const Prior& prior, double* reach, double* token_entropy) {
-    std::vector<double> visits(static_cast<std::size_t>(graph.size()), 0.0);
-    visits[0] = 1.0;
-    std::fill_n(reach, prior.longest + 1, 0.0);
-    std::fill_n(token_entropy, prior.longest + 1, 0.0);
-    for (int t = 0; t <= prior.longest; ++t) {
-        for (std::int64_t k = graph.starts[static_cast<std::size_t>(t)]; k < graph.starts[static_cast<std::size_t>(t) + 1]; ++k) {
-            const auto node = static_cast<std::size_t>(k);
-            if (visits[node] == 0.0) continue;
-            double row[choices];
-            posterior_row(graph, prior, node, row);
-            reach[t] += visits[node];
-            for (int a = 0; a < choices; ++a) {
-                if (row[a] <= 0.0) continue;
-                token_entropy[t] -= visits[node] * row[a] * std::log(row[a]);
-                if (a < action_count) visits[static_cast<std::size_t>(graph.children[node][static_cast<std::size_t>(a)])] += visits[node] * row[a];
-            }
-        }
-    }
-}
-
 // Calls work(solver, graph, i) for specifications first .. first + count - 1 on several threads, each with its own solver.
 template <class Work>
 bool for_each(const Specifications& specifications, const Prior& prior, std::int64_t max_states, int threads, Interrupt& interrupt,
@@ -376,37 +307,6 @@ bool for_each(const Specifications& specifications, const Prior& prior, std::int
 }
 
 }  // namespace
-
-void Graph::keep_live() {
-    std::vector<std::int32_t> renamed(children.size(), -1);
-    std::vector<std::int64_t> kept_starts{0};
-    std::int32_t kept = 0;
-    for (std::size_t t = 0; t + 1 < starts.size(); ++t) {
-        for (std::int64_t k = starts[t]; k < starts[t + 1]; ++k) {
-            if (counts[static_cast<std::size_t>(k)]) renamed[static_cast<std::size_t>(k)] = kept++;
-        }
-        kept_starts.push_back(kept);
-    }
-    const auto pack = [&](auto& values) {
-        for (std::size_t k = 0; k < renamed.size(); ++k) {
-            if (renamed[k] >= 0) values[static_cast<std::size_t>(renamed[k])] = values[k];
-        }
-        values.resize(static_cast<std::size_t>(kept));
-    };
-    pack(children);
-    pack(totals);
-    pack(satisfied);
-    pack(counts);
-    pack(mass);
-    pack(entropy);
-    pack(best);
-    pack(shortest);
-    pack(shortest_counts);
-    for (auto& row : children) {
-        for (std::int32_t& child : row) child = child < 0 ? -1 : renamed[static_cast<std::size_t>(child)];
-    }
-    starts = std::move(kept_starts);
-}
 
 bool solve(const Specifications& specifications, const Prior& prior, std::int64_t max_states, int threads, const SolveOutput& out,
            Interrupt& interrupt) {

@@ -4,23 +4,12 @@
 // Nodes from which the outputs cannot be reached in the actions left are not made; karel_fast/exact/reference.py is the
 // readable twin, without that.
 #pragma once
-#include <array>
 #include <cstdint>
-#include <vector>
 
-#include "solver_worlds.hpp"
+#include "solver_graph.hpp"
 #include "threads.hpp"
 
 namespace karel {
-
-// Which programs there are, and how probable: a length uniform over shortest..longest, then that many actions by weight.
-struct Prior {
-    int shortest;
-    int longest;
-    std::array<std::uint32_t, action_count> weights;
-    std::array<std::uint8_t, action_count> performed;  // the semantics
-    bool avoid_noops;  // actions that would change no shown world weigh nothing, unless all would
-};
 
 // n specifications of E examples each, example-minor, all worlds of one size; the first `shown` of each are what the reader sees.
 struct Specifications {
@@ -35,26 +24,6 @@ struct Specifications {
     const std::uint8_t* out_walls;
     const std::uint8_t* out_markers;
     const std::uint8_t* out_robot;
-};
-
-// The nodes of one specification, in order of their number of actions. Node 0 is the empty program's.
-struct Graph {
-    std::vector<std::int64_t> starts;                              // (longest + 2,): first node of each number of actions
-    std::vector<std::array<std::int32_t, action_count>> children;  // by written action; -1 where no program goes on
-    std::vector<std::uint32_t> totals;                             // sum of the weights that actions are drawn with
-    std::vector<std::uint8_t> satisfied;                           // a program may end here
-
-    // Of the ways to go on from a node until a program ends.
-    std::vector<std::int64_t> counts;
-    std::vector<double> mass;     // prior probability, that of the actions so far left out
-    std::vector<double> entropy;  // nats, under the posterior
-    std::vector<double> best;     // prior probability of the most probable way
-    std::vector<std::int32_t> shortest;  // actions; -1 if no way
-    std::vector<std::int64_t> shortest_counts;
-
-    std::int64_t size() const { return static_cast<std::int64_t>(children.size()); }
-    // Forgets nodes without a way to go on, in place.
-    void keep_live();
 };
 
 // What is asked of every specification. Arrays of actions are (n, longest), padded with 255.
