@@ -21,6 +21,7 @@ from scipy import stats
 
 from karel_fast.karel.language import Semantics, resolve_semantics
 from karel_fast.probing.features import PAPER_FEATURES, Setting, TraceArrays, label_set, resolve_feature
+from karel_fast.probing.measures import measures
 from karel_fast.probing.probes.training import (
     DEPTHS,
     TEST,
@@ -36,7 +37,7 @@ from karel_fast.probing.table import HiddenTable
 if TYPE_CHECKING:
     from karel_fast.karel.world import Worlds
 
-FORMAT = 1
+FORMAT = 2
 SPLITS = ("train", "validation", "test")
 _PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
@@ -323,7 +324,7 @@ def _train(
 
 
 def record_of(result: ProbeResult, **extra: object) -> dict[str, Any]:
-    """A probe's result as JSON values."""
+    """A probe's result as JSON values, with the measures that `karel_fast.probing.measures` defines."""
     return {
         **result.key,
         **extra,
@@ -333,6 +334,10 @@ def record_of(result: ProbeResult, **extra: object) -> dict[str, Any]:
         "joint": result.joint,
         "validation": result.validation,
         "majority": result.majority,
+        "entropy": result.entropy,
+        "cross_entropy": result.cross_entropy,
+        "temperature": result.temperature,
+        **measures(result.accuracy, result.majority, result.entropy, result.cross_entropy),
         "epoch": result.epoch,
         "train_rows": result.rows[0],
         "test_rows": result.rows[2],
