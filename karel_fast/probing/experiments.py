@@ -13,86 +13,30 @@ memorise and still pass off on test rows), and the states of an untrained model 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
 
-from karel_fast.karel.language import Semantics, resolve_semantics
-from karel_fast.probing.features import PAPER_FEATURES, Setting, TraceArrays, label_set, resolve_feature
+from karel_fast.karel.language.semantics import parse_mapping as parse_mapping
+from karel_fast.karel.language.semantics import resolve_meaning
+from karel_fast.probing.features import Setting, TraceArrays, label_set, resolve_feature
 from karel_fast.probing.measures import measures
-from karel_fast.probing.probes.training import (
-    DEPTHS,
-    TEST,
-    TRAIN,
-    VALIDATION,
-    ProbeConfig,
-    ProbeResult,
-    Task,
-    train_probes,
-)
+from karel_fast.probing.probes.training import TEST, TRAIN, VALIDATION, ProbeResult, Task, train_probes
+from karel_fast.probing.settings import SPLITS as SPLITS
+from karel_fast.probing.settings import Grid as Grid
+from karel_fast.probing.settings import ProbeConfig
 from karel_fast.probing.table import HiddenTable
 
 if TYPE_CHECKING:
     from karel_fast.karel.world import Worlds
 
 FORMAT = 2
-SPLITS = ("train", "validation", "test")
 _PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
 Tracer = Callable[[np.ndarray, np.ndarray, Any, Any], TraceArrays]
 """(actions (n, L) padded with 255, lengths (n,), worlds of n * E, semantics) -> a trace."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Which probes to train. `layers` are names out of the table's, None for all it has.
-
-    programs: "all", "correct" or "wrong" ones. actions: per split, which of a program's actions give rows (from 0;
-    all of a split not named): to learn on some positions and be tested on others. max_rows: most rows taken per
-    split. first_state, last_state: also the states that the specification shows. shuffled: add the shuffled-label
-    control at offset 0 under the original semantics.
-    """
-
-    features: tuple[str, ...] = PAPER_FEATURES
-    depths: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: dict(DEPTHS))
-    offsets: tuple[int, ...] = (-2, -1, 0, 1, 2)
-    semantics: tuple[str, ...] = ("original", "flip", "adversarial")
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    layers: tuple[int | str, ...] | None = None
-    programs: str = "all"
-    actions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    first_state: bool = False
-    last_state: bool = False
-    max_rows: Mapping[str, int] = field(
-        default_factory=lambda: {"train": 100_000, "validation": 10_000, "test": 10_000}
-    )
-    shuffled: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("features", "offsets", "semantics", "seeds", "depths"):
-            if not getattr(self, name):
-                raise ValueError(f"Grid.{name} is empty: name at least one")
-        for feature in self.features:
-            resolve_feature(feature)
-        for name in self.semantics:
-            resolve_meaning(name)
-        for split, most in self.max_rows.items():
-            if most < 1:
-                raise ValueError(f"Grid.max_rows has {most} for {split}; take at least 1")
-        if self.programs not in ("all", "correct", "wrong"):
-            raise ValueError(f"Grid.programs must be 'all', 'correct' or 'wrong', got {self.programs!r}")
-
-    def size(self, layers: int, untrained: bool = False) -> int:
-        """How many probes it has, with its controls."""
-        each = len(self.features) * len(self.depths) * len(self.seeds)
-        full = each * len(self.offsets) * len(self.semantics)
-        controls = (each if self.shuffled and 0 in self.offsets else 0) + (each * len(self.offsets) if untrained else 0)
-        return layers * (full + controls)
-
-    def to_json(self) -> dict[str, Any]:
-        return {k: _plain(v) for k, v in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -112,19 +56,6 @@ def trace_programs(actions: np.ndarray, lengths: np.ndarray, worlds: Any, semant
     from karel_fast.karel.language import CompiledPrograms
 
     return kf.trace(CompiledPrograms.from_actions(actions, lengths), worlds, semantics=resolve_meaning(semantics))
-
-
-def resolve_meaning(semantics: Any) -> Semantics:
-    """The semantics that a name, pairs like "move>turn_left" or a mapping means. Raises ValueError."""
-    return resolve_semantics(parse_mapping(semantics) if isinstance(semantics, str) and ">" in semantics else semantics)
-
-
-def parse_mapping(text: str) -> dict[str, str]:
-    """ "move>turn_left+turn_left>move" as a mapping from written to performed actions. Raises ValueError."""
-    pairs = [pair.split(">") for pair in text.split("+")]
-    if any(len(pair) != 2 or not all(part.strip() for part in pair) for pair in pairs):
-        raise ValueError(f"semantics {text!r} is no list of written>performed pairs joined by +")
-    return {written.strip(): performed.strip() for written, performed in pairs}
 
 
 @dataclass(frozen=True)
@@ -416,9 +347,3 @@ def _notes(
             notes.append(f"{name}: no row has a label{among}{at}")
     said = {f"{r['feature']} at offset {r['offset']:+d}, {r['semantics']}: {r['note']}" for r in records if r["note"]}
     return notes + sorted(said)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value

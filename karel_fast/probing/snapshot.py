@@ -7,7 +7,6 @@ that sees the run folder, and give the same results.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,72 +18,16 @@ from karel_fast.data import Recipe, Tokenizer
 from karel_fast.data import generate as generate_samples
 from karel_fast.model import Transformer
 from karel_fast.probing.examples import describe_examples
-from karel_fast.probing.experiments import SPLITS, Grid, Split, gather_rows, joined, run_experiment, trace_programs
-from karel_fast.probing.probes.training import ProbeConfig, ProbeWeights, train_probes
-from karel_fast.probing.states import SPLIT_NAMES, Layers, write_table
+from karel_fast.probing.experiments import Split, gather_rows, joined, run_experiment, trace_programs
+from karel_fast.probing.probes.training import ProbeWeights, train_probes
+from karel_fast.probing.settings import SPLITS, Grid, Layers
+from karel_fast.probing.settings import ProbeRun as ProbeRun
+from karel_fast.probing.states import SPLIT_NAMES, write_table
 from karel_fast.probing.steering import steer
 from karel_fast.runs.folder import RunFolder, read_json, write_json
 from karel_fast.runs.snapshots import list_snapshots, read_card, snapshot_path, weights_digest
 from karel_fast.support.memory import freed_memory_kept
 from karel_fast.training.evaluate import open_snapshot
-
-
-@dataclass(frozen=True)
-class ProbeRun:
-    """Everything that decides a snapshot's probing results.
-
-    programs: how many specifications of each split the model writes programs for. layers: "mean", "all", or a list of
-    states. untrained: also probe a model of the same shape with fresh weights, on the same programs. examples: how many
-    specifications to draw for the report (0: none).
-
-    programs_from "reference" (latent causal probing, COLM 2024): the model does not write but reads the
-    specifications' own programs, with their outputs withheld as `withhold` says (see `forced_states`), and results go
-    to RUN/latent/WITHHELD; choose `grid.actions` to learn on some positions of a program and test on others.
-
-    closer: results go to RUN/closer, beside those that all snapshots were probed for alike. What is said of one
-    snapshot then comes from there; what is said of training does not.
-    """
-
-    grid: Grid = field(default_factory=Grid)
-    config: ProbeConfig = field(default_factory=ProbeConfig)
-    programs: dict[str, int] = field(default_factory=lambda: {"train": 16_000, "validation": 1_600, "test": 1_600})
-    layers: Layers = "mean"
-    untrained: bool = True
-    examples: int = 8
-    programs_from: str = "written"
-    withhold: str | None = None
-    closer: bool = False
-
-    def __post_init__(self) -> None:
-        if self.programs_from not in ("written", "reference"):
-            raise ValueError(f"programs_from must be 'written' or 'reference', got {self.programs_from!r}")
-        if self.withhold is not None and self.programs_from == "written":
-            raise ValueError(
-                "a model cannot write for specifications whose outputs are withheld; use the reference programs"
-            )
-        if self.closer and self.programs_from == "reference":
-            raise ValueError("a closer look is at programs that the model writes, not at the reference programs")
-
-    @property
-    def kind(self) -> str:
-        """Which folder of a run the results go to."""
-        if self.programs_from == "reference":
-            return f"latent/{self.withhold or 'shown'}"
-        return "closer" if self.closer else "probing"
-
-    def to_json(self) -> dict[str, Any]:
-        layers = self.layers if isinstance(self.layers, str) else list(self.layers)
-        return {
-            "grid": self.grid.to_json(),
-            "config": asdict(self.config),
-            "programs": dict(self.programs),
-            "layers": layers,
-            "untrained": self.untrained,
-            "examples": self.examples,
-            "programs_from": self.programs_from,
-            "withhold": self.withhold,
-            "closer": self.closer,
-        }
 
 
 def snapshots_of(run: str | Path, steps: list[int] | None = None) -> list[Path]:

@@ -6,7 +6,7 @@ programs; reference programs for latent causal probing).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +18,12 @@ from karel_fast.karel.world import Worlds
 from karel_fast.model import Capture, Transformer
 from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import generate
+from karel_fast.probing.settings import Layers
 from karel_fast.probing.table import HiddenTable, TableWriter
 from karel_fast.training.evaluate import satisfied
 
 SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}
 """A probing split's name among a recipe's splits."""
-
-Layers = str | Sequence[int]
-"""What `Capture` takes: "mean", or a list of states (0 the embedding, i after block i)."""
 
 
 def write_table(

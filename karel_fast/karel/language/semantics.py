@@ -142,3 +142,16 @@ def resolve_semantics(semantics: str | Semantics | Mapping[str, str | Action]) -
         f"semantics is {type(semantics).__name__}; give a name ({', '.join(list(NAMED_SEMANTICS)[:3])}, ..),"
         " a Semantics, or a mapping"
     )
+
+
+def resolve_meaning(semantics: str | Semantics | Mapping[str, str | Action]) -> Semantics:
+    """The semantics that a name, pairs like "move>turn_left" or a mapping means. Raises ValueError."""
+    return resolve_semantics(parse_mapping(semantics) if isinstance(semantics, str) and ">" in semantics else semantics)
+
+
+def parse_mapping(text: str) -> dict[str, str]:
+    """ "move>turn_left+turn_left>move" as a mapping from written to performed actions. Raises ValueError."""
+    pairs = [pair.split(">") for pair in text.split("+")]
+    if any(len(pair) != 2 or not all(part.strip() for part in pair) for pair in pairs):
+        raise ValueError(f"semantics {text!r} is no list of written>performed pairs joined by +")
+    return {written.strip(): performed.strip() for written, performed in pairs}

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from karel_fast.probing.probes.types import ProbeConfig, Task
+from karel_fast.probing.probes.types import Task
+from karel_fast.probing.settings import ProbeConfig
 
 MASK_32 = 0xFFFFFFFF
 TEMPERATURES = tuple(2 ** (power / 2) for power in range(-2, 13))

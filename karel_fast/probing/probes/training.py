@@ -31,16 +31,16 @@ from karel_fast.probing.probes.network import (
     per_probe,
     stack_labels,
 )
-from karel_fast.probing.probes.types import DEPTHS as DEPTHS
 from karel_fast.probing.probes.types import TEST as TEST
 from karel_fast.probing.probes.types import TRAIN as TRAIN
 from karel_fast.probing.probes.types import UNUSED as UNUSED
 from karel_fast.probing.probes.types import VALIDATION as VALIDATION
-from karel_fast.probing.probes.types import ProbeConfig as ProbeConfig
 from karel_fast.probing.probes.types import ProbeResult as ProbeResult
 from karel_fast.probing.probes.types import ProbeWeights as ProbeWeights
 from karel_fast.probing.probes.types import Tally as Tally
 from karel_fast.probing.probes.types import Task as Task
+from karel_fast.probing.settings import DEPTHS as DEPTHS
+from karel_fast.probing.settings import ProbeConfig as ProbeConfig
 
 
 def train_probes(

@@ -9,40 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-DEPTHS: dict[str, tuple[int, ...]] = {"linear": (), "mlp1": (256,), "mlp2": (256, 1024)}
-"""Hidden units per depth. The published code's probes with one and two hidden layers have these sizes."""
-
 TRAIN, VALIDATION, TEST, UNUSED = 0, 1, 2, 3
 """Codes of a row's part in `train_probes(parts=)`."""
-
-
-@dataclass(frozen=True)
-class ProbeConfig:
-    """How probes are trained.
-
-    epochs; least_steps (few rows are gone through more often, until that many steps were made, and then validated
-    some twenty times in all), batch_size (rows), learning_rate (peak; rises over the first twentieth of the steps,
-    then falls linearly to nothing), weight_decay (AdamW, matrices only), precision "float32" or "bfloat16" (matrix
-    products only; weights, loss and optimiser stay float32), group_bytes (memory for one group of probes; it changes
-    speed only).
-    """
-
-    epochs: int = 6
-    least_steps: int = 1000
-    batch_size: int = 512
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.01
-    precision: str = "float32"
-    group_bytes: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "least_steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"ProbeConfig.{name} must be at least 1, got {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"ProbeConfig.learning_rate must be above 0, got {self.learning_rate}")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"ProbeConfig.precision must be 'float32' or 'bfloat16', got {self.precision!r}")
 
 
 @dataclass(frozen=True)
