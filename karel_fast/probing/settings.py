@@ -53,8 +53,11 @@ class Grid:
 
     programs: "all", "correct" or "wrong" ones. actions: per split, which of a program's actions give rows (from 0;
     all of a split not named): to learn on some positions and be tested on others. max_rows: most rows taken per
-    split. first_state, last_state: also the states that the specification shows. shuffled: add the shuffled-label
-    control at offset 0 under the original semantics.
+    split. first_state, last_state: also the states that the specification shows. shuffled, control_task: add
+    the shuffled-label control, and that of a label fixed per last three actions, at offset 0 under every semantics (see
+    `karel_fast.probing.controls`). split_by: "specification", or "program" (no program, and none that begins with the
+    same three actions, in two of the splits; half of the train split's beginnings stay, 15 % of validation's, 35 % of
+    test's).
     """
 
     features: tuple[str, ...] = PAPER_FEATURES
@@ -71,6 +74,8 @@ class Grid:
         default_factory=lambda: {"train": 100_000, "validation": 10_000, "test": 10_000}
     )
     shuffled: bool = True
+    control_task: bool = True
+    split_by: str = "specification"
 
     def __post_init__(self) -> None:
         for name in ("features", "offsets", "semantics", "seeds", "depths"):
@@ -85,13 +90,14 @@ class Grid:
                 raise ValueError(f"Grid.max_rows has {most} for {split}; take at least 1")
         if self.programs not in ("all", "correct", "wrong"):
             raise ValueError(f"Grid.programs must be 'all', 'correct' or 'wrong', got {self.programs!r}")
+        if self.split_by not in ("specification", "program"):
+            raise ValueError(f"Grid.split_by must be 'specification' or 'program', got {self.split_by!r}")
 
-    def size(self, layers: int, untrained: bool = False) -> int:
-        """How many probes it has, with its controls."""
-        each = len(self.features) * len(self.depths) * len(self.seeds)
-        full = each * len(self.offsets) * len(self.semantics)
-        controls = (each if self.shuffled and 0 in self.offsets else 0) + (each * len(self.offsets) if untrained else 0)
-        return layers * (full + controls)
+    def size(self, layers: int, untrained: int = 0) -> int:
+        """How many probes it has, with its controls and so many untrained models."""
+        each = len(self.features) * len(self.depths) * len(self.seeds) * len(self.semantics)
+        controls = (self.shuffled + self.control_task) if 0 in self.offsets else 0
+        return layers * each * (len(self.offsets) * (1 + untrained) + controls)
 
     def to_json(self) -> dict[str, Any]:
         return {k: _plain(v) for k, v in asdict(self).items()}
@@ -102,7 +108,8 @@ class ProbeRun:
     """Everything that decides a snapshot's probing results.
 
     programs: how many specifications of each split the model writes programs for. layers: "mean", "all", or a list of
-    states. untrained: also probe a model of the same shape with fresh weights, on the same programs. examples: how many
+    states. untrained: also probe models of the same shape with fresh weights, on the same programs; initialisations:
+    so many of them. examples: how many
     specifications to draw for the report (0: none).
 
     programs_from "reference" (latent causal probing, COLM 2024): the model does not write but reads the
@@ -118,6 +125,7 @@ class ProbeRun:
     programs: dict[str, int] = field(default_factory=lambda: {"train": 16_000, "validation": 1_600, "test": 1_600})
     layers: Layers = "mean"
     untrained: bool = True
+    initialisations: int = 1
     examples: int = 8
     programs_from: str = "written"
     withhold: str | None = None
@@ -126,6 +134,8 @@ class ProbeRun:
     def __post_init__(self) -> None:
         if self.programs_from not in ("written", "reference"):
             raise ValueError(f"programs_from must be 'written' or 'reference', got {self.programs_from!r}")
+        if self.initialisations < 1:
+            raise ValueError(f"ProbeRun.initialisations must be at least 1, got {self.initialisations}")
         if self.withhold is not None and self.programs_from == "written":
             raise ValueError(
                 "a model cannot write for specifications whose outputs are withheld; use the reference programs"
@@ -148,6 +158,7 @@ class ProbeRun:
             "programs": dict(self.programs),
             "layers": layers,
             "untrained": self.untrained,
+            "initialisations": self.initialisations,
             "examples": self.examples,
             "programs_from": self.programs_from,
             "withhold": self.withhold,

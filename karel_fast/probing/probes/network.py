@@ -188,10 +188,10 @@ def answers_of(
     scale = temperatures_P.view(seeds, len(tasks), 1, 1, 1, 1)
     for logits, truth in _batches(network, inputs_RD, labels_RMH, tasks, classes, seeds):
         right = (logits.argmax(-1) == truth).all(-1) & (truth >= 0).all(-1)
-        right_all.append(right.sum(-1).flatten(0, 1).cpu())
+        right_all.append(right.sum(-1).flatten(0, 1).to(torch.int16).cpu())
         lost_all.append(_lost(logits / scale, truth).flatten(0, 1).cpu() / math.log(2))
     if not right_all:
-        return np.zeros((seeds * len(tasks), 0), np.int64), np.zeros((seeds * len(tasks), 0), np.float32)
+        return np.zeros((seeds * len(tasks), 0), np.int16), np.zeros((seeds * len(tasks), 0), np.float32)
     return torch.cat(right_all, 1).numpy(), torch.cat(lost_all, 1).numpy()
 
 
