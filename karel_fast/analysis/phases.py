@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from karel_fast.probing.measures import measure_of
+
 LEAST_RISE = 0.05
 LEAST_DIVERSITY = 0.02
 RULE = (
@@ -106,16 +108,17 @@ def regress(content: Sequence[float | None], accuracy: Sequence[float | None], l
 
 
 def semantic_content(
-    probing: Mapping[str, Any], depth: str, feature: str | None = None, offset: int = 0
+    probing: Mapping[str, Any], depth: str, feature: str | None = None, offset: int = 0, measure: str = "accuracy"
 ) -> float | None:
-    """A snapshot's mean test accuracy of true-label probes at an offset under the original semantics.
+    """A snapshot's mean of one of `probing.measures.MEASURES`, on test rows, over true-label probes at an offset under the
+    original semantics.
 
     Over seeds, layers and, without `feature`, features. None when there is none.
     """
     values = [
-        r["accuracy"]
+        value
         for r in probing.get("records", [])
-        if r["accuracy"] is not None
+        if (value := measure_of(r, measure)) is not None
         and r["depth"] == depth
         and r["offset"] == offset
         and r["semantics"] == "original"
