@@ -6,9 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from karel_fast.analysis.measures import MEASURES, differences_of, doubled_of
-from karel_fast.analysis.phases import RULE
+from karel_fast.analysis.phases import PAPER_SHARES, RULE
 from karel_fast.analysis.regression import beside_regression
-from karel_fast.analysis.series import Run, content_of, mean, number, phases_of, regressions_of
+from karel_fast.analysis.series import Run, boundaries_of, content_of, mean, number, phases_of, regressions_of
 
 CONTENT = (
     "Semantic content: the mean over features, seeds and layers of probe accuracy for the state after the predicted "
@@ -33,7 +33,8 @@ def results_of(run: Run) -> dict[str, Any]:
             "step": last,
             **{name: number(run.evaluation.get(last, {}).get(name)) if last is not None else None for name in names},
         },
-        "phases": {**asdict(phases_of(run)), "rule": RULE},
+        "phases": {**asdict(phases_of(run)), "rule": RULE, "paper_shares": PAPER_SHARES}
+        | ({"bootstrap": asdict(boundaries)} if (boundaries := boundaries_of(run)) else {}),
         "semantic_content": {
             "definition": CONTENT,
             **{

@@ -10,7 +10,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from karel_fast.analysis.phases import Phases, Regression, find_phases, regress, semantic_content
+from karel_fast.analysis.phases import (
+    Boundaries,
+    Phases,
+    Regression,
+    find_phases,
+    phase_boundaries,
+    regress,
+    semantic_content,
+)
 from karel_fast.probing.measures import measure_of
 from karel_fast.runs.folder import LATENT, RunFolder
 
@@ -147,7 +155,19 @@ def mean(values: Iterable[float]) -> float | None:
 
 def phases_of(run: Run) -> Phases:
     """The phases by the stated rule."""
-    return find_phases(run.steps, run.evaluated("distinct"), run.evaluated("generative_accuracy"))
+    return find_phases(run.steps, *(run.evaluated(name) for name in _PHASES))
+
+
+def boundaries_of(run: Run) -> Boundaries | None:
+    """How sure the phases are; None without evaluations."""
+    samples = [int(n) for n in run.evaluated("samples") if n]
+    if not samples:
+        return None
+    distinct, accuracy, perplexity, whole = (run.evaluated(name) for name in _PHASES)
+    return phase_boundaries(run.steps, distinct, accuracy, perplexity, whole, min(samples))
+
+
+_PHASES = ("distinct", "generative_accuracy", "perplexity", "parse_rate")
 
 
 def content_of(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from karel_fast.analysis.phases import regress
+from karel_fast.analysis.phases import PAPER_SHARES, regress
 from karel_fast.analysis.regression import beside_regression
-from karel_fast.analysis.series import Run, number, phases_of, regressions_of, training_points
+from karel_fast.analysis.series import Run, boundaries_of, number, phases_of, regressions_of, training_points
 from karel_fast.report.plots import (
     DEPTH_TITLES,
     Plot,
@@ -37,6 +37,13 @@ def phases_plot(run: Run) -> Plot:
     )
     if phases.note:
         caption += f" {phases.note[0].upper()}{phases.note[1:]}."
+    sure = boundaries_of(run) if phases.semantics is not None else None
+    if sure and sure.shares and sure.syntax and sure.semantics:
+        ours, theirs = ("/".join(f"{100 * share:.0f}" for share in three) for three in (sure.shares, PAPER_SHARES))
+        caption += (
+            f" They take {ours} % of training (the paper: {theirs}). With specifications drawn again, syntax begins at step "
+            f"{sure.syntax[0]} to {sure.syntax[1]} and semantics at {sure.semantics[0]} to {sure.semantics[1]} (95 %)."
+        )
     plot = Plot("phases", "Three phases of training", caption)
     if not any(v is not None for values in series.values() for v in values):
         return undrawn(plot, "the run folder has no evaluation")
