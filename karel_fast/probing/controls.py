@@ -37,16 +37,17 @@ def shuffled_tasks(tasks: Sequence[Task], parts: np.ndarray) -> list[Task]:
 def control_tasks(tasks: Sequence[Task], parts: np.ndarray, forms: np.ndarray) -> list[Task]:
     """Every row gets the labels of one training row drawn for its form, of every task at offset 0.
 
-    forms: (R,) whole numbers, equal where the surface forms are. Where the true label is missing, so is this one.
+    forms: (R,) whole numbers, equal where the surface forms are. Where the true label is missing, so is this one; all are
+    where no training row has every label.
     """
     known, of_row = np.unique(forms, return_inverse=True)
     out = []
     for task in _present(tasks):
         rows = np.flatnonzero((parts == TRAIN) & (task.labels >= 0).all((1, 2)))
-        if not len(rows):
-            continue
-        drawn = task.labels[np.random.default_rng(0).choice(rows, len(known))]
-        labels = np.where(task.labels >= 0, drawn[of_row], np.int8(-1)).astype(task.labels.dtype)
+        labels = np.full_like(task.labels, -1)
+        if len(rows):
+            drawn = task.labels[np.random.default_rng(0).choice(rows, len(known))]
+            labels = np.where(task.labels >= 0, drawn[of_row], labels)
         out.append(replace(task, key={**task.key, "labels": "control"}, labels=labels))
     return out
 
