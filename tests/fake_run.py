@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from karel_fast.probing.experiments import differences
+from karel_fast.probing.differences import differences, differences_in_differences
+from karel_fast.probing.measures import measures
 from karel_fast.runs.folder import step_name
 from karel_fast.support.files import write_json
 
@@ -28,11 +29,14 @@ def records(step: int, progress: float, seeds: int, layers: list, rng: np.random
                     def record(
                         offset=0, semantics="original", labels="true", states="trained", value=0.0, base=base, **key
                     ):
+                        right = float(np.clip(value, 0, 1))
+                        lost = 2.0 * (1 - 0.9 * (right - base) / (1 - base))
                         return {
                             **key, "offset": offset, "semantics": semantics, "labels": labels, "states": states,
                             "accuracy": float(np.clip(value, 0, 1)), "joint": float(np.clip(value, 0, 1) ** 3),
                             "validation": float(np.clip(value, 0, 1)), "majority": base, "epoch": 4,
-                            "train_rows": 9000, "test_rows": 1000, "note": "",
+                            "entropy": 2.0, "cross_entropy": lost,
+                            "temperature": 1.0, **measures(right, base, 2.0, lost), "train_rows": 9000, "test_rows": 1000, "note": "",
                         }  # fmt: skip
 
                     key = {"feature": feature, "depth": depth, "layer": layer, "seed": seed}
@@ -41,8 +45,11 @@ def records(step: int, progress: float, seeds: int, layers: list, rng: np.random
                         for semantics, share in (("original", 1), ("flip", 0.55), ("adversarial", 0.4)):
                             value = base + room * most * progress * share * 0.85 ** abs(offset) + noise
                             out.append(record(offset, semantics, value=value, **key))
-                    out.append(record(labels="shuffled", value=base - 0.02 + noise, **key))
-                    out.append(record(states="untrained", value=base + 0.08 + noise, **key))
+                    for semantics, share in (("original", 0.08), ("flip", 0.06), ("adversarial", 0.05)):
+                        out.append(record(0, semantics, "shuffled", value=base - 0.02 + noise, **key))
+                        out.append(record(0, semantics, "control", value=base + 0.03 + noise, **key))
+                        fresh = rng.normal(0, 0.004)
+                        out.append(record(0, semantics, states="untrained", value=base + share + fresh, **key))
     return out
 
 
@@ -111,7 +118,14 @@ def make(path: Path, snapshots: int = 8, seeds: int = 3, layers: list | None = N
         found = records(step, progress, seeds, layers or ["mean"], rng)
         write_json(
             path / "probing" / f"{step_name(step)}.json",
-            {"step": step, "format": 1, "records": found, "differences": differences(found), "notes": []},
+            {
+                "step": step,
+                "format": 1,
+                "records": found,
+                "differences": differences(found),
+                "differences_in_differences": differences_in_differences(found),
+                "notes": [],
+            },
         )
     steered = [
         {

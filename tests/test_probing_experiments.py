@@ -11,6 +11,8 @@ from scipy import stats
 
 import karel_fast as kf
 from karel_fast.karel.language import CompiledPrograms
+from karel_fast.probing.clusters import read_clusters
+from karel_fast.probing.controls import control_tasks, forms_of
 from karel_fast.probing.experiments import (
     SPLITS,
     Grid,
@@ -21,7 +23,8 @@ from karel_fast.probing.experiments import (
     run_experiment,
     trace_programs,
 )
-from karel_fast.probing.probes.training import ProbeConfig
+from karel_fast.probing.measures import MEASURES, measures_of_sums
+from karel_fast.probing.probes.training import TRAIN, ProbeConfig, Task
 from karel_fast.probing.table import HiddenTable, TableWriter
 
 EXAMPLES = 2
@@ -80,8 +83,9 @@ def test_knowledge_is_told_from_computation(splits, tmp_path):
     blank = {n: make_split(tmp_path / n, s.table.programs, i, knows=False) for i, (n, s) in enumerate(splits.items())}
     done: list[int] = []
     config = ProbeConfig(least_steps=600, batch_size=128)
-    result = run_experiment(splits, GRID, config=config, untrained=blank, progress=done.append)
-    assert sum(done) == len(result["records"]) == GRID.size(2, untrained=True)
+    kept = tmp_path / "step-000001.npz"
+    result = run_experiment(splits, GRID, config=config, untrained=[blank], clusters=kept, progress=done.append)
+    assert sum(done) == len(result["records"]) == GRID.size(2, untrained=1)
     json.dumps(result, allow_nan=False)
 
     now = {"feature": "direction", "offset": 0, "labels": "true", "states": "trained", "layer": 1}
@@ -91,17 +95,81 @@ def test_knowledge_is_told_from_computation(splits, tmp_path):
     assert max(flipped) < min(original) - 0.1
     noise = find(result, semantics="original", **{**now, "layer": 0})
     assert all(abs(r["accuracy"] - r["majority"]) < 0.12 for r in noise)
-    for other in ({"labels": "shuffled"}, {"states": "untrained"}):
-        baseline = find(result, semantics="original", **{**now, **other})
-        assert len(baseline) == 3
-        assert all(abs(r["accuracy"] - r["majority"]) < 0.12 for r in baseline)
+    for other in ({"labels": "shuffled"}, {"labels": "control"}, {"states": "untrained"}):
+        for semantics in ("original", "flip"):
+            baseline = find(result, semantics=semantics, **{**now, **other})
+            assert len(baseline) == 3
+            assert all(r["accuracy"] - r["majority"] < 0.12 for r in baseline)
+    for record in result["records"]:
+        assert record["lift"] == pytest.approx(record["accuracy"] - record["majority"])
+        assert record["bits"] == pytest.approx(record["entropy"] - record["cross_entropy"])
+    assert min(r["bits_share"] for r in find(result, semantics="original", **now)) > 0.7
+    assert max(r["bits_share"] for r in find(result, semantics="original", **{**now, "states": "untrained"})) < 0.1
 
     [difference] = [
-        d for d in result["differences"] if all(d[k] == v for k, v in now.items()) and d["semantics"] == "flip"
+        d
+        for d in result["differences"]
+        if all(d[k] == v for k, v in now.items()) and (d["semantics"], d["measure"]) == ("flip", "accuracy")
     ]
     assert difference["mean"] == pytest.approx(np.mean(original) - np.mean(flipped))
     assert 0 < difference["low"] < difference["mean"] < difference["high"]
+    assert 0 < difference["cluster_low"] < difference["mean"] < difference["cluster_high"]
     assert difference["seeds"] == 3
+
+    del now["states"]
+    doubled = {d["measure"]: d for d in result["differences_in_differences"] if all(d[k] == v for k, v in now.items())}
+    of = {
+        (s, k): np.mean([r["bits"] for r in find(result, semantics=s, states=k, **now)])
+        for s in ("original", "flip")
+        for k in ("trained", "untrained")
+    }
+    assert doubled["bits"]["mean"] == pytest.approx(
+        of["original", "trained"] - of["original", "untrained"] - of["flip", "trained"] + of["flip", "untrained"]
+    )
+    assert doubled["bits"]["cluster_low"] < doubled["bits"]["mean"] < doubled["bits"]["cluster_high"]
+
+    # What is kept is enough for every measure, without probing again.
+    clusters = read_clusters(kept)
+    again = measures_of_sums({name: sums.sum(1) for name, sums in clusters.sums.items()})
+    for name in MEASURES:
+        np.testing.assert_allclose(again[name], [r[name] for r in result["records"]], atol=1e-5)
+    assert len(np.unique(clusters.actions, axis=0)) == len(clusters.actions)
+
+
+def test_a_control_task_is_fixed_by_the_last_three_actions(splits):
+    rows = gather_rows(splits["train"], GRID, "train", 10_000)
+    actions = splits["train"].table.actions
+    forms = forms_of(actions, rows.sample, rows.action)
+    labels = rows.labels["original", 0, "direction"]
+    task = Task({"offset": 0, "labels": "true"}, labels, 4)
+    [control] = control_tasks([task], np.full(len(labels), TRAIN), forms)
+    assert control.key["labels"] == "control"
+    np.testing.assert_array_equal(control.labels < 0, labels < 0)
+    last = {}
+    for row, (sample, action) in enumerate(zip(rows.sample, rows.action, strict=True)):
+        if (control.labels[row] >= 0).all():
+            form = tuple(actions[sample, max(0, action - 2) : action + 1])
+            assert last.setdefault(form, control.labels[row].tolist()) == control.labels[row].tolist()
+    assert len(last) > 20
+    assert len({str(value) for value in last.values()}) > 10
+    one = np.bincount(control.labels[control.labels >= 0], minlength=4) / (control.labels >= 0).sum()
+    other = np.bincount(labels[labels >= 0], minlength=4) / (labels >= 0).sum()
+    np.testing.assert_allclose(one, other, atol=0.2)
+
+
+def test_splitting_by_program_keeps_beginnings_apart(splits):
+    grid = replace(GRID, split_by="program")
+    beginnings = {}
+    for name in SPLITS:
+        rows = gather_rows(splits[name], grid, name, 10_000)
+        assert len(rows.rows) > 0
+        beginnings[name] = {tuple(p) for p in splits[name].table.actions[rows.sample][:, :3]}
+    assert not beginnings["train"] & (beginnings["test"] | beginnings["validation"])
+    assert not beginnings["validation"] & beginnings["test"]
+    mixed = gather_rows(splits["test"], GRID, "test", 10_000)
+    assert {tuple(p) for p in splits["test"].table.actions[mixed.sample][:, :3]} & beginnings["train"]
+    with pytest.raises(ValueError, match="split_by must be"):
+        Grid(split_by="length")
 
 
 def test_rows_are_labelled_as_the_table_says(splits):
@@ -149,6 +217,7 @@ def test_mappings_in_words(splits):
 
 def test_differences_are_scipy_s_paired_test():
     cell = {"feature": "f", "offset": 0, "layer": 1, "depth": "linear", "labels": "true", "states": "trained"}
+    cell["majority"] = 0.25
     original, altered = [0.9, 0.92, 0.95, 0.91], [0.6, 0.66, 0.61, 0.7]
     records = [
         {**cell, "semantics": name, "seed": s, "accuracy": v}
@@ -160,7 +229,11 @@ def test_differences_are_scipy_s_paired_test():
         )
         for s, v in enumerate(values)
     ] + [{**cell, "semantics": "none", "seed": 0, "accuracy": None}]
-    found = {d["semantics"]: d for d in differences(records)}
+    made = differences(records)
+    found = {d["semantics"]: d for d in made if d["measure"] == "accuracy"}
+    share = next(d for d in made if d["measure"] == "normalised" and d["semantics"] == "flip")
+    assert share["mean"] == pytest.approx(found["flip"]["mean"] / 0.75)
+    assert all(d["cluster_low"] is None for d in made)
     expected = stats.ttest_rel(original, altered)
     interval = expected.confidence_interval(0.95)
     assert found["flip"]["p"] == pytest.approx(expected.pvalue)

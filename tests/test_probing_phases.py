@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from karel_fast.analysis.phases import find_phases, regress, semantic_content
+from karel_fast.analysis.phases import find_phases, phase_boundaries, regress, semantic_content
 
 
 def test_three_phases():
@@ -21,6 +21,29 @@ def test_a_short_rise_does_not_count():
     """Diversity touches half at step 1 and falls back; accuracy jumps at step 3 and falls back."""
     phases = find_phases(range(7), [0.1, 0.9, 0.1, 0.6, 0.9, 0.9, 0.9], [0, 0, 0, 0, 0.5, 0.0, 0.6])
     assert (phases.syntax, phases.semantics) == (3, 6)
+
+
+def test_babbling_goes_on_until_programs_are_whole_and_perplexity_is_down():
+    distinct, accuracy = [0.01, 0.6, 0.8, 0.9, 0.9, 0.9], [0.0, 0.0, 0.0, 0.02, 0.4, 0.8]
+    assert find_phases(range(6), distinct, accuracy).syntax == 1
+    assert find_phases(range(6), distinct, accuracy, whole=[0, 0.1, 0.3, 0.9, 1, 1]).syntax == 3
+    perplexity = [24, 12, 5, 4, 3, 2]  # half of the way from 24 to 2 is 6.9
+    assert find_phases(range(6), distinct, accuracy, perplexity).syntax == 2
+    assert find_phases(range(1, 7), distinct, accuracy, perplexity).syntax == 2, "no untrained snapshot: left out"
+    assert find_phases(range(6), distinct, accuracy, [None, *perplexity[1:]]).syntax == 1
+    end = find_phases(range(6), distinct, accuracy, whole=[1, 1, 1, 1, 1, 0.1])
+    assert "babbling side" in end.note
+
+
+def test_boundaries_of_few_specifications_are_less_sure():
+    steps, none = [0, 10, 20, 30, 40], [None] * 5
+    distinct, accuracy = [0.01, 0.47, 0.52, 0.9, 0.9], [0.0, 0.0, 0.02, 0.06, 0.5]
+    few, many = (phase_boundaries(steps, distinct, accuracy, none, none, samples) for samples in (40, 1_000_000))
+    assert many.syntax == (10, 10)
+    assert many.semantics == (30, 30)
+    assert many.shares == pytest.approx((0.25, 0.5, 0.25))
+    assert few.syntax[1] > 10
+    assert phase_boundaries(steps, [0.0] * 5, accuracy, none, none, 40).syntax is None
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from karel_fast.analysis.compare import compare, interval, read_runs
 from karel_fast.analysis.results import results_of
 from karel_fast.analysis.series import Run, content_of
 from karel_fast.cli import report as commands
+from karel_fast.probing.differences import differences
 from karel_fast.runs.folder import RunFolder, step_name
 from karel_fast.support.files import write_json
 
@@ -36,7 +37,8 @@ def runs(tmp_path_factory) -> list[Path]:
         for record in found["records"]:
             if record["semantics"] == "flip":
                 record["accuracy"] = max(0.0, record["accuracy"] - seed / 50)
-        write_json(probing, found)
+                record["lift"] = record["accuracy"] - record["majority"]
+        write_json(probing, {**found, "differences": differences(found["records"])})
         paths.append(path)
     return paths
 
@@ -71,7 +73,12 @@ def test_intervals_are_scipy_s_over_runs(runs):
     assert flips[0] < flips[1] < flips[2]
     assert found.rows[0]["majority"] == pytest.approx(0.27)
     assert found.rows[0]["untrained"] == pytest.approx(0.35, abs=0.02)
+    assert found.rows[0]["lift"] == pytest.approx(found.rows[0]["probe"] - 0.27)
+    assert found.rows[0]["bits"] == pytest.approx(1.8 * found.rows[0]["normalised"])
+    # Every meaning has the same majority here.
+    assert found.rows[1]["lift: original - flip"] == pytest.approx(found.rows[1]["original - flip"])
     assert 0 < found.rows[0]["r2"] <= 1
+    assert found.rows[0]["r2 on lift"] == pytest.approx(found.rows[0]["r2"])
     assert found.notes == ()
 
 
@@ -141,7 +148,7 @@ def test_results_have_the_regression_and_nothing_undefined(runs):
     # Without the snapshot before the first update.
     expected = stats.linregress(content[1:], run.evaluated("generative_accuracy")[1:])
     fits = [
-        f for f in found["regression"] if (f["feature"], f["depth"], f["offset"]) == (None, "mlp1", 0)
+        f for f in found["regression"] if (f["feature"], f["depth"], f["offset"], f["measure"]) == (None, "mlp1", 0, "accuracy")
     ]  # fmt: skip
     assert (fits[0]["r2"], fits[0]["p"], fits[0]["n"]) == pytest.approx((expected.rvalue**2, expected.pvalue, 3))
     assert [f["lag"] for f in fits] == [0, 1, 2]

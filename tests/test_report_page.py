@@ -126,6 +126,7 @@ def test_latent_probing_is_drawn_and_said(report):
             r["accuracy"]
             for r in next(iter(found.values()))["records"]
             if (r["feature"], r["depth"], r["offset"], r["semantics"]) == ("direction", "mlp2", offset, "flip")
+            and (r["labels"], r["states"]) == ("true", "trained")
         ]
         assert float(row["mean"]) == pytest.approx(sum(mine) / len(mine))
     assert "Outputs left empty: learnt on actions 1, 2, tested on 3." in report.read_text()
@@ -137,7 +138,7 @@ def test_results_are_written(report):
     [found] = [
         f["r2"]
         for f in results["regression"]
-        if (f["feature"], f["depth"], f["offset"], f["lag"]) == (None, "mlp1", 0, 0)
+        if (f["feature"], f["depth"], f["offset"], f["lag"], f["measure"]) == (None, "mlp1", 0, 0, "accuracy")
     ]
     assert float(fits["mlp1", "0"]) == pytest.approx(found)
     assert results["latent"].keys() == {"latent/shown", "latent/space"}

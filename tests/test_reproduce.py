@@ -81,7 +81,10 @@ def test_every_stage_and_nothing_twice(tiny, tmp_path):
         ]  # fmt: skip
     # Examples and baselines are those of the last snapshot.
     assert [path.name for path in (folder / "examples").glob("*.json")] == ["step-000004.json"]
-    for step, probed in ((2, {"trained true"}), (4, {"trained true", "trained shuffled", "untrained true"})):
+    for step, probed in (
+        (2, {"trained true"}),
+        (4, {"trained true", "trained shuffled", "trained control", "untrained true"}),
+    ):
         records = json.loads((folder / "probing" / f"step-{step:06d}.json").read_text())["records"]
         assert {f"{record['states']} {record['labels']}" for record in records} == probed
     metrics = [json.loads(path.read_text()) for path in sorted((folder / "evaluation").glob("*.json"))]
@@ -114,7 +117,7 @@ learning_rate = 1e-2
         (depth, offset) for depth in ("linear", "narrow") for offset in (-1, 0)
     }
     assert {(r["states"], r["labels"]) for r in closer["records"]} == {
-        ("trained", "true"), ("trained", "shuffled"), ("untrained", "true")
+        ("trained", "true"), ("trained", "shuffled"), ("trained", "control"), ("untrained", "true")
     }  # fmt: skip
     assert {r["seed"] for r in closer["records"]} == {0, 1, 2}
     assert (closer["config"]["batch_size"], closer["config"]["learning_rate"]) == (16, 1e-2)

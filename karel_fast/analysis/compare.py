@@ -89,7 +89,10 @@ def compare(
     semantics = list(dict.fromkeys(name for run in runs for name in run.names("semantics") if name != "original"))
     columns = ["generative_accuracy", "generalization"]
     if probed is not None:
-        columns += ["probe", "majority", "untrained", *(f"original - {name}" for name in semantics), "r2"]
+        columns += ["probe", "majority", "lift", "normalised", "bits", "untrained"]
+        for name in semantics:
+            columns += [f"original - {name}", f"lift: original - {name}", f"lift: the same, - untrained, {name}"]
+        columns += ["r2", "r2 on lift"]
     rows = [_row(run, feature, depth, offset or 0, semantics) for run in runs]
     return Comparison(
         feature=feature,
@@ -109,6 +112,15 @@ def _row(run: Run, feature: str | None, depth: str | None, offset: int, semantic
     probes: dict[str, Any] = next(found, {})
     differences = probes.get("original_minus", {})
     fits = regressions_of(run, feature, offset).get(depth or "")
+    fair = regressions_of(run, feature, offset, "lift").get(depth or "")
+    by_meaning: dict[str, float | None] = {}
+    for name in semantics:
+        one = differences.get(name, {})
+        by_meaning |= {
+            f"original - {name}": one.get("mean"),
+            f"lift: original - {name}": one.get("lift", {}).get("mean"),
+            f"lift: the same, - untrained, {name}": one.get("trained_minus_untrained", {}).get("lift", {}).get("mean"),
+        }
     return {
         "run": run.name,
         "step": results["final"]["step"],
@@ -117,9 +129,10 @@ def _row(run: Run, feature: str | None, depth: str | None, offset: int, semantic
         "generalization": results["final"]["generalization"],
         "probe": probes.get("accuracy"),
         "majority": probes.get("majority"),
-        "untrained": probes.get("untrained"),
-        **{f"original - {name}": differences.get(name, {}).get("mean") for name in semantics},
+        **{name: probes.get(name) for name in ("lift", "normalised", "bits", "untrained")},
+        **by_meaning,
         "r2": fits[0].r2 if fits else None,
+        "r2 on lift": fair[0].r2 if fair else None,
     }
 
 

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from karel_fast.analysis.measures import MEASURES, differences_of, doubled_of, measure_of
 from karel_fast.analysis.series import Run, mean, number
 from karel_fast.runs.folder import RunFolder
 from karel_fast.support.files import write_bytes, write_text
 
 MOST_BYTES = 1_500_000
+_MEASURES = ("lift", "normalised", "entropy", "bits", "bits_share")
 _CELL = ("feature", "depth", "layer", "offset", "semantics", "labels", "states")
 
 
@@ -58,7 +60,8 @@ def _probing(run: Run) -> list[dict[str, Any]]:
         {
             "step": step,
             "probes": _table(_over_seeds(run.records(step))),
-            "differences": _table(probing.get("differences", [])),
+            "differences": _table([d for m in MEASURES for d in differences_of(run, step, m)]),
+            "differences_in_differences": _table([d for m in MEASURES for d in doubled_of(run, step, m)]),
             "notes": probing.get("notes", []),
         }
         for step, probing in run.probing.items()
@@ -79,6 +82,7 @@ def _over_seeds(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "lowest": min(accuracy, default=None),
             "highest": max(accuracy, default=None),
             "majority": mean(majority),
+            **{name: mean(v for r in found if (v := measure_of(r, name)) is not None) for name in _MEASURES},
             "seeds": len(accuracy),
         }
         rows.append(row)

@@ -4,7 +4,11 @@ The paper describes babbling (repetitive outputs), syntax acquisition (outputs a
 yet) and semantics acquisition (accuracy climbs), with boundaries drawn by eye. Here:
 
 * Babbling ends at the first snapshot from which the share of distinct programs stays at or above half of its largest
-  value. Where that never reaches two percent, the model says the same few things all along: it is all babbling.
+  value, the share of outputs that are whole programs without the grammar's help at or above half of its largest, and the
+  perplexity of reference programs at or below half of its way (in its logarithm) from the untrained model's to its lowest.
+  The latter two count where they are stored of every snapshot, perplexity only with a snapshot of step 0: later ones have
+  left most of that way behind them. Where diversity never reaches two percent, the model says the same few things all along:
+  it is all babbling.
 * Syntax acquisition ends at the first snapshot from there on, from which accuracy has made a tenth of its way, for
   good, from its value where babbling ended to its highest later value; a way of less than five points is noise, and
   there is no third phase.
@@ -22,11 +26,14 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from karel_fast.probing.measures import measure_of
+
 LEAST_RISE = 0.05
 LEAST_DIVERSITY = 0.02
 RULE = (
-    "Babbling ends where the share of distinct programs has reached half of its maximum for good (a maximum below two "
-    "percent is babbling throughout); syntax acquisition "
+    "Babbling ends where the share of distinct programs (and of whole ones without the grammar's help, if stored) has reached "
+    "half of its maximum for good, and perplexity half of its way down from the untrained model's (a maximum below two "
+    "percent of distinct programs is babbling throughout); syntax acquisition "
     "ends where accuracy has made a tenth of its later rise for good (a rise of less than five points does not count)."
 )
 
@@ -47,17 +54,40 @@ def _for_good(reached: np.ndarray) -> int | None:
     return first if first < len(reached) else None
 
 
-def find_phases(steps: Sequence[int], distinct: Sequence[float | None], accuracy: Sequence[float | None]) -> Phases:
-    """Apply the rule to snapshots in order of steps; snapshots lacking a number are left out."""
-    known = [(s, d, a) for s, d, a in zip(steps, distinct, accuracy, strict=True) if d is not None and a is not None]
+def find_phases(
+    steps: Sequence[int],
+    distinct: Sequence[float | None],
+    accuracy: Sequence[float | None],
+    perplexity: Sequence[float | None] | None = None,
+    whole: Sequence[float | None] | None = None,
+) -> Phases:
+    """Apply the rule to snapshots in order of steps; snapshots lacking diversity or accuracy are left out.
+
+    perplexity, whole (share of outputs that are programs without the grammar's help): as far as they are stored.
+    """
+    absent: list[float | None] = [None] * len(steps)
+    columns = zip(steps, distinct, accuracy, perplexity or absent, whole or absent, strict=True)
+    known = [(s, d, a, p, w) for s, d, a, p, w in columns if d is not None and a is not None]
     if len(known) < 3:
         return Phases(None, None, f"{len(known)} evaluated snapshots are too few to find phases; at least 3 are needed")
-    s, d, a = (np.array(column) for column in zip(*known, strict=True))
+    s, d, a = (np.array(column) for column in list(zip(*known, strict=True))[:3])
     if d.max() <= 0:
         return Phases(None, None, "no snapshot wrote distinct programs")
     if d.max() < LEAST_DIVERSITY:
         return Phases(None, None, "no snapshot wrote two percent of distinct programs: babbling throughout")
-    first = _for_good(d >= d.max() / 2)
+    reached = d >= d.max() / 2
+    parsed = [w for *_, w in known if w is not None]
+    if len(parsed) == len(known):
+        reached &= np.array(parsed) >= max(parsed) / 2
+    sure = [p for *_, p, _ in known if p is not None and p > 0]
+    if len(sure) == len(known) and s[0] == 0:
+        log = np.log(sure)
+        reached &= log <= (log[0] + log.min()) / 2
+    first = _for_good(reached)
+    if first is None and _for_good(d >= d.max() / 2) is not None:
+        return Phases(
+            None, None, "at the end, perplexity or the share of whole programs was still on the babbling side"
+        )
     if first is None:
         return Phases(None, None, "the share of distinct programs fell back below half of its maximum at the end")
     rise = a[first:].max() - a[first]
@@ -67,6 +97,65 @@ def find_phases(steps: Sequence[int], distinct: Sequence[float | None], accuracy
     if second is None:
         return Phases(int(s[first]), None, "accuracy fell back at the end")
     return Phases(int(s[first]), int(s[first + second]))
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """How sure the first steps of the phases are, and how training divides among the phases.
+
+    syntax, semantics: the lowest and highest step of 95 % of the draws that have one, None where none has; syntax_found,
+    semantics_found: the share of draws that have one. shares: of training, babbling, syntax and semantics.
+    """
+
+    syntax: tuple[int, int] | None
+    semantics: tuple[int, int] | None
+    syntax_found: float
+    semantics_found: float
+    shares: tuple[float, float, float] | None
+
+
+PAPER_SHARES = (0.5, 0.25, 0.25)
+"""Babbling, syntax and semantics in the paper, by eye."""
+
+
+def phase_boundaries(
+    steps: Sequence[int],
+    distinct: Sequence[float | None],
+    accuracy: Sequence[float | None],
+    perplexity: Sequence[float | None],
+    whole: Sequence[float | None],
+    samples: int,
+    draws: int = 500,
+) -> Boundaries:
+    """The rule on snapshots whose shares are drawn again, each as that of `samples` specifications (binomial).
+
+    Perplexity stays as it is: its scatter over specifications is not stored.
+    """
+    rng = np.random.default_rng(0)
+
+    def again(values: Sequence[float | None]) -> list[float | None]:
+        return [None if v is None else float(rng.binomial(samples, min(1.0, max(0.0, v))) / samples) for v in values]
+
+    found = [find_phases(steps, again(distinct), again(accuracy), perplexity, again(whole)) for _ in range(draws)]
+    first, second = ([getattr(one, name) for one in found] for name in ("syntax", "semantics"))
+    own = find_phases(steps, distinct, accuracy, perplexity, whole)
+    shares = None
+    if own.syntax is not None and own.semantics is not None and steps[-1] > 0:
+        end = steps[-1]
+        shares = (own.syntax / end, (own.semantics - own.syntax) / end, (end - own.semantics) / end)
+    return Boundaries(_range(first), _range(second), _known(first), _known(second), shares)
+
+
+def _range(steps: Sequence[int | None]) -> tuple[int, int] | None:
+    known = [step for step in steps if step is not None]
+    if not known:
+        return None
+    low, high = np.quantile(known, [0.025, 0.975], method="nearest")
+    return int(low), int(high)
+
+
+def _known(steps: Sequence[int | None]) -> float:
+    return sum(step is not None for step in steps) / len(steps)
 
 
 @dataclass(frozen=True)
@@ -106,16 +195,17 @@ def regress(content: Sequence[float | None], accuracy: Sequence[float | None], l
 
 
 def semantic_content(
-    probing: Mapping[str, Any], depth: str, feature: str | None = None, offset: int = 0
+    probing: Mapping[str, Any], depth: str, feature: str | None = None, offset: int = 0, measure: str = "accuracy"
 ) -> float | None:
-    """A snapshot's mean test accuracy of true-label probes at an offset under the original semantics.
+    """A snapshot's mean of one of `probing.measures.MEASURES`, on test rows, over true-label probes at an offset under the
+    original semantics.
 
     Over seeds, layers and, without `feature`, features. None when there is none.
     """
     values = [
-        r["accuracy"]
+        value
         for r in probing.get("records", [])
-        if r["accuracy"] is not None
+        if (value := measure_of(r, measure)) is not None
         and r["depth"] == depth
         and r["offset"] == offset
         and r["semantics"] == "original"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from karel_fast.analysis.phases import RULE
-from karel_fast.analysis.series import Run, content_of, mean, number, phases_of, regressions_of
+from karel_fast.analysis.measures import MEASURES, differences_of, doubled_of
+from karel_fast.analysis.phases import PAPER_SHARES, RULE
+from karel_fast.analysis.regression import beside_regression
+from karel_fast.analysis.series import Run, boundaries_of, content_of, mean, number, phases_of, regressions_of
 
 CONTENT = (
     "Semantic content: the mean over features, seeds and layers of probe accuracy for the state after the predicted "
@@ -19,7 +21,8 @@ def results_of(run: Run) -> dict[str, Any]:
 
     final: evaluation of the last evaluated snapshot. phases: see `karel_fast.analysis.phases`. semantic_content: per
     depth, by step. regression: generative accuracy on semantic content over the snapshots of training, per feature
-    (None: all), depth, offset and lag. probes: `last_probes`. latent: the same per kind of latent causal probing.
+    (None: all), depth, offset, measure and lag. beside_regression: see `karel_fast.analysis.regression`. probes:
+    `last_probes`. latent: the same per kind of latent causal probing.
     """
     evaluated = [s for s in run.steps if number(run.evaluation.get(s, {}).get("generative_accuracy")) is not None]
     last = evaluated[-1] if evaluated else None
@@ -30,7 +33,8 @@ def results_of(run: Run) -> dict[str, Any]:
             "step": last,
             **{name: number(run.evaluation.get(last, {}).get(name)) if last is not None else None for name in names},
         },
-        "phases": {**asdict(phases_of(run)), "rule": RULE},
+        "phases": {**asdict(phases_of(run)), "rule": RULE, "paper_shares": PAPER_SHARES}
+        | ({"bootstrap": asdict(boundaries)} if (boundaries := boundaries_of(run)) else {}),
         "semantic_content": {
             "definition": CONTENT,
             **{
@@ -39,11 +43,20 @@ def results_of(run: Run) -> dict[str, Any]:
             },
         },
         "regression": [
-            {"feature": feature, "depth": depth, "offset": offset} | asdict(fit)
+            {"feature": feature, "depth": depth, "offset": offset, "measure": measure} | asdict(fit)
+            for measure in MEASURES
             for feature in [None, *run.names("feature")]
             for offset in run.names("offset")
-            for depth, fits in regressions_of(run, feature, offset).items()
+            for depth, fits in regressions_of(run, feature, offset, measure).items()
             for fit in fits
+        ],
+        "beside_regression": [
+            {"feature": feature, "depth": depth, "measure": measure}
+            | asdict(beside_regression(run, depth, feature, 0, measure))
+            for measure in MEASURES
+            for feature in [None, *run.names("feature")]
+            for depth in run.names("depth")
+            if 0 in run.names("offset")
         ],
         "probes": last_probes(run),
         "latent": {kind: probe_rows(run.reading(kind)) for kind in run.latent},
@@ -60,8 +73,9 @@ def last_probes(run: Run) -> list[dict[str, Any]]:
 
 
 def probe_rows(run: Run) -> list[dict[str, Any]]:
-    """Per feature, depth and offset at the last probed snapshot, means over seeds and layers: accuracy, the baselines,
-    and original minus each altered semantics with its paired interval over probe seeds (one layer only; else None).
+    """Per feature, depth and offset at the last probed snapshot, means over seeds and layers: accuracy, its base rate and
+    measures, the baselines, and for each altered semantics its own numbers, original minus altered with its paired interval
+    over probe seeds (one layer only; else None), the same of the other measures, and the differences in differences.
     """
     if not run.probed:
         return []
@@ -76,24 +90,38 @@ def probe_rows(run: Run) -> list[dict[str, Any]]:
 
 def _probe_row(run: Run, step: int, where: dict[str, Any]) -> dict[str, Any]:
     original = mean(run.values(step, **where))
-    differences = {}
+    differences: dict[str, dict[str, Any]] = {}
     for name in run.names("semantics"):
         altered = mean(run.values(step, semantics=name, **where))
         if name == "original" or original is None or altered is None:
             continue
         wanted = {**where, "semantics": name, "labels": "true", "states": "trained"}
-        known = [
-            d for d in run.probing[step].get("differences", []) if all(d[key] == value for key, value in wanted.items())
-        ]
-        one = known[0] if len(known) == 1 else {}
+        place = {key: value for key, value in wanted.items() if key != "states"}
+        one = _only(differences_of(run, step, "accuracy"), wanted)
         differences[name] = {"mean": original - altered, **{key: number(one.get(key)) for key in ("low", "high", "p")}}
+        differences[name] |= {
+            "altered": {key: mean(run.values(step, key, semantics=name, **where)) for key in _NUMBERS},
+            **{m: _only(differences_of(run, step, m), wanted) for m in MEASURES[1:]},
+            "trained_minus_untrained": {m: _only(doubled_of(run, step, m), place) for m in MEASURES},
+        }
     return {
         "step": step,
         **where,
         "seeds": len(run.by_seed(step, **where)),
         "accuracy": original,
-        "majority": mean(run.values(step, "majority", **where)),
+        **{key: mean(run.values(step, key, **where)) for key in _NUMBERS[1:]},
         "untrained": mean(run.values(step, states="untrained", **where)),
         "shuffled": mean(run.values(step, labels="shuffled", **where)),
+        "control": mean(run.values(step, labels="control", **where)),
         "original_minus": differences,
     }
+
+
+_NUMBERS = ("accuracy", "majority", "lift", "normalised", "entropy", "bits", "bits_share")
+
+
+def _only(found: list[dict[str, Any]], wanted: dict[str, Any]) -> dict[str, float | None]:
+    """The mean and intervals of the one entry with these values; {} where there is none, or one per layer."""
+    known = [one for one in found if all(one[key] == value for key, value in wanted.items())]
+    keys = ("mean", "low", "high", "p", "cluster_low", "cluster_high")
+    return {key: number(known[0].get(key)) for key in keys} if len(known) == 1 else {}

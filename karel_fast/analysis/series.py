@@ -10,7 +10,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from karel_fast.analysis.phases import Phases, Regression, find_phases, regress, semantic_content
+from karel_fast.analysis.phases import (
+    Boundaries,
+    Phases,
+    Regression,
+    find_phases,
+    phase_boundaries,
+    regress,
+    semantic_content,
+)
+from karel_fast.probing.measures import measure_of
 from karel_fast.runs.folder import LATENT, RunFolder
 
 Record = Mapping[str, Any]
@@ -94,7 +103,7 @@ class Run:
                 groups.setdefault(tuple(record[key] for key in _CHOSEN), []).append(record)
             self._groups[step] = groups
         group = self._groups[step].get(tuple(where.pop(key) for key in _CHOSEN), [])
-        found = ((r["seed"], number(r.get(name))) for r in group if all(r[key] == v for key, v in where.items()))
+        found = ((r["seed"], measure_of(r, name)) for r in group if all(r[key] == v for key, v in where.items()))
         return [(seed, value) for seed, value in found if value is not None]
 
     def values(self, step: int, name: str = "accuracy", **where: object) -> list[float]:
@@ -146,28 +155,44 @@ def mean(values: Iterable[float]) -> float | None:
 
 def phases_of(run: Run) -> Phases:
     """The phases by the stated rule."""
-    return find_phases(run.steps, run.evaluated("distinct"), run.evaluated("generative_accuracy"))
+    return find_phases(run.steps, *(run.evaluated(name) for name in _PHASES))
 
 
-def content_of(run: Run, depth: str, feature: str | None = None, offset: int = 0) -> list[float | None]:
-    """Semantic content at every step, of one feature or all."""
-    return [semantic_content({"records": run.records(step)}, depth, feature, offset) for step in run.steps]
+def boundaries_of(run: Run) -> Boundaries | None:
+    """How sure the phases are; None without evaluations."""
+    samples = [int(n) for n in run.evaluated("samples") if n]
+    if not samples:
+        return None
+    distinct, accuracy, perplexity, whole = (run.evaluated(name) for name in _PHASES)
+    return phase_boundaries(run.steps, distinct, accuracy, perplexity, whole, min(samples))
+
+
+_PHASES = ("distinct", "generative_accuracy", "perplexity", "parse_rate")
+
+
+def content_of(
+    run: Run, depth: str, feature: str | None = None, offset: int = 0, measure: str = "accuracy"
+) -> list[float | None]:
+    """Semantic content at every step, of one feature or all, by one of `probing.measures.MEASURES`."""
+    return [semantic_content({"records": run.records(step)}, depth, feature, offset, measure) for step in run.steps]
 
 
 def training_points(
-    run: Run, depth: str, feature: str | None = None, offset: int = 0
+    run: Run, depth: str, feature: str | None = None, offset: int = 0, measure: str = "accuracy"
 ) -> tuple[list[float | None], list[float | None]]:
     """Semantic content and generative accuracy at every step but the one before the first update.
 
     An untrained model writes the same few short programs whatever the specification. Probes read the states of those
     better than of anything written later, which says nothing of the model.
     """
-    content, accuracy = content_of(run, depth, feature, offset), run.evaluated("generative_accuracy")
+    content, accuracy = content_of(run, depth, feature, offset, measure), run.evaluated("generative_accuracy")
     kept = [i for i, step in enumerate(run.steps) if step > 0]
     return [content[i] for i in kept], [accuracy[i] for i in kept]
 
 
-def regressions_of(run: Run, feature: str | None = None, offset: int = 0) -> dict[str, list[Regression]]:
+def regressions_of(
+    run: Run, feature: str | None = None, offset: int = 0, measure: str = "accuracy"
+) -> dict[str, list[Regression]]:
     """Accuracy on semantic content over the snapshots of training, per depth, at lags 0, 1 and 2 snapshots."""
-    points = {depth: training_points(run, depth, feature, offset) for depth in run.names("depth")}
+    points = {depth: training_points(run, depth, feature, offset, measure) for depth in run.names("depth")}
     return {depth: [regress(*both, lag) for lag in (0, 1, 2)] for depth, both in points.items()}

@@ -53,9 +53,9 @@ def _print(found: Comparison) -> None:
     def cell(name: str, value: object) -> str:
         if not isinstance(value, float):
             return "-"
-        return f"{value:.3f}" if name == "r2" else f"{100 * value:.1f}"
+        return f"{value:.3f}" if name in ("r2", "r2 on lift", "bits") else f"{100 * value:.1f}"
 
-    titles = {"generative_accuracy": "satisfied", "generalization": "held-out", "r2": "R2"}
+    titles = {"generative_accuracy": "satisfied", "generalization": "held-out", "r2": "R2", "r2 on lift": "R2 on lift"}
     lines = [["run", *(titles.get(name, name) for name in found.columns)]]
     lines += [[str(row["run"]), *(cell(name, row[name]) for name in found.columns)] for row in found.rows]
     for kind, title in (("mean", "mean"), ("low", "95 % from"), ("high", "to")):
@@ -63,7 +63,8 @@ def _print(found: Comparison) -> None:
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     if found.feature:
         typer.echo(
-            f"Probes: {found.feature}, {found.depth}, offset {found.offset} (0: the state after the predicted action); in %, R2 aside."
+            f"Probes: {found.feature}, {found.depth}, offset {found.offset} (0: the state after the predicted action); in %, "
+            "R2 and bits aside."
         )
     for line in lines:
         first, *rest = (

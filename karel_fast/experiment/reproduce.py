@@ -211,7 +211,9 @@ def _probe(preset: Preset, folder: Path, console: Console, pieces: Pieces) -> No
     precision, settings = _probe_settings(preset)
     what = _with_precision(preset.probing, precision)
     # Examples and baselines (shuffled labels, an untrained model) are reported of the last snapshot only.
-    bare = dataclasses.replace(what, examples=0, untrained=False, grid=dataclasses.replace(what.grid, shuffled=False))
+    bare = dataclasses.replace(
+        what, examples=0, untrained=False, grid=dataclasses.replace(what.grid, shuffled=False, control_task=False)
+    )
     snapshots = list_snapshots(folder)
     with Progress(console) as progress:
         bar = progress.bar("snapshots probed", len(snapshots))

@@ -6,22 +6,27 @@ differently; the hidden states stay what they were. If a probe reads the altered
 it is the probe that computes them; the difference is what the model itself represents (Jin & Rinard, ICML 2024,
 section 5).
 
-Baselines: `majority` (in every record), shuffled labels (the rows' labels permuted: what a probe of that size can
-memorise and still pass off on test rows), and the states of an untrained model on the same programs.
+Baselines: `majority` (in every record), shuffled labels, a control task (see `controls`), and the states of untrained
+models on the same programs, all under every meaning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
 
 from karel_fast.karel.language.semantics import parse_mapping as parse_mapping
 from karel_fast.karel.language.semantics import resolve_meaning
+from karel_fast.probing.clusters import cluster_sums, write_clusters
+from karel_fast.probing.controls import control_tasks, forms_of, on_its_side, shuffled_tasks
+from karel_fast.probing.differences import differences as differences
+from karel_fast.probing.differences import differences_in_differences
 from karel_fast.probing.features import Setting, TraceArrays, label_set, resolve_feature
+from karel_fast.probing.measures import measures
 from karel_fast.probing.probes.training import TEST, TRAIN, VALIDATION, ProbeResult, Task, train_probes
 from karel_fast.probing.settings import SPLITS as SPLITS
 from karel_fast.probing.settings import Grid as Grid
@@ -31,7 +36,7 @@ from karel_fast.probing.table import HiddenTable
 if TYPE_CHECKING:
     from karel_fast.karel.world import Worlds
 
-FORMAT = 1
+FORMAT = 2
 _PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
 Tracer = Callable[[np.ndarray, np.ndarray, Any, Any], TraceArrays]
@@ -85,6 +90,8 @@ def gather_rows(split: Split, grid: Grid, name: str, most: int, tracer: Tracer =
     if grid.outcome != "all":
         wanted &= table.correct if grid.outcome == "correct" else ~table.correct
     wanted &= table.lengths > 0
+    if grid.split_by == "program":
+        wanted &= on_its_side(table.actions, name)
     examples = len(split.inputs) // max(1, table.programs)
     order = np.random.default_rng(0).permutation(table.programs)
     order = order[wanted[order]]
@@ -145,15 +152,18 @@ def run_experiment(
     *,
     config: ProbeConfig | None = None,
     device: str = "cpu",
-    untrained: Mapping[str, Split] | None = None,
+    untrained: Sequence[Mapping[str, Split]] = (),
+    clusters: Path | None = None,
     tracer: Tracer = trace_programs,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Train the whole grid; returns what a run folder's probing file holds (JSON values, no NaN).
 
-    splits: train, validation and test. untrained: tables of the same programs with an untrained model's states, in
-    the same order. records: one per probe, with labels "true" or "shuffled" and states "trained" or "untrained".
-    differences: original minus each altered semantics, paired over seeds. notes: what could not be done, and why.
+    splits: train, validation and test. untrained: for each untrained model, tables of the same programs with its states,
+    in the same order. records: one per probe, with labels "true", "shuffled" or "control", states "trained" or
+    "untrained", and the untrained model's number as `initialisation`. differences, differences_in_differences: see
+    `karel_fast.probing.differences`. notes: what could not be done, and why. clusters: also write the sums per test
+    program there (NumPy's .npz), from which other intervals can be made.
     Raises ValueError for a missing split or layer, or tables that do not fit together.
     """
     config = config or ProbeConfig()
@@ -169,16 +179,24 @@ def run_experiment(
     parts = np.concatenate([np.full(len(gathered[name].rows), _PARTS[name]) for name in SPLITS])
     setting = setting_of(splits["train"])
     tasks = _tasks(grid, gathered, setting)
-    controls = _shuffled(tasks, parts) if grid.shuffled else []
+    controls: list[Task] = []
+    if grid.shuffled:
+        controls += shuffled_tasks(tasks, parts)
+    if grid.control_task:
+        forms = [forms_of(splits[name].table.actions, gathered[name].sample, gathered[name].action) for name in SPLITS]
+        controls += control_tasks(tasks, parts, np.concatenate(forms))
 
-    records: list[dict[str, Any]] = []
+    results: list[tuple[ProbeResult, dict[str, Any]]] = []
     for layer in layers:
-        records += _train(
-            splits, gathered, layer, [*tasks, *controls], parts, grid, config, device, progress, "trained"
-        )
-        if untrained is not None:
-            plain = [t for t in tasks if t.key["semantics"] == "original"]
-            records += _train(untrained, gathered, layer, plain, parts, grid, config, device, progress, "untrained")
+        for number, (tables, chosen) in enumerate([(splits, [*tasks, *controls]), *((u, tasks) for u in untrained)]):
+            found = _train(tables, gathered, layer, chosen, parts, grid, config, device, progress)
+            kind = {"states": "untrained", "initialisation": number - 1} if number else {"states": "trained"}
+            results += [(result, {"layer": layer, **kind}) for result in found]
+    records = [record_of(result, **extra) for result, extra in results]
+    test = splits["test"].table.actions[gathered["test"].sample]
+    sums = cluster_sums([result for result, _ in results], test)
+    if clusters is not None:
+        write_clusters(clusters, sums)
     return {
         "format": FORMAT,
         "grid": grid.to_json(),
@@ -187,7 +205,8 @@ def run_experiment(
         "rows": {name: len(gathered[name].rows) for name in SPLITS},
         "programs": {name: len(np.unique(gathered[name].sample)) for name in SPLITS},
         "records": records,
-        "differences": differences(records),
+        "differences": differences(records, sums),
+        "differences_in_differences": differences_in_differences(records, sums),
         "notes": _notes(splits, gathered, grid, records),
     }
 
@@ -214,20 +233,6 @@ def _tasks(grid: Grid, gathered: Mapping[str, Rows], setting: Setting) -> list[T
     return tasks
 
 
-def _shuffled(tasks: Sequence[Task], parts: np.ndarray) -> list[Task]:
-    """The labels of each split permuted among its labelled rows, so that only the state is told nothing."""
-    out = []
-    for task in tasks:
-        if task.key["offset"] != 0 or task.key["semantics"] != "original":
-            continue
-        labels = task.labels.copy()
-        for part in np.unique(parts):
-            rows = np.flatnonzero((parts == part) & (task.labels >= 0).any((1, 2)))
-            labels[rows] = task.labels[np.random.default_rng(int(part)).permutation(rows)]
-        out.append(replace(task, key={**task.key, "labels": "shuffled"}, labels=labels))
-    return out
-
-
 def _train(
     splits: Mapping[str, Split],
     gathered: Mapping[str, Rows],
@@ -238,22 +243,28 @@ def _train(
     config: ProbeConfig,
     device: str,
     progress: Callable[[int], None] | None,
-    kind: str,
-) -> list[dict[str, Any]]:
+) -> list[ProbeResult]:
     for name in SPLITS:
         if splits[name].table.rows < (gathered[name].rows.max(initial=-1) + 1):
             raise ValueError(f"the untrained model's {name} table does not hold the same programs")
     states = np.concatenate(
         [splits[name].table.hidden(gathered[name].rows, splits[name].table.layers.index(layer)) for name in SPLITS]
     )
-    results = train_probes(
-        states, tasks, parts, depths=grid.depths, seeds=grid.seeds, config=config, device=device, progress=progress
+    return train_probes(
+        states,
+        tasks,
+        parts,
+        depths=grid.depths,
+        seeds=grid.seeds,
+        config=config,
+        device=device,
+        keep_tallies=True,
+        progress=progress,
     )
-    return [record_of(result, layer=layer, states=kind) for result in results]
 
 
 def record_of(result: ProbeResult, **extra: object) -> dict[str, Any]:
-    """A probe's result as JSON values."""
+    """A probe's result as JSON values, with the measures that `karel_fast.probing.measures` defines."""
     return {
         **result.key,
         **extra,
@@ -263,54 +274,15 @@ def record_of(result: ProbeResult, **extra: object) -> dict[str, Any]:
         "joint": result.joint,
         "validation": result.validation,
         "majority": result.majority,
+        "entropy": result.entropy,
+        "cross_entropy": result.cross_entropy,
+        "temperature": result.temperature,
+        **measures(result.accuracy, result.majority, result.entropy, result.cross_entropy),
         "epoch": result.epoch,
         "train_rows": result.rows[0],
         "test_rows": result.rows[2],
         "note": result.note,
     }
-
-
-_CELL = ("feature", "offset", "layer", "depth", "labels", "states")
-
-
-def differences(records: Iterable[Mapping[str, Any]], confidence: float = 0.95) -> list[dict[str, Any]]:
-    """Original minus altered accuracy per (feature, offset, layer, depth, altered semantics), paired over seeds.
-
-    mean, and the Student t interval low..high over the seeds' differences; p tests mean = 0 (paired t-test). With one
-    seed, or differences that are all alike, there is no interval to give: low, high and p are None.
-    """
-    cells: dict[tuple[Any, ...], dict[str, dict[int, float]]] = {}
-    for record in records:
-        if record["accuracy"] is not None:
-            cell = cells.setdefault(tuple(record[name] for name in _CELL), {})
-            cell.setdefault(record["semantics"], {})[record["seed"]] = record["accuracy"]
-    out = []
-    for cell_key, by_semantics in cells.items():
-        original = by_semantics.get("original", {})
-        for semantics, altered in by_semantics.items():
-            seeds = sorted(set(original) & set(altered))
-            if semantics == "original" or not seeds:
-                continue
-            paired = np.array([original[s] - altered[s] for s in seeds])
-            low = high = p = None
-            spread = float(paired.std(ddof=1)) if len(seeds) > 1 else 0.0
-            if spread > 0:
-                error = spread / np.sqrt(len(seeds))
-                half = float(stats.t.ppf((1 + confidence) / 2, len(seeds) - 1)) * error
-                low, high = float(paired.mean() - half), float(paired.mean() + half)
-                p = float(2 * stats.t.sf(abs(paired.mean() / error), len(seeds) - 1))
-            out.append(
-                {
-                    **dict(zip(_CELL, cell_key, strict=True)),
-                    "semantics": semantics,
-                    "mean": float(paired.mean()),
-                    "low": low,
-                    "high": high,
-                    "p": p,
-                    "seeds": len(seeds),
-                }
-            )
-    return out
 
 
 def _notes(

@@ -56,8 +56,10 @@ class ProbeConfig:
 class Grid:
     """Which probes to train.
 
-    depths: a mapping from names to hidden units per layer, or names out of DEPTHS. shuffled: at offset 0 under the
-    original semantics.
+    depths: a mapping from names to hidden units per layer, or names out of DEPTHS. shuffled, control_task: controls at
+    offset 0, see `karel_fast.probing.controls`. split_by "program": no program, and none that begins with the same
+    three actions, is in two of the splits; half of the train split's beginnings stay, 15 % of validation's, 35 % of
+    test's.
     """
 
     features: tuple[str, ...] = setting(PAPER_FEATURES, "What is read: features.")
@@ -82,6 +84,10 @@ class Grid:
         {"train": 100_000, "validation": 10_000, "test": 10_000}, "Most rows taken per split."
     )
     shuffled: bool = setting(True, "Also train probes on shuffled labels.")
+    control_task: bool = setting(True, "Also train probes on labels fixed per last three actions.")
+    split_by: Literal["specification", "program"] = setting(
+        "specification", "specification, or program: no program, and no three first actions, in two splits."
+    )
 
     def __post_init__(self) -> None:
         for name in ("features", "offsets", "semantics", "seeds", "depths"):
@@ -96,13 +102,13 @@ class Grid:
         for split in self.actions:
             one_of("a split of actions", split, SPLITS)
         one_of("outcome", self.outcome, ("all", "correct", "wrong"))
+        one_of("split_by", self.split_by, ("specification", "program"))
 
-    def size(self, layers: int, untrained: bool = False) -> int:
-        """How many probes it has, with its controls."""
-        each = len(self.features) * len(self.depths) * len(self.seeds)
-        full = each * len(self.offsets) * len(self.semantics)
-        controls = (each if self.shuffled and 0 in self.offsets else 0) + (each * len(self.offsets) if untrained else 0)
-        return layers * (full + controls)
+    def size(self, layers: int, untrained: int = 0) -> int:
+        """How many probes it has, with its controls and so many untrained models."""
+        each = len(self.features) * len(self.depths) * len(self.seeds) * len(self.semantics)
+        controls = (self.shuffled + self.control_task) if 0 in self.offsets else 0
+        return layers * each * (len(self.offsets) * (1 + untrained) + controls)
 
     def to_json(self) -> dict[str, Any]:
         return {k: _plain(v) for k, v in asdict(self).items()}
@@ -113,7 +119,7 @@ class Grid:
 class ProbeRun:
     """Everything that decides a snapshot's probing results.
 
-    untrained: a model of the same shape with fresh weights, on the same programs.
+    untrained, initialisations: models of the same shape with fresh weights, on the same programs.
 
     programs_from "reference" (latent causal probing, COLM 2024): the model does not write but reads the
     specifications' own programs, with their outputs withheld as `withhold` says (see `forced_states`), and results go
@@ -131,6 +137,7 @@ class ProbeRun:
     )
     layers: Layers = setting("mean", "mean, all, or a list of states (0: the embedding).")
     untrained: bool = setting(True, "Also probe an untrained model's states.")
+    initialisations: int = setting(1, "How many untrained models, each with weights of its own.")
     examples: int = setting(8, "Specifications drawn for the report; 0: none.")
     programs_from: Literal["written", "reference"] = setting(
         "written", "written, or reference: probe the states of reading the reference programs (results: RUN/latent/..)."
@@ -143,6 +150,7 @@ class ProbeRun:
     def __post_init__(self) -> None:
         _check_splits("programs", self.programs)
         whole("examples", self.examples, 0)
+        whole("initialisations", self.initialisations, 1)
         if isinstance(self.layers, str):
             one_of("layers", self.layers, ("mean", "all"))
         one_of("programs_from", self.programs_from, ("written", "reference"))
@@ -170,6 +178,7 @@ class ProbeRun:
             "programs": dict(self.programs),
             "layers": layers,
             "untrained": self.untrained,
+            "initialisations": self.initialisations,
             "examples": self.examples,
             "programs_from": self.programs_from,
             "withhold": self.withhold,

@@ -66,13 +66,15 @@ def probe_snapshot(
     model = open_snapshot(snapshot, tokenizer).to(device).eval()
     layers: Layers = list(range(model.states)) if what.layers == "all" else what.layers
 
-    def tables(model: Transformer, source: str, like: dict[str, Split] | None = None) -> dict[str, Split]:
+    def tables(
+        model: Transformer, source: str, like: dict[str, Split] | None = None, initialisation: int | None = None
+    ) -> dict[str, Split]:
         splits = {}
         for split in SPLITS:
             count = what.programs[split]
             stage = f"{'read' if like else 'write'} {split} programs"
             table = write_table(
-                folder.table(step, _table_name(what, split, like is not None, dtype)),
+                folder.table(step, _table_name(what, split, initialisation, dtype)),
                 model,
                 tokenizer,
                 split,
@@ -93,13 +95,13 @@ def probe_snapshot(
 
     source = _source(snapshot)
     splits = tables(model, source)
-    untrained = None
-    if what.untrained:
-        torch.manual_seed(0)
+    untrained = []
+    for seed in range(what.initialisations if what.untrained else 0):
+        torch.manual_seed(seed)
         fresh = Transformer(model.config).to(device).eval()
-        untrained = tables(fresh, f"untrained, programs of {source}", splits)
+        untrained.append(tables(fresh, f"untrained {seed}, programs of {source}", splits, seed))
     done = 0
-    count = what.grid.size(len(splits["train"].table.layers), what.untrained)
+    count = what.grid.size(len(splits["train"].table.layers), len(untrained))
 
     def advance(probes: int) -> None:
         nonlocal done
@@ -112,7 +114,14 @@ def probe_snapshot(
         return trace_programs(actions, lengths, worlds, recipe.semantics if semantics == "original" else semantics)
 
     result = run_experiment(
-        splits, what.grid, config=what.config, device=device, untrained=untrained, tracer=tracer, progress=advance
+        splits,
+        what.grid,
+        config=what.config,
+        device=device,
+        untrained=untrained,
+        clusters=target.with_suffix(".npz"),
+        tracer=tracer,
+        progress=advance,
     )
     if what.examples and what.programs_from == "written":
         samples = specification_samples(recipe, "test", what.programs["test"])
@@ -223,10 +232,13 @@ def _source(snapshot: str | Path) -> str:
     return f"{Path(snapshot).name} {weights_digest(snapshot)}"
 
 
-def _table_name(what: ProbeRun, split: str, untrained: bool, dtype: torch.dtype) -> str:
+def _table_name(what: ProbeRun, split: str, initialisation: int | None, dtype: torch.dtype) -> str:
     """Everything that a user may ask for anew has its own table."""
     parts = [split, str(what.programs[split]), "" if what.layers == "mean" else _layers_name(what.layers)]
-    parts += ["bf16" if dtype == torch.bfloat16 else "", "untrained" if untrained else ""]
+    parts += [
+        "bf16" if dtype == torch.bfloat16 else "",
+        "" if initialisation is None else f"untrained-{initialisation}",
+    ]
     if what.programs_from == "reference":
         parts += ["reference", what.withhold or ""]
     return "-".join(part for part in parts if part)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from karel_fast.analysis.measures import differences_of, doubled_of
 from karel_fast.analysis.series import Run, mean, number
 from karel_fast.report.plots import (
     DEPTH_TITLES,
@@ -10,6 +13,7 @@ from karel_fast.report.plots import (
     Row,
     band,
     drawn,
+    gaps,
     panels,
     percent,
     shared_legend,
@@ -17,7 +21,7 @@ from karel_fast.report.plots import (
     summary,
     undrawn,
 )
-from karel_fast.report.style import INK, look, new_figure
+from karel_fast.report.style import GROUND, INK, look, new_figure
 
 
 def interventions_plot(run: Run) -> Plot:
@@ -26,7 +30,8 @@ def interventions_plot(run: Run) -> Plot:
         "interventions",
         "The same programs under other meanings",
         "The written programs are run again with actions that do something else, and the probes trained again. Where "
-        "the original is read better, the meaning was in the model, not in the probe. Bands: lowest to highest seed.",
+        "the original is read better, above its own base rate, the meaning was in the model, not in the probe. Dotted: the "
+        "majority class of that meaning. Bands: lowest to highest seed.",
     )
     if not run.probed:
         return undrawn(plot, "the run folder has no probes")
@@ -41,7 +46,14 @@ def interventions_plot(run: Run) -> Plot:
         for index, name in enumerate(semantics):
             seeds = [run.by_seed(s, feature=feature, depth=depth, semantics=name) for s in run.probed]
             band(ax, run.probed, seeds, name, index)
-            rows += [(s, feature, depth, name, *summary(v)) for s, v in zip(run.probed, seeds, strict=True)]
+            majority = [mean(run.values(s, "majority", feature=feature, semantics=name)) for s in run.probed]
+            ax.plot(
+                run.probed, gaps(majority), color=str(look(index)["color"]), linewidth=1, linestyle=(0, (1, 2)),
+                label="dotted: its majority class" if index == 0 else None,
+            )  # fmt: skip
+            rows += [
+                (s, feature, depth, name, *summary(v), m) for s, v, m in zip(run.probed, seeds, majority, strict=True)
+            ]
         if number_ < len(features):
             ax.set_title(TITLES.get(feature, feature))
         if number_ % len(features) == 0:
@@ -50,7 +62,9 @@ def interventions_plot(run: Run) -> Plot:
             step_axis(ax)
         percent(ax, full=False)
     shared_legend(figure, axes[0])
-    return drawn(plot, figure, ("step", "feature", "depth", "semantics", "mean", "lowest", "highest", "seeds"), rows)
+    return drawn(
+        plot, figure, ("step", "feature", "depth", "semantics", "mean", "lowest", "highest", "seeds", "majority"), rows
+    )
 
 
 def difference_plot(run: Run) -> Plot:
@@ -58,9 +72,10 @@ def difference_plot(run: Run) -> Plot:
     plot = Plot(
         "differences",
         "Original minus altered",
-        "Difference in test accuracy at the last probed snapshot, state after the predicted action, with the 95 % "
-        "confidence interval of the difference paired over seeds (Student's t). Zero: the probe learns either meaning "
-        "equally well.",
+        "Difference of lift, which is test accuracy above the majority class of that meaning, at the last probed snapshot, "
+        "state after the predicted action, with its 95 % interval: by a bootstrap over test programs and probe seeds where "
+        "sums per program were kept, else paired over seeds (Student's t). Small and pale: the difference of plain accuracies. "
+        "Hollow: the same of lift, less that of an untrained model's states. Zero: either meaning is read equally well.",
     )
     run = run.closest
     if not run.probed:
@@ -68,14 +83,20 @@ def difference_plot(run: Run) -> Plot:
     step = run.probed[-1]
     found = [
         d
-        for d in run.probing[step].get("differences", [])
-        if d["offset"] == 0 and d["labels"] == "true" and d["states"] == "trained" and number(d["mean"]) is not None
+        for measure in ("lift", "accuracy")
+        for d in differences_of(run, step, measure)
+        if d["offset"] == 0 and d["labels"] == "true" and d["states"] == "trained"
+    ]
+    doubled = [
+        {**d, "measure": "lift, trained - untrained"}
+        for d in doubled_of(run, step, "lift")
+        if d["offset"] == 0 and d["labels"] == "true"
     ]
     layers = list(dict.fromkeys(d["layer"] for d in found))
     if not found:
         return undrawn(plot, "no altered semantics was probed at the last snapshot")
     layer = layers[-1]
-    found = [d for d in found if d["layer"] == layer]
+    found = [d for d in [*found, *doubled] if d["layer"] == layer]
     semantics = list(dict.fromkeys(d["semantics"] for d in found))
     features = list(dict.fromkeys(d["feature"] for d in found))
     depths = list(dict.fromkeys(d["depth"] for d in found))
@@ -83,33 +104,46 @@ def difference_plot(run: Run) -> Plot:
     for ax, feature in zip(axes, features, strict=False):
         for index, name in enumerate(semantics):
             for place, depth in enumerate(depths):
-                cell = [d for d in found if (d["feature"], d["semantics"], d["depth"]) == (feature, name, depth)]
-                if not cell:
-                    continue
-                at = place + (index - (len(semantics) - 1) / 2) * 0.22
-                style = look(index + 1)
-                low, high = (number(cell[0][side]) for side in ("low", "high"))
-                error = None
-                if low is not None and high is not None:
-                    error = [[100 * (cell[0]["mean"] - low)], [100 * (high - cell[0]["mean"])]]
-                ax.errorbar(
-                    [at],
-                    [100 * cell[0]["mean"]],
-                    yerr=error,
-                    fmt=str(style["marker"]),
-                    color=str(style["color"]),
-                    capsize=3,
-                    label=f"original − {name}" if place == 0 else None,
-                )
+                at = place + (index - (len(semantics) - 1) / 2) * 0.3
+                color = str(look(index + 1)["color"])
+                label = f"original − {name}" if place == 0 else None
+                for d in found:
+                    if (d["feature"], d["semantics"], d["depth"]) != (feature, name, depth):
+                        continue
+                    if d["measure"] == "accuracy":
+                        ax.plot([at + 0.05], [100 * d["mean"]], ".", color=color, alpha=0.45, markersize=5)
+                        continue
+                    plain = d["measure"] == "lift"
+                    ax.errorbar(
+                        [at if plain else at + 0.1],
+                        [100 * d["mean"]],
+                        yerr=_error(d),
+                        fmt=str(look(index + 1)["marker"]),
+                        color=color,
+                        markerfacecolor=color if plain else GROUND,
+                        capsize=3,
+                        label=label if plain else None,
+                    )
         ax.axhline(0, color=INK, linewidth=0.8)
         ax.set_title(TITLES.get(feature, feature))
         ax.set_xticks(range(len(depths)), ["\n".join(DEPTH_TITLES.get(d, d).rsplit(" ", 1)) for d in depths])
         ax.set_xlim(-0.6, len(depths) - 0.4)
         ax.grid(axis="x", visible=False)
-    axes[0].set_ylabel("difference (percentage points)")
+    axes[0].set_ylabel("difference of lift (percentage points)")
     shared_legend(figure, axes[0])
-    columns = ("feature", "depth", "layer", "semantics", "mean", "low", "high", "p", "seeds")
-    return drawn(plot, figure, ("step", *columns), [(step, *(d[c] for c in columns)) for d in found])
+    columns = ("feature", "depth", "layer", "semantics", "measure", "mean", "low", "high", "cluster_low", "cluster_high",
+               "p", "seeds")  # fmt: skip
+    return drawn(plot, figure, ("step", *columns), [(step, *(d.get(c) for c in columns)) for d in found])
+
+
+def _error(difference: dict[str, Any]) -> list[list[float]] | None:
+    """Lengths of the interval in points: clustered by program where there is one, else over seeds."""
+    for low, high in (("cluster_low", "cluster_high"), ("low", "high")):
+        below, above = number(difference.get(low)), number(difference.get(high))
+        if below is not None and above is not None:
+            middle = difference["mean"]
+            return [[max(0.0, 100 * (middle - below))], [max(0.0, 100 * (above - middle))]]
+    return None
 
 
 def steering_plot(run: Run) -> Plot:

@@ -21,7 +21,7 @@ def latent_plot(run: Run) -> Plot:
         "Latent causal probing: the model reads reference programs, and the probes are trained as above on the states "
         "that predict their actions, for the state before and after that action. Where the outputs are withheld, no "
         "state can be read off them. Whiskers: lowest to highest seed; "
-        "dotted: majority class, original semantics; cross: the same probes on an untrained model.",
+        "bar across: majority class of that meaning; cross: the same probes on an untrained model.",
     )
     readings = {kind: run.reading(kind) for kind in run.latent}
     readings = {kind: reading for kind, reading in readings.items() if reading.probed and reading.deepest()}
@@ -40,13 +40,13 @@ def latent_plot(run: Run) -> Plot:
         step, depth = reading.probed[-1], reading.deepest()
         for place, (feature, offset) in enumerate(places):
             where = {"feature": feature, "depth": depth, "offset": offset}
-            majority = mean(reading.values(step, "majority", **where))
             fresh = mean(reading.values(step, states="untrained", **where))
             for index, name in enumerate(semantics):
                 seeds = reading.by_seed(step, semantics=name, **where)
                 if not seeds:
                     continue
                 at = place + (index - (len(semantics) - 1) / 2) * width
+                majority = mean(reading.values(step, "majority", semantics=name, **where))
                 height = 100 * sum(seeds) / len(seeds)
                 ax.bar(
                     [at],
@@ -61,9 +61,9 @@ def latent_plot(run: Run) -> Plot:
                     capsize=2,
                     label=name if place == 0 else None,
                 )
+                if majority is not None:
+                    ax.hlines(100 * majority, at - 0.5 * width, at + 0.5 * width, color=INK, linewidth=1.6)
                 rows.append((step, kind.split("/")[1], feature, depth, offset, name, *summary(seeds), majority, fresh))
-            if majority is not None:
-                ax.hlines(100 * majority, place - 0.45, place + 0.45, color=INK, linewidth=1, linestyle=(0, (1, 2)))
             if fresh is not None:
                 ax.plot([place - (len(semantics) - 1) / 2 * width], [100 * fresh], "x", color=INK, markersize=6)
         ax.set_title(_WITHHELD[LATENT[kind]])

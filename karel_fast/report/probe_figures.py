@@ -139,8 +139,9 @@ def baselines_plot(run: Run) -> Plot:
         "baselines",
         "Against the baselines",
         "Last probed snapshot, state after the predicted action. Trained: the probes above. Untrained: the same probes "
-        "on the states of a model that never trained, for the same programs. Shuffled: labels permuted among rows. The "
-        "gap between trained and shuffled is the probe's selectivity. Whiskers: lowest to highest seed.",
+        "on the states of a model that never trained, for the same programs. Control: a label fixed for the last three "
+        "actions, which says nothing of what they do; the gap to trained is the probe's selectivity. Shuffled: labels permuted "
+        "among rows. Control and shuffled have majorities of about the same height as the dotted one. Whiskers: lowest to highest seed.",
     )
     run = run.closest
     if not run.probed:
@@ -149,6 +150,7 @@ def baselines_plot(run: Run) -> Plot:
     kinds = (
         ("trained", {"states": "trained", "labels": "true"}),
         ("untrained model", {"states": "untrained", "labels": "true"}),
+        ("control task", {"states": "trained", "labels": "control"}),
         ("shuffled labels", {"states": "trained", "labels": "shuffled"}),
     )
     features, depths = run.names("feature"), run.names("depth")
@@ -164,12 +166,12 @@ def baselines_plot(run: Run) -> Plot:
             style = look(index)
             heights = [100 * sum(v) / len(v) for _, v in held]
             ax.bar(
-                [place + (index - 1) * 0.27 for place, _ in held],
+                [place + (index - 1.5) * 0.2 for place, _ in held],
                 heights,
-                0.25,
+                0.18,
                 color=str(style["color"]),
                 label=name,
-                hatch=("", "//", "..")[index],
+                hatch=("", "//", "xx", "..")[index],
                 edgecolor=GROUND,
                 linewidth=0,
                 yerr=extents(heights, [[100 * value for value in v] for _, v in held]),

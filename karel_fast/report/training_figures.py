@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from karel_fast.analysis.series import Run, number, phases_of, regressions_of, training_points
+from karel_fast.analysis.phases import PAPER_SHARES, regress
+from karel_fast.analysis.regression import beside_regression
+from karel_fast.analysis.series import Run, boundaries_of, number, phases_of, regressions_of, training_points
 from karel_fast.report.plots import (
     DEPTH_TITLES,
     Plot,
@@ -35,6 +37,13 @@ def phases_plot(run: Run) -> Plot:
     )
     if phases.note:
         caption += f" {phases.note[0].upper()}{phases.note[1:]}."
+    sure = boundaries_of(run) if phases.semantics is not None else None
+    if sure and sure.shares and sure.syntax and sure.semantics:
+        ours, theirs = ("/".join(f"{100 * share:.0f}" for share in three) for three in (sure.shares, PAPER_SHARES))
+        caption += (
+            f" They take {ours} % of training (the paper: {theirs}). With specifications drawn again, syntax begins at step "
+            f"{sure.syntax[0]} to {sure.syntax[1]} and semantics at {sure.semantics[0]} to {sure.semantics[1]} (95 %)."
+        )
     plot = Plot("phases", "Three phases of training", caption)
     if not any(v is not None for values in series.values() for v in values):
         return undrawn(plot, "the run folder has no evaluation")
@@ -78,7 +87,8 @@ def regression_plot(run: Run) -> Plot:
         "Does meaning go with ability?",
         "Generative accuracy against semantic content (mean probe accuracy over features, state after the predicted "
         "action) at each snapshot after the first update, with the least-squares line. With a lag, accuracy is taken that many "
-        "snapshots later.",
+        "snapshots later. On lift: what is read above the majority class; changes: from snapshot to snapshot. Where the step "
+        "number alone does as well, both may just rise with training.",
     )
     found = regressions_of(run)
     if not run.probed or not any(a is not None for a in run.evaluated("generative_accuracy")):
@@ -102,9 +112,14 @@ def regression_plot(run: Run) -> Plot:
                         says += f"\n{late.lag} later: R² = {late.r2:.3f}, {p_value(late.p)}"
             else:
                 says = fit.note
+            fair = regress(*training_points(run, depth, measure="lift"))
+            other = beside_regression(run, depth, measure="lift")
+            if fair.r2 is not None and other.step is not None:
+                changes = "-" if other.changes is None else f"{other.changes:.2f}"
+                says += f"\non lift: R² = {fair.r2:.2f}; changes {changes}\nstep number alone: {other.step:.2f}"
             # Above the points, wherever they lie.
             ax.text(0, 1.02, says, transform=ax.transAxes, va="bottom")
-        ax.set_title(DEPTH_TITLES.get(depth, depth), pad=40)
+        ax.set_title(DEPTH_TITLES.get(depth, depth), pad=64)
         ax.set_xlabel("semantic content (%)")
         percent(ax, full=False)
         ax.xaxis.set_major_formatter(as_percent)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,8 @@ from karel_fast.probing.probes.types import Task
 from karel_fast.probing.settings import ProbeConfig
 
 MASK_32 = 0xFFFFFFFF
+TEMPERATURES = tuple(2 ** (power / 2) for power in range(-2, 13))
+"""From twice as sure of itself to 64 times less; between neighbours, the cross entropy hardly changes."""
 
 
 @dataclass(frozen=True)
@@ -143,24 +145,73 @@ def loss_gradient(logits_PBO: Tensor, labels_SBMH: Tensor, classes: int) -> Tens
 @torch.no_grad()
 def accuracy_of(
     network: Network, inputs_RD: Tensor, labels_RMH: Tensor, tasks: Sequence[Task], classes: int, seeds: int
+) -> np.ndarray:
+    """Per probe the share of (row, world) right; NaN (not for callers) without labels."""
+    probes = seeds * len(tasks)
+    sums = torch.zeros(2, probes, dtype=torch.int64, device=inputs_RD.device)
+    for logits, truth in _batches(network, inputs_RD, labels_RMH, tasks, classes, seeds):
+        known = (truth >= 0).all(-1)
+        right = (logits.argmax(-1) == truth).all(-1) & known
+        for slot, value in enumerate((right, known)):
+            sums[slot] += value.flatten(2).sum(-1).expand(seeds, -1).flatten()
+    counts = sums.cpu().numpy().astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return counts[0] / counts[1]
+
+
+@torch.no_grad()
+def choose_temperatures(
+    network: Network, inputs_RD: Tensor, labels_RMH: Tensor, tasks: Sequence[Task], classes: int, seeds: int
+) -> Tensor:
+    """Per probe the temperature out of TEMPERATURES with the smallest cross entropy; 1 without labels."""
+    probes = seeds * len(tasks)
+    losses = torch.zeros(len(TEMPERATURES), probes, dtype=torch.float64, device=inputs_RD.device)
+    for logits, truth in _batches(network, inputs_RD, labels_RMH, tasks, classes, seeds):
+        for slot, temperature in enumerate(TEMPERATURES):
+            losses[slot] += _lost(logits / temperature, truth).sum(-1, dtype=torch.float64).flatten()
+    chosen = torch.tensor(TEMPERATURES, device=losses.device)[losses.argmin(0)]
+    return torch.where((losses > 0).any(0), chosen, torch.ones_like(chosen))
+
+
+@torch.no_grad()
+def answers_of(
+    network: Network,
+    inputs_RD: Tensor,
+    labels_RMH: Tensor,
+    tasks: Sequence[Task],
+    classes: int,
+    seeds: int,
+    temperatures_P: Tensor,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Per probe the share of (row, world) right and of rows with every world right; NaN (not for callers) without
-    labels.
-    """
+    """Per probe and row the worlds right and the bits lost on worlds with labels at the probe's temperature, (P, R)."""
+    right_all, lost_all = [], []
+    scale = temperatures_P.view(seeds, len(tasks), 1, 1, 1, 1)
+    for logits, truth in _batches(network, inputs_RD, labels_RMH, tasks, classes, seeds):
+        right = (logits.argmax(-1) == truth).all(-1) & (truth >= 0).all(-1)
+        right_all.append(right.sum(-1).flatten(0, 1).to(torch.int16).cpu())
+        lost_all.append(_lost(logits / scale, truth).flatten(0, 1).cpu() / math.log(2))
+    if not right_all:
+        return np.zeros((seeds * len(tasks), 0), np.int16), np.zeros((seeds * len(tasks), 0), np.float32)
+    return torch.cat(right_all, 1).numpy(), torch.cat(lost_all, 1).numpy()
+
+
+def _batches(
+    network: Network, inputs_RD: Tensor, labels_RMH: Tensor, tasks: Sequence[Task], classes: int, seeds: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Scores (S, M, B, worlds, heads, C) and labels (1, M, B, worlds, heads) of all rows, a minibatch at a time."""
     worlds, heads = tasks[0].labels.shape[1:]
     probes = seeds * len(tasks)
-    sums = torch.zeros(4, probes, dtype=torch.int64, device=inputs_RD.device)
     batch = network.outputs[0].shape[1]
     for start in range(0, len(inputs_RD), batch):
         x_PBD = inputs_RD[None, start : start + batch].expand(probes, -1, -1)
-        logits = network.forward(x_PBD)
-        answer = logits.view(seeds, len(tasks), -1, worlds, heads, classes).argmax(-1)
+        logits = network.forward(x_PBD).view(seeds, len(tasks), -1, worlds, heads, classes)
         truth = labels_RMH[start : start + batch].permute(1, 0, 2).reshape(1, len(tasks), -1, worlds, heads)
-        known = (truth >= 0).all(-1).expand(seeds, -1, -1, -1)
-        right = (answer == truth).all(-1) & known
-        some = known.any(-1)
-        for slot, value in enumerate((right, known, (right | ~known).all(-1) & some, some)):
-            sums[slot] += value.flatten(2).sum(-1).flatten()
-    counts = sums.cpu().numpy().astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        return counts[0] / counts[1], counts[2] / counts[3]
+        yield logits, truth
+
+
+def _lost(logits: Tensor, truth: Tensor) -> Tensor:
+    """Nats lost on each row's worlds that have every label, (S, M, B)."""
+    of_label = torch.log_softmax(logits.float(), -1).gather(
+        -1, truth.clamp(min=0).long().unsqueeze(-1).expand(*logits.shape[:-1], 1)
+    )
+    return -(of_label.squeeze(-1).sum(-1) * (truth >= 0).all(-1)).sum(-1)

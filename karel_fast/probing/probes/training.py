@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ from karel_fast.probing.probes.network import (
     Data,
     Network,
     accuracy_of,
+    answers_of,
+    choose_temperatures,
     loss_gradient,
     per_probe,
     stack_labels,
@@ -35,6 +37,7 @@ from karel_fast.probing.probes.types import UNUSED as UNUSED
 from karel_fast.probing.probes.types import VALIDATION as VALIDATION
 from karel_fast.probing.probes.types import ProbeResult as ProbeResult
 from karel_fast.probing.probes.types import ProbeWeights as ProbeWeights
+from karel_fast.probing.probes.types import Tally as Tally
 from karel_fast.probing.probes.types import Task as Task
 from karel_fast.probing.settings import DEPTHS as DEPTHS
 from karel_fast.probing.settings import ProbeConfig as ProbeConfig
@@ -50,12 +53,14 @@ def train_probes(
     config: ProbeConfig | None = None,
     device: str | torch.device = "cpu",
     keep_weights: bool = False,
+    keep_tallies: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> list[ProbeResult]:
     """Train one probe per (task, depth, seed) on the same rows; results in that order.
 
     states: (R, D) float array. parts: (R,) codes TRAIN, VALIDATION, TEST or UNUSED. `progress` is called with the
-    number of probes just finished. A probe that cannot be trained or scored has None there and says why in `.note`.
+    number of probes just finished. `keep_tallies` gives every result its sums per test row. A probe that cannot be
+    trained or scored has None there and says why in `.note`.
     Raises ValueError for arrays that do not fit together and for states that are not finite.
     """
     config = config or ProbeConfig()
@@ -86,7 +91,7 @@ def train_probes(
         for depth in depths:
             for seed in seeds:
                 results[index, depth, seed] = ProbeResult(
-                    task.key, depth, seed, None, None, None, check.majority, None, check.rows, check.note
+                    task.key, depth, seed, None, None, None, check.majority, None, check.rows, check.note, check.entropy
                 )
         if progress:
             progress(len(depths) * len(seeds))
@@ -109,6 +114,10 @@ def train_probes(
                         epoch=score.epoch,
                         rows=check.rows,
                         note=check.note,
+                        entropy=check.entropy,
+                        cross_entropy=score.cross_entropy,
+                        temperature=score.temperature,
+                        tally=Tally(**check.sums, right=score.right, loss=score.loss) if keep_tallies else None,
                         weights=score.weights,
                     )
                 if progress:
@@ -125,6 +134,8 @@ class _Check:
     majority: float | None
     rows: tuple[int, int, int]
     note: str
+    entropy: float | None = None
+    sums: Mapping[str, np.ndarray] = field(default_factory=dict)  # per test row, see `Tally`
 
 
 def _check(task: Task, rows: Sequence[Tensor]) -> _Check:
@@ -150,8 +161,25 @@ def _check(task: Task, rows: Sequence[Tensor]) -> _Check:
         notes.append("no test row has a label")
     guess = frequency.argmax(-1).reshape(task.labels.shape[1:])
     valid = (test >= 0).all(-1)
-    majority = float(((test == guess).all(-1) & valid).sum() / valid.sum()) if valid.any() else None
-    return _Check(True, majority, counts, "; ".join(notes))  # type: ignore[arg-type]
+    sums = {
+        "known": valid.sum(-1),
+        "majority": ((test == guess).all(-1) & valid).sum(-1),
+        "surprisal": (_surprisal(test, valid, task.classes) * valid).sum(-1),
+    }
+    majority = float(sums["majority"].sum() / valid.sum()) if valid.any() else None
+    entropy = float(sums["surprisal"].sum() / valid.sum()) if valid.any() else None
+    return _Check(True, majority, counts, "; ".join(notes), entropy, sums)  # type: ignore[arg-type]
+
+
+def _surprisal(labels: np.ndarray, valid: np.ndarray, classes: int) -> np.ndarray:
+    """Bits of each (row, world) under the frequencies of its world's and heads' labels, heads summed."""
+    out = np.zeros(valid.shape)
+    for world in range(labels.shape[1]):
+        rows = np.flatnonzero(valid[:, world])
+        for head in range(labels.shape[2]):
+            values = labels[rows, world, head].astype(np.int64)
+            out[rows, world] -= np.log2(np.bincount(values, minlength=classes)[values] / len(rows))
+    return out
 
 
 def _chunks(
@@ -179,6 +207,10 @@ class _Score:
     joint: float | None
     validation: float | None
     epoch: int
+    cross_entropy: float | None
+    temperature: float
+    right: np.ndarray  # worlds right per test row
+    loss: np.ndarray  # bits lost per test row
     weights: ProbeWeights | None
 
 
@@ -233,7 +265,7 @@ def _train_group(
         if epoch % every and epoch < epochs:
             continue
         network.refresh()
-        validation, _ = accuracy_of(network, data.inputs[1], labels[1], tasks, classes, len(seeds))
+        validation = accuracy_of(network, data.inputs[1], labels[1], tasks, classes, len(seeds))
         # Without validation rows every epoch scores 0 and the last is kept.
         improved = validation > best_validation if not np.isnan(validation).all() else np.ones(probes, bool)
         if improved.any():
@@ -245,7 +277,10 @@ def _train_group(
     for kept, now in zip(best, (*network.matrices, *network.biases), strict=True):
         now.copy_(kept)
     network.refresh()
-    accuracy, joint = accuracy_of(network, data.inputs[2], labels[2], tasks, classes, len(seeds))
+    temperatures = choose_temperatures(network, data.inputs[1], labels[1], tasks, classes, len(seeds))
+    right, loss = answers_of(network, data.inputs[2], labels[2], tasks, classes, len(seeds), temperatures)
+    known = np.stack([(task.labels[data.rows[2].numpy()] >= 0).all(-1).sum(-1) for task in tasks])
+    known = np.tile(known, (len(seeds), 1))
     scores = []
     for p in range(probes):
         weights = None
@@ -257,9 +292,23 @@ def _train_group(
             )
             weights = ProbeWeights(layers, data.mean, data.std, shape[1], shape[2], classes)
         scores.append(
-            _Score(_number(accuracy[p]), _number(joint[p]), _number(best_validation[p]), int(best_epoch[p]), weights)
+            _Score(
+                accuracy=_share(right[p].sum(), known[p].sum()),
+                joint=_share(((right[p] == known[p]) & (known[p] > 0)).sum(), (known[p] > 0).sum()),
+                validation=_number(best_validation[p]),
+                epoch=int(best_epoch[p]),
+                cross_entropy=_share(loss[p].sum(dtype=np.float64), known[p].sum()),
+                temperature=float(temperatures[p]),
+                right=right[p],
+                loss=loss[p],
+                weights=weights,
+            )
         )
     return scores
+
+
+def _share(part: float, whole: int) -> float | None:
+    return float(part / whole) if whole else None
 
 
 def _number(value: float) -> float | None:

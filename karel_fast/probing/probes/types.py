@@ -63,11 +63,25 @@ class ProbeWeights:
 
 
 @dataclass(frozen=True)
+class Tally:
+    """What a probe's measures are sums of, one number per test row, in order of rows: see `probing.measures.SUMS`."""
+
+    known: np.ndarray
+    majority: np.ndarray
+    surprisal: np.ndarray
+    right: np.ndarray
+    loss: np.ndarray
+
+
+@dataclass(frozen=True)
 class ProbeResult:
     """One probe's scores. A world counts as right when all its heads are; None where there was nothing to score.
 
-    accuracy: share of (row, world) right on test rows. joint: share of test rows with every world right (the paper's
-    count). majority: the accuracy of always answering each head's most frequent training class. epoch counts from 1.
+    accuracy: share of (row, world) right on test rows, as the paper's published code counts. joint: share of test rows
+    with every world right. majority: the accuracy of always answering each head's most frequent training class.
+    entropy and cross_entropy: bits per (row, world), see `karel_fast.probing.measures`; temperature: what the scores
+    were divided by for the cross entropy, chosen on validation rows. epoch counts from 1. rows: how many rows with a
+    label train, validation and test have.
     """
 
     key: Mapping[str, object]
@@ -80,4 +94,8 @@ class ProbeResult:
     epoch: int | None
     rows: tuple[int, int, int]
     note: str = ""
+    entropy: float | None = None
+    cross_entropy: float | None = None
+    temperature: float | None = None
+    tally: Tally | None = field(default=None, repr=False, compare=False)
     weights: ProbeWeights | None = field(default=None, repr=False, compare=False)

@@ -1,0 +1,46 @@
+"""Sums per test program, kept beside a snapshot's records: what intervals clustered by program are made from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from karel_fast.probing.differences import Clusters
+from karel_fast.probing.measures import SUMS
+from karel_fast.probing.probes.types import ProbeResult
+
+
+def cluster_sums(results: Sequence[ProbeResult], actions: np.ndarray) -> Clusters:
+    """The results' tallies summed over the rows of each program; actions: (test rows, L), the program of every row.
+
+    A result without a tally has sums of zero, and so no measure.
+    """
+    programs, of_row = np.unique(actions, axis=0, return_inverse=True)
+    of_row = of_row.reshape(-1)
+    sums = {name: np.zeros((len(results), len(programs)), np.float64) for name in SUMS}
+    for index, result in enumerate(results):
+        if result.tally is not None:
+            for name in SUMS:
+                sums[name][index] = np.bincount(of_row, getattr(result.tally, name), len(programs))
+    return Clusters(programs, sums)
+
+
+def write_clusters(path: Path, clusters: Clusters) -> None:
+    """Write `actions` and every sum, bits as float32 and counts as whole numbers, under a temporary name first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kinds = {name: np.float32 if name in ("surprisal", "loss") else np.int32 for name in SUMS}
+    arrays: dict[str, Any] = {name: clusters.sums[name].astype(kinds[name]) for name in SUMS}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        np.savez_compressed(file, actions=clusters.actions, **arrays)
+    os.replace(temporary, path)
+
+
+def read_clusters(path: Path) -> Clusters:
+    """What `write_clusters` wrote."""
+    with np.load(path) as found:
+        return Clusters(found["actions"], {name: found[name].astype(np.float64) for name in SUMS})

@@ -1,0 +1,141 @@
+"""Original minus altered meanings, trained minus untrained states, and the difference of these differences.
+
+Two intervals stand beside every mean, each of 95 %:
+
+low, high            Student's t over the probe seeds' paired differences; it says how far probes of the same rows scatter
+cluster_low, _high   percentiles of a bootstrap that draws the test programs (all rows of a program together) and the probe
+                     seeds anew; it says how far another test set would have led elsewhere
+
+Neither says anything of another model: that takes several runs (`karel-fast compare`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from karel_fast.probing.measures import MEASURES, SUMS, measure_of, measures_of_sums
+
+DRAWS = 1000
+_CELL = ("feature", "offset", "layer", "depth", "labels", "states")
+_PLACE = ("feature", "offset", "layer", "depth", "labels")
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Sums per test program (programs written alike are one), for every record: see `probing.measures.SUMS`.
+
+    actions: (G, L) the programs, 255 after their end. sums: each (records, G), in order of the records.
+    """
+
+    actions: np.ndarray
+    sums: Mapping[str, np.ndarray]
+
+    def drawn(self, draws: int = DRAWS) -> dict[str, np.ndarray]:
+        """Each of `MEASURES`, (records, draws): of programs drawn with replacement, as many as there are."""
+        programs = len(self.actions)
+        rng = np.random.default_rng(0)
+        weights = rng.multinomial(programs, np.full(programs, 1 / programs), draws).T.astype(np.float64)
+        return measures_of_sums({name: self.sums[name] @ weights for name in SUMS})
+
+
+def differences(
+    records: Sequence[Mapping[str, Any]], clusters: Clusters | None = None, confidence: float = 0.95
+) -> list[dict[str, Any]]:
+    """Original minus altered per (feature, offset, layer, depth, labels, states, altered semantics, measure).
+
+    mean, low, high and p (of mean = 0, paired t-test) over the seeds, and the clustered interval where `clusters` are
+    given, in order of the records. With one seed, or differences that are all alike, low, high and p are None. Of several
+    untrained models, a seed's value is the mean.
+    """
+    return _contrasts(records, _CELL, clusters, confidence, doubled=False)
+
+
+def differences_in_differences(
+    records: Sequence[Mapping[str, Any]], clusters: Clusters | None = None, confidence: float = 0.95
+) -> list[dict[str, Any]]:
+    """(Trained - untrained) under the original meaning minus the same under an altered one; fields as in `differences`.
+
+    Only for cells whose untrained states were probed under both meanings.
+    """
+    return _contrasts(records, _PLACE, clusters, confidence, doubled=True)
+
+
+def _contrasts(
+    records: Sequence[Mapping[str, Any]],
+    cell: tuple[str, ...],
+    clusters: Clusters | None,
+    confidence: float,
+    doubled: bool,
+) -> list[dict[str, Any]]:
+    groups: dict[tuple[Any, ...], dict[tuple[str, str], dict[int, list[int]]]] = {}
+    for index, record in enumerate(records):
+        kind = (record["semantics"], record["states"])
+        group = groups.setdefault(tuple(record[name] for name in cell), {})
+        group.setdefault(kind, {}).setdefault(record["seed"], []).append(index)
+    drawn = clusters.drawn() if clusters is not None and len(clusters.actions) else None
+    out = []
+    for key, kinds in groups.items():
+        states = ("trained", "untrained") if doubled else (next(iter(kinds))[1],)
+        for altered in dict.fromkeys(semantics for semantics, _ in kinds if semantics != "original"):
+            # The four or two readings that are added and subtracted.
+            terms = [
+                (sign * (1 if state == states[0] else -1), kinds.get((semantics, state), {}))
+                for semantics, sign in (("original", 1), (altered, -1))
+                for state in states
+            ]
+            for measure in MEASURES:
+                found = _contrast(records, terms, measure, drawn, confidence)
+                if found is not None:
+                    out.append({**dict(zip(cell, key, strict=True)), "semantics": altered, "measure": measure, **found})
+    return out
+
+
+def _contrast(
+    records: Sequence[Mapping[str, Any]],
+    terms: Sequence[tuple[int, Mapping[int, list[int]]]],
+    measure: str,
+    drawn: Mapping[str, np.ndarray] | None,
+    confidence: float,
+) -> dict[str, Any] | None:
+    seeds = sorted(set.intersection(*(set(by_seed) for _, by_seed in terms)))
+    values = dict.fromkeys(seeds, 0.0)
+    for sign, by_seed in terms:
+        for seed in seeds:
+            known = [v for i in by_seed[seed] if (v := measure_of(records[i], measure)) is not None]
+            if known and seed in values:
+                values[seed] += sign * float(np.mean(known))
+            else:
+                values.pop(seed, None)
+    if not values:
+        return None
+    found = paired(list(values.values()), confidence)
+    low = high = None
+    if drawn is not None:
+        rng = np.random.default_rng(1)
+        by_draw = np.zeros((len(values), drawn[measure].shape[1]))  # (seeds, draws)
+        for sign, by_seed in terms:
+            by_draw += sign * np.stack([drawn[measure][by_seed[seed]].mean(0) for seed in values])
+        chosen = rng.integers(len(values), size=by_draw.shape)
+        means = np.take_along_axis(by_draw, chosen, 0).mean(0)
+        if np.isfinite(means).all():
+            tail = (1 - confidence) / 2
+            low, high = (float(v) for v in np.quantile(means, [tail, 1 - tail]))
+    return {**found, "cluster_low": low, "cluster_high": high}
+
+
+def paired(values: Iterable[float], confidence: float = 0.95) -> dict[str, Any]:
+    """Mean, Student t interval and p of a mean of zero; None where there is no spread to tell them from."""
+    known = np.array(list(values), float)
+    mean, low, high, p = float(known.mean()), None, None, None
+    spread = float(known.std(ddof=1)) if len(known) > 1 else 0.0
+    if spread > 0:
+        error = spread / np.sqrt(len(known))
+        half = float(stats.t.ppf((1 + confidence) / 2, len(known) - 1)) * error
+        low, high = mean - half, mean + half
+        p = float(2 * stats.t.sf(abs(mean / error), len(known) - 1))
+    return {"mean": mean, "low": low, "high": high, "p": p, "seeds": len(known)}

@@ -1,0 +1,78 @@
+"""What is said of a probe's answers, defined once: accuracy with its base rate, and usable information.
+
+Every measure is of (row, world) pairs of the test rows, for the labels of one meaning; a pair is right when all heads are.
+
+accuracy    share of pairs that are right
+majority    accuracy of always answering each head's most frequent training class: the base rate
+lift        accuracy - majority
+normalised  lift / (1 - majority): the share of what the base rate leaves that is read
+entropy     H(Y) in bits of a pair: of each world and head the entropy of its test labels, heads summed, worlds averaged by
+            their labelled rows. A probe's heads are separate softmaxes, so this is the smallest cross entropy that a probe
+            told nothing could have.
+bits        H(Y) - cross entropy: usable information (V-information). Below zero where a probe is worse than knowing only the
+            frequencies.
+bits_share  bits / H(Y)
+
+The cross entropy is that of the probe's scores divided by one temperature, chosen on validation rows: probes are trained
+for accuracy and can be too sure of themselves, which would be counted as ignorance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+MEASURES = ("accuracy", "lift", "normalised", "bits")
+"""The measures that differences, regressions and figures are made for."""
+
+SUMS = ("known", "majority", "surprisal", "right", "loss")
+"""What `measures_of_sums` takes, each a sum over pairs: pairs with a label, pairs that the majority class gets right, bits of
+the labels under their own frequencies, pairs that the probe gets right, bits that the probe loses."""
+
+
+def measures(
+    accuracy: float | None,
+    majority: float | None,
+    entropy: float | None = None,
+    cross_entropy: float | None = None,
+) -> dict[str, float | None]:
+    """lift, normalised, bits and bits_share from what a record holds; None where something is missing or undefined."""
+    lift = None if accuracy is None or majority is None else accuracy - majority
+    bits = None if entropy is None or cross_entropy is None else entropy - cross_entropy
+    return {
+        "lift": lift,
+        "normalised": None if lift is None or majority is None or majority >= 1 else lift / (1 - majority),
+        "bits": bits,
+        "bits_share": None if bits is None or not entropy else bits / entropy,
+    }
+
+
+def measures_of_sums(sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Each of `MEASURES` from arrays of the sums `SUMS`, of any one shape; NaN where it is undefined."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        accuracy, majority = sums["right"] / sums["known"], sums["majority"] / sums["known"]
+        lift = accuracy - majority
+        return {
+            "accuracy": accuracy,
+            "lift": lift,
+            "normalised": np.where(majority < 1, lift / (1 - majority), np.nan),
+            "bits": (sums["surprisal"] - sums["loss"]) / sums["known"],
+        }
+
+
+def measure_of(record: Mapping[str, Any], name: str) -> float | None:
+    """One measure of a probe record, also of records older than the measure: computed from what they hold, else None."""
+    value = record.get(name)
+    if value is None and name in ("lift", "normalised", "bits", "bits_share"):
+        value = measures(*(_number(record.get(key)) for key in ("accuracy", "majority", "entropy", "cross_entropy")))[
+            name
+        ]
+    return _number(value)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        return None
+    return float(value)
