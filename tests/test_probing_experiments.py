@@ -168,7 +168,7 @@ def test_splitting_by_program_keeps_beginnings_apart(splits):
     assert not beginnings["validation"] & beginnings["test"]
     mixed = gather_rows(splits["test"], GRID, "test", 10_000)
     assert {tuple(p) for p in splits["test"].table.actions[mixed.sample][:, :3]} & beginnings["train"]
-    with pytest.raises(ValueError, match="split_by must be"):
+    with pytest.raises(ValueError, match="split_by is 'length'"):
         Grid(split_by="length")
 
 

@@ -33,7 +33,8 @@ FIELDS = [(kind, name) for kind in KINDS for name in flat_fields(kind)]
 OTHER = {
     "optimizer": "adamw", "schedule": "linear", "loss": "program", "precision": "fp32", "reduce": "bf16", "split": "val",
     "device": "cpu", "features": ("facing",), "depths": {"narrow": (4, 3), "plain": ()}, "semantics": ("flip",),
-    "outcome": "wrong", "programs_from": "reference", "withhold": "input", "actions": {"train": (0, 1), "test": (2,)},
+    "outcome": "wrong",
+    "split_by": "program", "programs_from": "reference", "withhold": "input", "actions": {"train": (0, 1), "test": (2,)},
     "layers": (0, 1), "offsets": (-1, 2), "seeds": (7, 8), "rotary_dim": 2, "on_the_way": 3, "group_bytes": 9_000,
     "programs": {"train": 5, "validation": 6, "test": 7}, "max_rows": {"train": 5, "validation": 6, "test": 7},
 }  # fmt: skip
@@ -135,7 +136,7 @@ def test_a_command_has_every_setting_with_its_help(command):
             read = from_text(name, flat_types(kind)[name], parameters[name].default)
             assert read == default_of(field)
             assert field.metadata["help"][0].isupper() or field.metadata["help"].split()[0].strip(",") in {
-                "muon", "wsd", "bf16", "auto", "train", "mean", "all", "written"
+                "muon", "wsd", "bf16", "auto", "train", "mean", "all", "written", "specification"
             }  # fmt: skip
 
 
