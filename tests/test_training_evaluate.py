@@ -1,5 +1,6 @@
 """Evaluation and the commands: each metric against a plain count, and data that does not match refused."""
 
+import itertools
 import json
 
 import numpy as np
@@ -14,7 +15,7 @@ from karel_fast.data import Recipe, Tokenizer, generate
 from karel_fast.model import Capture, Transformer, model_config, to_hf
 from karel_fast.runs.snapshots import list_snapshots
 from karel_fast.training import TrainConfig, train
-from karel_fast.training.evaluate import evaluate, generated_programs
+from karel_fast.training.evaluate import evaluate, generated_programs, ideal_metrics
 from karel_fast.training.rows import generated_rows
 
 RECIPE = Recipe(height=5, width=5, examples=2, held_out=1, lengths=(1, 2))
@@ -168,6 +169,36 @@ def test_data_that_does_not_match(run):
 def test_a_folder_from_elsewhere(tmp_path):
     to_hf(Transformer(shape()), tmp_path)
     assert evaluate(tmp_path, TOKENIZER, SAMPLES[:3], **PLAIN).metrics["samples"] == 3
+
+
+def test_ideal_metrics():
+    """By brute force: every program of up to the recipe's longest is run on every specification."""
+    samples = SAMPLES[:8]
+    low, high = RECIPE.lengths
+    programs = [codes for length in range(1, high + 1) for codes in itertools.product(range(5), repeat=length)]
+    weights = np.array(RECIPE.action_weights) / sum(RECIPE.action_weights)
+    inputs, outputs = samples.shown()
+    loss, shortest = 0.0, []
+    for i in range(len(samples)):
+        pair = slice(i * RECIPE.examples, (i + 1) * RECIPE.examples)
+        tried = kf.compile([kf.Program.from_actions(codes) for codes in programs])
+        each = np.arange(RECIPE.examples)
+        many = [np.tile(each + pair.start, len(programs))] * 2
+        right = kf.check(tried, inputs[many[0]], outputs[many[1]], semantics=RECIPE.semantics)
+        right = right.reshape(len(programs), -1).all(axis=1)
+        fitting = [codes for codes, fits in zip(programs, right, strict=True) if fits]
+        shortest.append(min(map(len, fitting)))
+        prior = {codes: np.prod(weights[list(codes)]) for codes in fitting if len(codes) >= low}
+        loss -= np.log(prior[tuple(samples.programs[i].actions)] / sum(prior.values()))
+    lengths = np.array([high, -1, *[int(n) for n in samples.lengths[2:]]])
+    tokens = int(samples.lengths.sum()) + len(samples)
+    metrics = ideal_metrics(samples, tokens, lengths)
+    assert metrics["floor_loss"] == pytest.approx(loss / tokens)
+    assert metrics["floor_perplexity"] == pytest.approx(np.exp(loss / tokens))
+    right = lengths >= 0
+    assert metrics["excess_length"] == pytest.approx((lengths - shortest)[right].mean())
+    assert 0 < metrics["ideal_generalization"] <= 1
+    assert ideal_metrics(samples, tokens, np.full(8, -1))["excess_length"] is None
 
 
 def test_commands(tmp_path):

@@ -126,6 +126,7 @@ def evaluate_command(
         tokenizer,
         samples,
         free=config.free,
+        ideal=config.ideal,
         batch_size=decoding.decode_batch_size,
         device=decoding.device,
         precision=decoding.precision,

@@ -195,6 +195,7 @@ def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Conso
                             preset.recipe, split=preset.evaluation.split, start=preset.evaluation.start, count=count
                         ),
                         free=preset.evaluation.free,
+                        ideal=preset.evaluation.ideal,
                         batch_size=preset.decoding.decode_batch_size,
                         device=preset.decoding.device,
                         precision=preset.decoding.precision,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from karel_fast.probing.differences import Clusters
 from karel_fast.probing.measures import SUMS
 from karel_fast.probing.probes.types import ProbeResult
+from karel_fast.support.files import write_whole
 
 
 def cluster_sums(results: Sequence[ProbeResult], actions: np.ndarray) -> Clusters:
@@ -30,14 +30,15 @@ def cluster_sums(results: Sequence[ProbeResult], actions: np.ndarray) -> Cluster
 
 
 def write_clusters(path: Path, clusters: Clusters) -> None:
-    """Write `actions` and every sum, bits as float32 and counts as whole numbers, under a temporary name first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `actions` and every sum, bits as float32 and counts as whole numbers."""
     kinds = {name: np.float32 if name in ("surprisal", "loss") else np.int32 for name in SUMS}
     arrays: dict[str, Any] = {name: clusters.sums[name].astype(kinds[name]) for name in SUMS}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        np.savez_compressed(file, actions=clusters.actions, **arrays)
-    os.replace(temporary, path)
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as file:
+            np.savez_compressed(file, actions=clusters.actions, **arrays)
+
+    write_whole(path, write)
 
 
 def read_clusters(path: Path) -> Clusters:

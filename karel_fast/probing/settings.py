@@ -135,6 +135,7 @@ class ProbeRun:
         {"train": 16_000, "validation": 1_600, "test": 1_600},
         "Specifications per split that the model writes programs for.",
     )
+    test_start: int = setting(0, "First specification of the test split: a slice that no choice was made on.")
     layers: Layers = setting("mean", "mean, all, or a list of states (0: the embedding).")
     untrained: bool = setting(True, "Also probe an untrained model's states.")
     initialisations: int = setting(1, "How many untrained models, each with weights of its own.")
@@ -150,6 +151,7 @@ class ProbeRun:
     def __post_init__(self) -> None:
         _check_splits("programs", self.programs)
         whole("examples", self.examples, 0)
+        whole("test_start", self.test_start, 0)
         whole("initialisations", self.initialisations, 1)
         if isinstance(self.layers, str):
             one_of("layers", self.layers, ("mean", "all"))
@@ -162,6 +164,10 @@ class ProbeRun:
             )
         if self.closer and self.programs_from == "reference":
             raise ValueError("a closer look is at programs that the model writes, not at the reference programs")
+
+    def first(self, split: str) -> int:
+        """The first specification taken of a probing split."""
+        return self.test_start if split == "test" else 0
 
     @property
     def kind(self) -> str:
@@ -176,6 +182,7 @@ class ProbeRun:
             "grid": self.grid.to_json(),
             "config": asdict(self.config),
             "programs": dict(self.programs),
+            "test_start": self.test_start,
             "layers": layers,
             "untrained": self.untrained,
             "initialisations": self.initialisations,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from karel_fast.data import Recipe, Tokenizer
+from karel_fast.data import Recipe, Samples, Tokenizer
 from karel_fast.data import generate as generate_samples
 from karel_fast.model import Transformer
 from karel_fast.probing.examples import describe_examples
@@ -79,6 +79,7 @@ def probe_snapshot(
                 tokenizer,
                 split,
                 count,
+                start=what.first(split),
                 layers=layers,
                 source=source,
                 programs=what.programs_from,
@@ -89,7 +90,11 @@ def probe_snapshot(
                 compile_model=compile_model,
                 progress=partial(_report, progress, stage, count),
             )
-            inputs = like[split].inputs if like else specification_samples(recipe, split, count).shown()[0]
+            inputs = (
+                like[split].inputs
+                if like
+                else specification_samples(recipe, split, count, what.first(split)).shown()[0]
+            )
             splits[split] = Split(table, inputs)
         return splits
 
@@ -124,7 +129,7 @@ def probe_snapshot(
         progress=advance,
     )
     if what.examples and what.programs_from == "written":
-        samples = specification_samples(recipe, "test", what.programs["test"])
+        samples = specification_samples(recipe, "test", what.programs["test"], what.first("test"))
         depth = list(what.grid.depths.items())[-1]
         examples = describe_examples(
             splits, samples, count=what.examples, features=what.grid.features, depth=depth, config=what.config,
@@ -234,7 +239,8 @@ def _source(snapshot: str | Path) -> str:
 
 def _table_name(what: ProbeRun, split: str, initialisation: int | None, dtype: torch.dtype) -> str:
     """Everything that a user may ask for anew has its own table."""
-    parts = [split, str(what.programs[split]), "" if what.layers == "mean" else _layers_name(what.layers)]
+    first = f"from-{what.first(split)}" if what.first(split) else ""
+    parts = [split, str(what.programs[split]), first, "" if what.layers == "mean" else _layers_name(what.layers)]
     parts += [
         "bf16" if dtype == torch.bfloat16 else "",
         "" if initialisation is None else f"untrained-{initialisation}",
@@ -253,6 +259,6 @@ def _report(progress: Callable[[str, int, int], None] | None, stage: str, of: in
         progress(stage, done, of)
 
 
-def specification_samples(recipe: Recipe, split: str, count: int) -> Any:
-    """The first `count` specifications of a probing split."""
-    return generate_samples(recipe, split=SPLIT_NAMES[split], start=0, count=count)
+def specification_samples(recipe: Recipe, split: str, count: int, start: int = 0) -> Samples:
+    """Specifications start .. start+count-1 of a probing split."""
+    return generate_samples(recipe, split=SPLIT_NAMES[split], start=start, count=count)

@@ -29,7 +29,7 @@ def phases_plot(run: Run) -> Plot:
     """Accuracy, generalization, diversity, perplexity and length over training, with the phases shaded."""
     phases = phases_of(run)
     shares = ("generative_accuracy", "generalization", "distinct", "top_share", "parse_rate")
-    names = (*shares, "perplexity", "mean_length", "reference_mean_length")
+    names = (*shares, "perplexity", "floor_perplexity", "mean_length", "reference_mean_length")
     series = {name: run.evaluated(name) for name in names}
     caption = (
         "What the model writes for unseen specifications at every snapshot. Shading: babbling, syntax acquisition and "
@@ -51,7 +51,7 @@ def phases_plot(run: Run) -> Plot:
     groups = (
         ("Right programs", "specifications (%)", ("generative_accuracy", "generalization"), True),
         ("Diversity", "programs (%)", ("distinct", "top_share", "parse_rate"), True),
-        ("Perplexity", "per token of reference programs", ("perplexity",), False),
+        ("Perplexity", "per token of reference programs", ("perplexity", "floor_perplexity"), False),
         ("Program length", "actions", ("mean_length", "reference_mean_length"), False),
     )
     labels = {
@@ -60,19 +60,21 @@ def phases_plot(run: Run) -> Plot:
         "distinct": "distinct programs",
         "top_share": "most frequent program",
         "parse_rate": "whole programs",
-        "perplexity": "perplexity",
+        "perplexity": "model",
+        "floor_perplexity": "ideal reader: no model can do better",
         "mean_length": "written",
         "reference_mean_length": "reference",
     }
     for ax, (title, unit, members, share) in zip(axes, groups, strict=True):
         shade(ax, run, phases.syntax, phases.semantics)
-        for index, name in enumerate(members):
+        drawn_members = [name for name in members if any(value is not None for value in series[name])]
+        for index, name in enumerate(drawn_members):
             curve(ax, run.steps, series[name], labels[name], index)
         ax.set_title(title, pad=16)
         ax.set_ylabel(unit)
         if share:
             percent(ax)
-        if len(members) > 1:
+        if len(drawn_members) > 1:
             legend(ax)
     for ax in axes[2:]:
         step_axis(ax)

@@ -7,6 +7,7 @@
     RUN/tensorboard/                    the same for TensorBoard, if asked
     RUN/evaluation/step-000100.json     what the snapshot generates: see EVALUATION_FIELDS
     RUN/probing/step-000100.json        probe scores: {"step", "records", "differences", "notes", ...}
+    RUN/probing/step-000100.npz         sums per test program of every probe, from which intervals are made; closer, latent too
     RUN/closer/step-000100.json         the same of a closer look at one snapshot: more programs, depths, baselines
     RUN/examples/step-000100.json       a few specifications with the written program, its trace and what probes read
     RUN/latent/space/step-000100.json   probe scores on programs the model only read; input, space: what stood in place
@@ -39,6 +40,8 @@ EVALUATION_FIELDS = {
     "top_share": "share of the most frequent program",
     "mean_length": "actions per written program",
     "reference_mean_length": "actions per reference program",
+    "floor_perplexity": "the least perplexity that any reader of the specifications can have on those programs",
+    "excess_length": "actions of correct programs beyond the shortest that would do",
     "parse_rate": "share of outputs that are whole programs without the grammar's help",
 }
 """What an evaluation file holds, besides "step" and "samples" (specifications): the metrics of

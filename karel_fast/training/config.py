@@ -122,6 +122,7 @@ class EvaluationConfig:
     split: Literal["train", "val", "test"] = setting("test", "train, val or test.")
     start: int = setting(0, "First specification of the split.")
     free: bool = setting(True, "Also decode without the grammar, for the parse rate.")
+    ideal: bool = setting(False, "Also solve the specifications exactly: the loss's floor, and the shortest programs.")
 
     def __post_init__(self) -> None:
         whole("specifications", self.specifications, 1)

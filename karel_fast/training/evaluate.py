@@ -17,6 +17,8 @@ from torch import Tensor
 
 from karel_fast.data import Recipe, Samples, Tokenizer
 from karel_fast.data.sampling.symbols import from_symbols
+from karel_fast.exact.floor import floor
+from karel_fast.exact.solution import solve
 from karel_fast.karel.execution import check
 from karel_fast.karel.language import CompiledPrograms, compile
 from karel_fast.karel.world import Worlds
@@ -50,6 +52,7 @@ def evaluate(
     *,
     capture: Capture | None = None,
     free: bool = True,
+    ideal: bool = False,
     batch_size: int = 256,
     device: str = "auto",
     precision: str = "auto",
@@ -66,10 +69,12 @@ def evaluate(
       distinct_programs: how many different ones; diversity: the share of different ones among the first
       DIVERSITY_SAMPLES, which does not fall with the number of samples; top_program and top_share: the most frequent
       one; mean_length and reference_mean_length: in actions; parse_rate: well-formed and ended in free decoding,
-      without the grammar (None for free=False).
+      without the grammar (None for free=False); and, for ideal=True (see `ideal_metrics`), floor_loss,
+      floor_perplexity, excess_length, ideal_generalization.
 
     snapshot: a folder, or a model (then no recipe is checked). any_recipe: let the snapshot's recipe differ from the
-    tokenizer's. Raises ValueError if recipe, layout, vocabulary or context do not match, or there is no sample.
+    tokenizer's. Raises ValueError if recipe, layout, vocabulary or context do not match, there is no sample, or
+    specifications that `kf.exact.solve` refuses are to be solved.
     """
     if len(samples) == 0:
         raise ValueError("there is no sample to evaluate on")
@@ -123,7 +128,38 @@ def evaluate(
         "reference_mean_length": float(action_counts(tokenizer, reference).mean()),
         "parse_rate": parsed / len(samples) if free else None,
     }
+    if ideal:
+        tokens = int((reference != tokenizer.pad_id).sum())
+        metrics |= ideal_metrics(samples, tokens, np.where(correct, generated.lengths, -1))
     return Evaluation(metrics, generated, correct, generalizes)
+
+
+def ideal_metrics(samples: Samples, tokens: int, correct_lengths: np.ndarray) -> dict[str, float | None]:
+    """What an ideal reader of the specifications makes of them, and how far correct programs are from it.
+
+    tokens: of the reference programs, ends included, over which the loss is a mean. correct_lengths: (n,) actions of each
+    written program, -1 where it is wrong.
+
+    floor_loss: nats per token, what the ideal reader loses on the reference programs; no model loses less but by chance.
+    floor_perplexity: its exponential. excess_length: actions of correct programs beyond the shortest of any length that
+    satisfies the specification, on average (None if none is correct). ideal_generalization: the chance that a program drawn from the
+    ideal reader's posterior satisfies the held-out examples too (None if there are none).
+
+    Raises ValueError for recipes and sizes that `kf.exact.solve` refuses.
+    """
+    recipe = samples.recipe
+    solution = solve(samples)
+    floor_loss = float(np.nansum(floor(samples, solution).loss)) / tokens
+    inputs, outputs = samples.shown()
+    any_length = recipe.replace(lengths=(1, recipe.lengths[1]))
+    shortest = solve(inputs, outputs, recipe=any_length).shortest
+    right = correct_lengths >= 0
+    return {
+        "floor_loss": floor_loss,
+        "floor_perplexity": math.exp(floor_loss),
+        "excess_length": float((correct_lengths - shortest)[right].mean()) if right.any() else None,
+        "ideal_generalization": float(solution.generalises.mean()) if recipe.held_out else None,
+    }
 
 
 def check_vocabulary(model: Transformer, tokenizer: Tokenizer) -> None:
