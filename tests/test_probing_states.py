@@ -65,7 +65,7 @@ def test_forced_decoding_gives_the_states_that_decoding_gave(model, tokenizer, t
     """Two ways to the same states: captured while writing, and read from the finished text."""
     written = table(tmp_path / "written", model, tokenizer)
     assert written.finished.sum() > 5, "no program ended: this tests nothing"
-    again = table(tmp_path / "again", model, tokenizer, like=written)
+    again = table(tmp_path / "again", model, tokenizer, same_programs_as=written)
     assert (written.rows, written.layers) == (again.rows, [0, 1, 2])
     for layer in range(3):
         rows = np.arange(written.rows)

@@ -77,12 +77,10 @@ def compare(
     for a feature, depth or offset that no run was probed for.
     """
     probed = next((run for run in runs if run.probed), None)
-    for what, wanted in (("feature", feature), ("depth", depth), ("offset", offset)):
-        known = list(dict.fromkeys(name for run in runs for one in (run.closest, run) for name in one.names(what)))
+    for key, wanted in (("feature", feature), ("depth", depth), ("offset", offset)):
+        known = list(dict.fromkeys(name for run in runs for one in (run.closest, run) for name in one.names(key)))
         if wanted is not None and wanted not in known:
-            raise ValueError(
-                f"no run was probed for {what} {wanted!r}; there is {', '.join(map(str, known)) or 'none'}"
-            )
+            raise ValueError(f"no run was probed for {key} {wanted!r}; there is {', '.join(map(str, known)) or 'none'}")
     if probed is not None:
         feature = feature or probed.closest.names("feature")[0]
         depth = depth or probed.closest.deepest()
@@ -108,8 +106,8 @@ def compare(
 def _row(run: Run, feature: str | None, depth: str | None, offset: int, semantics: Sequence[str]) -> dict[str, Any]:
     results = results_of(run)
     wanted = (feature, depth, offset)
-    found = (r for r in results["probes"] if (r["feature"], r["depth"], r["offset"]) == wanted)
-    probes: dict[str, Any] = next(found, {})
+    matching = (r for r in results["probes"] if (r["feature"], r["depth"], r["offset"]) == wanted)
+    probes: dict[str, Any] = next(matching, {})
     differences = probes.get("original_minus", {})
     fits = regressions_of(run, feature, offset).get(depth or "")
     fair = regressions_of(run, feature, offset, "lift").get(depth or "")
@@ -159,20 +157,20 @@ def _notes(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> list[str]:
     told = [seed for seed in seeds if seed is not None]
     if len(set(told)) < len(told):
         notes.append("some runs have the same training.seed, so they do not count as separate")
-    for what, name in (("evaluated", "step"), ("probed", "probed_step")):
+    for activity, name in (("evaluated", "step"), ("probed", "probed_step")):
         steps = {row[name] for row in rows}
         if len(steps) > 1:
-            found = ", ".join(f"{row['run']} {'never' if row[name] is None else row[name]}" for row in rows)
-            notes.append(f"the runs were last {what} at different steps: {found}")
+            last_steps = ", ".join(f"{row['run']} {'never' if row[name] is None else row[name]}" for row in rows)
+            notes.append(f"the runs were last {activity} at different steps: {last_steps}")
     probed = [run.closest for run in runs if run.closest.probed]
     # The layers are those of the snapshot that the numbers come from.
-    for what, key in (("semantics", "semantics"), ("layers", "layer"), ("probe seeds", "seed")):
+    for noun, key in (("semantics", "semantics"), ("layers", "layer"), ("probe seeds", "seed")):
         told_by_run = [
             (run.name, sorted({str(record[key]) for record in run.records(run.probed[-1])})) for run in probed
         ]
         if len({tuple(names) for _, names in told_by_run}) > 1:
-            found = "; ".join(f"{name} {', '.join(names)}" for name, names in told_by_run)
-            notes.append(f"the runs were probed for different {what}: {found}")
+            listed = "; ".join(f"{name} {', '.join(names)}" for name, names in told_by_run)
+            notes.append(f"the runs were probed for different {noun}: {listed}")
     return notes + [f"{run.name}: {problem}" for run in runs for problem in run.problems]
 
 

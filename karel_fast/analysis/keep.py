@@ -73,16 +73,16 @@ def _over_seeds(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for record in records:
         cells.setdefault(tuple(record[name] for name in _CELL), []).append(record)
     rows = []
-    for key, found in cells.items():
-        accuracy = [value for record in found if (value := number(record["accuracy"])) is not None]
-        majority = [value for record in found if (value := number(record.get("majority"))) is not None]
+    for key, members in cells.items():
+        accuracy = [value for record in members if (value := number(record["accuracy"])) is not None]
+        majority = [value for record in members if (value := number(record.get("majority"))) is not None]
         row = {
             **dict(zip(_CELL, key, strict=True)),
             "accuracy": mean(accuracy),
             "lowest": min(accuracy, default=None),
             "highest": max(accuracy, default=None),
             "majority": mean(majority),
-            **{name: mean(v for r in found if (v := measure_of(r, name)) is not None) for name in _MEASURES},
+            **{name: mean(v for r in members if (v := measure_of(r, name)) is not None) for name in _MEASURES},
             "seeds": len(accuracy),
         }
         rows.append(row)

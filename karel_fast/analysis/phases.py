@@ -136,8 +136,8 @@ def phase_boundaries(
     def again(values: Sequence[float | None]) -> list[float | None]:
         return [None if v is None else float(rng.binomial(samples, min(1.0, max(0.0, v))) / samples) for v in values]
 
-    found = [find_phases(steps, again(distinct), again(accuracy), perplexity, again(whole)) for _ in range(draws)]
-    first, second = ([getattr(one, name) for one in found] for name in ("syntax", "semantics"))
+    resampled = [find_phases(steps, again(distinct), again(accuracy), perplexity, again(whole)) for _ in range(draws)]
+    first, second = ([getattr(one, name) for one in resampled] for name in ("syntax", "semantics"))
     own = find_phases(steps, distinct, accuracy, perplexity, whole)
     shares = None
     if own.syntax is not None and own.semantics is not None and steps[-1] > 0:

@@ -51,9 +51,12 @@ def beside_regression(
     if np.ptp(x) > 0 and np.ptp(y) > 0:
         rng = np.random.default_rng(0)
         orders = np.stack([rng.permutation(np.array(x, float)) for _ in range(DRAWS)])
-        found = np.array([np.corrcoef(order, y)[0, 1] ** 2 for order in orders])
+        permuted_r2 = np.array([np.corrcoef(order, y)[0, 1] ** 2 for order in orders])
         own = np.corrcoef(x, y)[0, 1] ** 2
-        permuted, p = float(np.quantile(found, 0.95)), float((1 + (found >= own - 1e-12).sum()) / (1 + DRAWS))
+        permuted, p = (
+            float(np.quantile(permuted_r2, 0.95)),
+            float((1 + (permuted_r2 >= own - 1e-12).sum()) / (1 + DRAWS)),
+        )
     return Beside(
         step=regress([float(s) for s in step], y).r2,
         majority=regress(base, y).r2,

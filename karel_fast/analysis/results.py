@@ -120,8 +120,8 @@ def _probe_row(run: Run, step: int, where: dict[str, Any]) -> dict[str, Any]:
 _NUMBERS = ("accuracy", "majority", "lift", "normalised", "entropy", "bits", "bits_share")
 
 
-def _only(found: list[dict[str, Any]], wanted: dict[str, Any]) -> dict[str, float | None]:
+def _only(records: list[dict[str, Any]], wanted: dict[str, Any]) -> dict[str, float | None]:
     """The mean and intervals of the one entry with these values; {} where there is none, or one per layer."""
-    known = [one for one in found if all(one[key] == value for key, value in wanted.items())]
+    known = [one for one in records if all(one[key] == value for key, value in wanted.items())]
     keys = ("mean", "low", "high", "p", "cluster_low", "cluster_high")
     return {key: number(known[0].get(key)) for key in keys} if len(known) == 1 else {}

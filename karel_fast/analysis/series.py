@@ -54,7 +54,7 @@ class Run:
             examples=folder.read_all("examples"),
             steering=folder.read_all("steering"),
             closer=folder.read_all("closer"),
-            latent={kind: found for kind in LATENT if (found := folder.read_all(kind))},
+            latent={kind: readings for kind in LATENT if (readings := folder.read_all(kind))},
             problems=folder.problems,
         )
 
@@ -78,23 +78,23 @@ class Run:
         """One evaluation number at every step; "distinct" is the diversity, or in older runs the distinct programs as a
         share of the specifications.
         """
-        found = [self.evaluation.get(step, {}) for step in self.steps]
+        evaluations = [self.evaluation.get(step, {}) for step in self.steps]
         if name == "distinct":
-            pairs = [(number(e.get("distinct_programs")), number(e.get("samples"))) for e in found]
+            pairs = [(number(e.get("distinct_programs")), number(e.get("samples"))) for e in evaluations]
             shares = [None if d is None or not n else d / n for d, n in pairs]
-            return [number(e.get("diversity", share)) for e, share in zip(found, shares, strict=True)]
-        return [number(e.get(name)) for e in found]
+            return [number(e.get("diversity", share)) for e, share in zip(evaluations, shares, strict=True)]
+        return [number(e.get(name)) for e in evaluations]
 
     def records(self, step: int) -> list[Record]:
         """A snapshot's probe records that are whole."""
         if step not in self._records:
-            found = self.probing.get(step, {}).get("records", [])
+            stored = self.probing.get(step, {}).get("records", [])
             self._records[step] = [
-                r for r in found if isinstance(r, Mapping) and r.keys() >= _RECORD and isinstance(r["offset"], int)
+                r for r in stored if isinstance(r, Mapping) and r.keys() >= _RECORD and isinstance(r["offset"], int)
             ]
         return self._records[step]
 
-    def _found(self, step: int, name: str, where: dict[str, object]) -> list[tuple[int, float]]:
+    def _with_seeds(self, step: int, name: str, where: dict[str, object]) -> list[tuple[int, float]]:
         """(seed, number) of the snapshot's records with these values."""
         where = {**_CHOSEN, **where}
         if step not in self._groups:
@@ -103,19 +103,21 @@ class Run:
                 groups.setdefault(tuple(record[key] for key in _CHOSEN), []).append(record)
             self._groups[step] = groups
         group = self._groups[step].get(tuple(where.pop(key) for key in _CHOSEN), [])
-        found = ((r["seed"], measure_of(r, name)) for r in group if all(r[key] == v for key, v in where.items()))
-        return [(seed, value) for seed, value in found if value is not None]
+        seeds_and_values = (
+            (r["seed"], measure_of(r, name)) for r in group if all(r[key] == v for key, v in where.items())
+        )
+        return [(seed, value) for seed, value in seeds_and_values if value is not None]
 
     def values(self, step: int, name: str = "accuracy", **where: object) -> list[float]:
         """The numbers `name` of the snapshot's records with these values; by default those of true labels and trained
         states, at offset 0 under the original semantics.
         """
-        return [value for _, value in self._found(step, name, where)]
+        return [value for _, value in self._with_seeds(step, name, where)]
 
     def by_seed(self, step: int, name: str = "accuracy", **where: object) -> list[float]:
         """The mean over everything but the seed, one number per seed: what a band over seeds is drawn from."""
         groups: dict[int, list[float]] = {}
-        for seed, value in self._found(step, name, where):
+        for seed, value in self._with_seeds(step, name, where):
             groups.setdefault(seed, []).append(value)
         return [sum(groups[seed]) / len(groups[seed]) for seed in sorted(groups)]
 

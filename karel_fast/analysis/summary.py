@@ -47,5 +47,5 @@ def summary_of(folder: RunFolder, run: Run) -> dict[str, Any]:
 def _evaluation(run: Run, step: int | None, names: tuple[str, ...]) -> dict[str, Any] | None:
     if step is None:
         return None
-    found = run.evaluation[step]
-    return {"step": step, **{name: found.get(name) for name in names}}
+    evaluation = run.evaluation[step]
+    return {"step": step, **{name: evaluation.get(name) for name in names}}

@@ -61,9 +61,9 @@ def bench_command(
         ).returncode
         if not output.exists():
             raise ValueError(f"the benchmarks did not finish (pytest exit code {code})")
-        found = read_json(output)
-    machine = {"size": size, **found["machine_info"]["karel_fast"]}
-    rows = [_row(bench) for bench in found["benchmarks"]]
+        report = read_json(output)
+    machine = {"size": size, **report["machine_info"]["karel_fast"]}
+    rows = [_row(bench) for bench in report["benchmarks"]]
     if as_json:
         typer.echo(json.dumps({"machine": machine, "benchmarks": rows}))
     else:
@@ -91,8 +91,8 @@ def _print_table(rows: list[dict[str, Any]], size: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    what = "tiny sizes: only shows that all runs" if size == "quick" else "medians, measured in turn"
-    table = Table(title=f"karel_fast against its peers and limits ({what})")
+    meaning = "tiny sizes: only shows that all runs" if size == "quick" else "medians, measured in turn"
+    table = Table(title=f"karel_fast against its peers and limits ({meaning})")
     for heading in ("benchmark", "this project", "target", "beside", "ratio", "target ratio", "met"):
         table.add_column(heading, justify="left" if heading in {"benchmark", "beside"} else "right")
     for row in rows:

@@ -77,8 +77,8 @@ def verify_command(
 
     with Progress(unit="samples") as shown:
         progress = shown.bar("verify").show
-        found = verify(folder, fraction=fraction, backend=backend, threads=threads, progress=progress)
-    typer.echo(f"{folder}: {found.rows} rows in {found.shards} shards are right")
+        verified = verify(folder, fraction=fraction, backend=backend, threads=threads, progress=progress)
+    typer.echo(f"{folder}: {verified.rows} rows in {verified.shards} shards are right")
 
 
 def trace_command(

@@ -106,7 +106,7 @@ def _split_worlds(text: str) -> list[str]:
 
 
 def _as_json(program: Program, worlds: Worlds, result: Result, steps: Trace | None, i: int) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    record: dict[str, Any] = {
         "program": str(program),
         "status": Status(int(result.status[i])).name,
         "steps": int(result.steps[i]),
@@ -115,7 +115,7 @@ def _as_json(program: Program, worlds: Worlds, result: Result, steps: Trace | No
     }
     if steps is not None:
         end = int(steps.steps[i])
-        found["trace"] = {
+        record["trace"] = {
             "actions": [Action(code).name.lower() for code in steps.actions[i, :end].tolist()],
             "robot": steps.robot[i, : end + 1].tolist(),
             **{
@@ -123,7 +123,7 @@ def _as_json(program: Program, worlds: Worlds, result: Result, steps: Trace | No
                 for name in ("markers_here", "front_clear", "left_clear", "right_clear")
             },
         }
-    return found
+    return record
 
 
 def _draw(worlds: Worlds, result: Result, steps: Trace | None) -> None:

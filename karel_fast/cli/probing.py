@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 @freed_memory_kept()
 def probe_command(
     run: Annotated[Path, typer.Argument(help="Folder of the run, with its snapshots.")],
-    what: ProbeRun,
+    probe_run: ProbeRun,
     decoding: DecodingConfig,
     step: Annotated[list[int] | None, typer.Option(help="Only the snapshot of this step; may be repeated.")] = None,
     engine: Annotated[str, typer.Option(help="local, or ray: snapshots over a cluster.")] = "local",
@@ -47,15 +47,19 @@ def probe_command(
     place = resolve_device(decoding.device)
     dtype = resolve_precision(decoding.precision, place)
     products = "bfloat16" if dtype == torch.bfloat16 else "float32"
-    what = dataclasses.replace(what, config=dataclasses.replace(what.config, precision=products))
+    probe_run = dataclasses.replace(probe_run, config=dataclasses.replace(probe_run.config, precision=products))
     settings = {
         "device": str(place),
         "dtype": dtype,
         "batch_size": decoding.decode_batch_size,
         "compile_model": decoding.compile_decoding,
     }
-    found = choose_snapshots(run, step)
-    written = _on_ray(run, found, what, settings, address) if engine == "ray" else _here(run, found, what, settings)
+    snapshots = choose_snapshots(run, step)
+    written = (
+        _on_ray(run, snapshots, probe_run, settings, address)
+        if engine == "ray"
+        else _here(run, snapshots, probe_run, settings)
+    )
     for path in written:
         typer.echo(str(path))
 
@@ -88,7 +92,7 @@ def steer_command(
         typer.echo(str(written))
 
 
-def _here(run: Path, snapshots: Sequence[Path], what: ProbeRun, settings: dict[str, Any]) -> list[Path]:
+def _here(run: Path, snapshots: Sequence[Path], probe_run: ProbeRun, settings: dict[str, Any]) -> list[Path]:
     from karel_fast.probing.snapshot import probe_snapshot
 
     with Progress() as progress:
@@ -96,17 +100,17 @@ def _here(run: Path, snapshots: Sequence[Path], what: ProbeRun, settings: dict[s
         stage = progress.bar("")
 
         def show(name: str) -> Callable[[str, int, int], None]:
-            return lambda what, done, total: stage.show(done, total, f"{name}: {what}")
+            return lambda activity, done, total: stage.show(done, total, f"{name}: {activity}")
 
         written = []
         for path in snapshots:
-            written.append(probe_snapshot(run, path, what, progress=show(path.name), **settings))
+            written.append(probe_snapshot(run, path, probe_run, progress=show(path.name), **settings))
             all_snapshots.advance()
     return written
 
 
 def _on_ray(
-    run: Path, snapshots: Sequence[Path], what: ProbeRun, settings: dict[str, Any], address: str | None
+    run: Path, snapshots: Sequence[Path], probe_run: ProbeRun, settings: dict[str, Any], address: str | None
 ) -> list[Path]:
     from karel_fast.probing.snapshots_on_ray import probe_on_ray
 
@@ -115,7 +119,7 @@ def _on_ray(
         return probe_on_ray(
             run,
             snapshots,
-            what,
+            probe_run,
             settings,
             address=address,
             progress=bar.show,

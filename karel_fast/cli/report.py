@@ -39,15 +39,15 @@ def compare_command(
     from karel_fast.analysis.compare import compare, read_runs
 
     read = read_runs(runs)
-    found = compare(read, feature, depth, offset)
-    _print(found)
+    comparison = compare(read, feature, depth, offset)
+    _print(comparison)
     if out is not None:
         from karel_fast.report.seeds_figure import write_comparison
 
-        typer.echo(str(write_comparison(found, read, out)))
+        typer.echo(str(write_comparison(comparison, read, out)))
 
 
-def _print(found: Comparison) -> None:
+def _print(comparison: Comparison) -> None:
     """Plain text, so that it can be piped: percent, but R2 as it is."""
 
     def cell(name: str, value: object) -> str:
@@ -56,14 +56,15 @@ def _print(found: Comparison) -> None:
         return f"{value:.3f}" if name in ("r2", "r2 on lift", "bits") else f"{100 * value:.1f}"
 
     titles = {"generative_accuracy": "satisfied", "generalization": "held-out", "r2": "R2", "r2 on lift": "R2 on lift"}
-    lines = [["run", *(titles.get(name, name) for name in found.columns)]]
-    lines += [[str(row["run"]), *(cell(name, row[name]) for name in found.columns)] for row in found.rows]
+    lines = [["run", *(titles.get(name, name) for name in comparison.columns)]]
+    lines += [[str(row["run"]), *(cell(name, row[name]) for name in comparison.columns)] for row in comparison.rows]
     for kind, title in (("mean", "mean"), ("low", "95 % from"), ("high", "to")):
-        lines.append([title, *(cell(name, found.summary[name][kind]) for name in found.columns)])
+        lines.append([title, *(cell(name, comparison.summary[name][kind]) for name in comparison.columns)])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    if found.feature:
+    if comparison.feature:
         typer.echo(
-            f"Probes: {found.feature}, {found.depth}, offset {found.offset} (0: the state after the predicted action); in %, "
+            f"Probes: {comparison.feature}, {comparison.depth}, offset {comparison.offset} "
+            "(0: the state after the predicted action); in %, "
             "R2 and bits aside."
         )
     for line in lines:
@@ -71,5 +72,5 @@ def _print(found: Comparison) -> None:
             text.ljust(w) if not i else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True))
         )
         typer.echo("  ".join([first, *rest]).rstrip())
-    for note in found.notes:
+    for note in comparison.notes:
         typer.echo(f"Note: {note}.")

@@ -74,10 +74,10 @@ class SampleStream(IterableDataset[torch.Tensor]):
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _rows(self, start: int, count: int) -> np.ndarray:
-        how: dict[str, Any] = {"backend": self.backend, "threads": self.threads}
+        execution: dict[str, Any] = {"backend": self.backend, "threads": self.threads}
         if self.shards is not None:
-            return self.tokenizer.encode(self.shards.samples(start, count), **how)
-        return self.tokenizer.generate(self.split, start, count, **how)
+            return self.tokenizer.encode(self.shards.samples(start, count), **execution)
+        return self.tokenizer.generate(self.split, start, count, **execution)
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         info = get_worker_info()

@@ -54,12 +54,12 @@ def explore(problem: Problem, i: int, examples: int, max_states: int) -> list[li
     inputs, outputs = problem.worlds(i, examples)
     layers = [[Node([State.of(world) for world in inputs])]]
     for t in range(prior.longest + 1):
-        found: dict[tuple, Node] = {}
+        nodes_by_state: dict[tuple, Node] = {}
         for node in layers[t]:
             node.satisfied = t >= prior.shortest and all(map(shows, node.states, outputs))
             if t < prior.longest:
-                grow(node, problem, found)
-        layers.append(list(found.values()))
+                grow(node, problem, nodes_by_state)
+        layers.append(list(nodes_by_state.values()))
         if sum(map(len, layers)) > max_states:
             raise ValueError(
                 f"specification {i}: programs of up to {prior.longest} actions reach more than max_states = {max_states}"
@@ -71,8 +71,8 @@ def explore(problem: Problem, i: int, examples: int, max_states: int) -> list[li
     return layers
 
 
-def grow(node: Node, problem: Problem, found: dict[tuple, Node]) -> None:
-    """Gives the node its children, of which those in `found` are shared."""
+def grow(node: Node, problem: Problem, nodes_by_state: dict[tuple, Node]) -> None:
+    """Gives the node its children, of which those in `nodes_by_state` are shared."""
     after = [[after_action(state, action) for state in node.states] for action in Action]
     weights = drawn_with(problem, node.states, after)
     node.total = sum(weights)
@@ -80,7 +80,7 @@ def grow(node: Node, problem: Problem, found: dict[tuple, Node]) -> None:
         states = after[problem.prior.performed[written]]
         running = [state for state in states if state is not None]
         if weight and len(running) == len(states):  # else the run does not end well in every world
-            node.children[written] = found.setdefault(tuple(map(key, running)), Node(running))
+            node.children[written] = nodes_by_state.setdefault(tuple(map(key, running)), Node(running))
 
 
 def drawn_with(problem: Problem, before: list[State], after: list[list[State | None]]) -> list[int]:

@@ -43,5 +43,5 @@ def write_clusters(path: Path, clusters: Clusters) -> None:
 
 def read_clusters(path: Path) -> Clusters:
     """What `write_clusters` wrote."""
-    with np.load(path) as found:
-        return Clusters(found["actions"], {name: found[name].astype(np.float64) for name in SUMS})
+    with np.load(path) as arrays:
+        return Clusters(arrays["actions"], {name: arrays[name].astype(np.float64) for name in SUMS})

@@ -89,9 +89,11 @@ def _contrasts(
                 for state in states
             ]
             for measure in MEASURES:
-                found = _contrast(records, terms, measure, drawn, confidence)
-                if found is not None:
-                    out.append({**dict(zip(cell, key, strict=True)), "semantics": altered, "measure": measure, **found})
+                contrast = _contrast(records, terms, measure, drawn, confidence)
+                if contrast is not None:
+                    out.append(
+                        {**dict(zip(cell, key, strict=True)), "semantics": altered, "measure": measure, **contrast}
+                    )
     return out
 
 
@@ -113,7 +115,7 @@ def _contrast(
                 values.pop(seed, None)
     if not values:
         return None
-    found = paired(list(values.values()), confidence)
+    estimate = paired(list(values.values()), confidence)
     low = high = None
     if drawn is not None:
         rng = np.random.default_rng(1)
@@ -125,7 +127,7 @@ def _contrast(
         if np.isfinite(means).all():
             tail = (1 - confidence) / 2
             low, high = (float(v) for v in np.quantile(means, [tail, 1 - tail]))
-    return {**found, "cluster_low": low, "cluster_high": high}
+    return {**estimate, "cluster_low": low, "cluster_high": high}
 
 
 def paired(values: Iterable[float], confidence: float = 0.95) -> dict[str, Any]:

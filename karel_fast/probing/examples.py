@@ -126,10 +126,10 @@ def _reads(
             true = truth[name][0, k]
             if (true < 0).all():
                 continue
-            said = np.where(true < 0, true, guess[name][k])
+            answer = np.where(true < 0, true, guess[name][k])
             read[name] = {
                 side: [[feature.class_name(int(v), setting) for v in world] for world in values]
-                for side, values in (("truth", true), ("probe", said))
+                for side, values in (("truth", true), ("probe", answer))
             }
         reads.append(read or None)
     return reads

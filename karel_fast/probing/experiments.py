@@ -115,7 +115,7 @@ def gather_rows(split: Split, grid: Grid, name: str, most: int, tracer: Tracer =
         trace = tracer(actions, lengths, worlds, semantics)
         stopped += int((np.asarray(trace.steps) != np.repeat(lengths, examples)).sum())
         for offset in grid.offsets:
-            found = label_set(
+            labels_by_feature = label_set(
                 trace,
                 grid.features,
                 offset,
@@ -124,7 +124,7 @@ def gather_rows(split: Split, grid: Grid, name: str, most: int, tracer: Tracer =
                 first_state=grid.first_state,
                 last_state=grid.last_state,
             )
-            for feature, values in found.items():
+            for feature, values in labels_by_feature.items():
                 labels[semantics, offset, feature] = values[local_sample, action]
     useful = np.zeros(len(action), bool)
     for values in labels.values():
@@ -189,9 +189,9 @@ def run_experiment(
     results: list[tuple[ProbeResult, dict[str, Any]]] = []
     for layer in layers:
         for number, (tables, chosen) in enumerate([(splits, [*tasks, *controls]), *((u, tasks) for u in untrained)]):
-            found = _train(tables, gathered, layer, chosen, parts, grid, config, device, progress)
+            trained = _train(tables, gathered, layer, chosen, parts, grid, config, device, progress)
             kind = {"states": "untrained", "initialisation": number - 1} if number else {"states": "trained"}
-            results += [(result, {"layer": layer, **kind}) for result in found]
+            results += [(result, {"layer": layer, **kind}) for result in trained]
     records = [record_of(result, **extra) for result, extra in results]
     test = splits["test"].table.actions[gathered["test"].sample]
     sums = cluster_sums([result for result, _ in results], test)
@@ -311,5 +311,7 @@ def _notes(
             among = f" among {grid.outcome} programs" if grid.outcome != "all" else ""
             at = f" at actions {', '.join(map(str, grid.actions[name]))} (from 0)" if name in grid.actions else ""
             notes.append(f"{name}: no row has a label{among}{at}")
-    said = {f"{r['feature']} at offset {r['offset']:+d}, {r['semantics']}: {r['note']}" for r in records if r["note"]}
-    return notes + sorted(said)
+    label_notes = {
+        f"{r['feature']} at offset {r['offset']:+d}, {r['semantics']}: {r['note']}" for r in records if r["note"]
+    }
+    return notes + sorted(label_notes)

@@ -29,18 +29,18 @@ from karel_fast.runs.snapshots import open_snapshot, read_card, snapshot_path, w
 from karel_fast.support.files import read_json_if_whole, write_json
 
 
-def is_done(run: str | Path, step: int, what: ProbeRun) -> bool:
+def is_done(run: str | Path, step: int, probe_run: ProbeRun) -> bool:
     """Whether the snapshot's probing file holds exactly this experiment on the weights that the snapshot has now."""
-    path = RunFolder(run).file(what.kind, step)
-    found = read_json_if_whole(path) or {}
+    path = RunFolder(run).file(probe_run.kind, step)
+    stored = read_json_if_whole(path) or {}
     weights = weights_digest(snapshot_path(run, step))
-    return (found.get("experiment"), found.get("weights")) == (what.to_json(), weights)
+    return (stored.get("experiment"), stored.get("weights")) == (probe_run.to_json(), weights)
 
 
 def probe_snapshot(
     run: str | Path,
     snapshot: str | Path,
-    what: ProbeRun,
+    probe_run: ProbeRun,
     *,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
@@ -56,44 +56,47 @@ def probe_snapshot(
     folder = RunFolder(run)
     card = read_card(snapshot)
     step = int(card["step"])
-    target = folder.file(what.kind, step)
-    if is_done(run, step, what):
+    target = folder.file(probe_run.kind, step)
+    if is_done(run, step, probe_run):
         return target
     if not card.get("recipe"):
         raise ValueError(f"{snapshot} does not say what it was trained on; train with a recipe to probe it")
     recipe = Recipe.from_json(card["recipe"])
     tokenizer = Tokenizer(recipe, layout=card["layout"])
     model = open_snapshot(snapshot, tokenizer).to(device).eval()
-    layers: Layers = list(range(model.states)) if what.layers == "all" else what.layers
+    layers: Layers = list(range(model.states)) if probe_run.layers == "all" else probe_run.layers
 
     def tables(
-        model: Transformer, source: str, like: dict[str, Split] | None = None, initialisation: int | None = None
+        model: Transformer,
+        source: str,
+        written_splits: dict[str, Split] | None = None,
+        initialisation: int | None = None,
     ) -> dict[str, Split]:
         splits = {}
         for split in SPLITS:
-            count = what.programs[split]
-            stage = f"{'read' if like else 'write'} {split} programs"
+            count = probe_run.programs[split]
+            stage = f"{'read' if written_splits else 'write'} {split} programs"
             table = write_table(
-                folder.table(step, _table_name(what, split, initialisation, dtype)),
+                folder.table(step, _table_name(probe_run, split, initialisation, dtype)),
                 model,
                 tokenizer,
                 split,
                 count,
-                start=what.first(split),
+                start=probe_run.first(split),
                 layers=layers,
                 source=source,
-                programs=what.programs_from,
-                like=like[split].table if like else None,
-                withhold=what.withhold,
+                programs=probe_run.programs_from,
+                same_programs_as=written_splits[split].table if written_splits else None,
+                withhold=probe_run.withhold,
                 batch_size=batch_size,
                 dtype=dtype,
                 compile_model=compile_model,
                 progress=partial(_report, progress, stage, count),
             )
             inputs = (
-                like[split].inputs
-                if like
-                else specification_samples(recipe, split, count, what.first(split)).shown()[0]
+                written_splits[split].inputs
+                if written_splits
+                else specification_samples(recipe, split, count, probe_run.first(split)).shown()[0]
             )
             splits[split] = Split(table, inputs)
         return splits
@@ -101,12 +104,12 @@ def probe_snapshot(
     source = _source(snapshot)
     splits = tables(model, source)
     untrained = []
-    for seed in range(what.initialisations if what.untrained else 0):
+    for seed in range(probe_run.initialisations if probe_run.untrained else 0):
         torch.manual_seed(seed)
         fresh = Transformer(model.config).to(device).eval()
         untrained.append(tables(fresh, f"untrained {seed}, programs of {source}", splits, seed))
     done = 0
-    count = what.grid.size(len(splits["train"].table.layers), len(untrained))
+    count = probe_run.grid.size(len(splits["train"].table.layers), len(untrained))
 
     def advance(probes: int) -> None:
         nonlocal done
@@ -120,24 +123,24 @@ def probe_snapshot(
 
     result = run_experiment(
         splits,
-        what.grid,
-        config=what.config,
+        probe_run.grid,
+        config=probe_run.config,
         device=device,
         untrained=untrained,
         clusters=target.with_suffix(".npz"),
         tracer=tracer,
         progress=advance,
     )
-    if what.examples and what.programs_from == "written":
-        samples = specification_samples(recipe, "test", what.programs["test"], what.first("test"))
-        depth = list(what.grid.depths.items())[-1]
+    if probe_run.examples and probe_run.programs_from == "written":
+        samples = specification_samples(recipe, "test", probe_run.programs["test"], probe_run.first("test"))
+        depth = list(probe_run.grid.depths.items())[-1]
         examples = describe_examples(
-            splits, samples, count=what.examples, features=what.grid.features, depth=depth, config=what.config,
+            splits, samples, count=probe_run.examples, features=probe_run.grid.features, depth=depth, config=probe_run.config,
             device=device, tracer=tracer,
         )  # fmt: skip
         write_json(folder.file("examples", step), {"step": step, **examples})
     # Last, because this file says that the snapshot is done.
-    write_json(target, {"step": step, "experiment": what.to_json(), "weights": weights_digest(snapshot), **result})
+    write_json(target, {"step": step, "experiment": probe_run.to_json(), "weights": weights_digest(snapshot), **result})
     return target
 
 
@@ -191,7 +194,7 @@ def steer_snapshot(
             if probe is None:
                 notes.append(f"layer {layer}: no training row has a label, so there is no probe to steer with")
                 continue
-            found = steer(
+            steered = steer(
                 model,
                 tokenizer,
                 specification_samples(recipe, "test", specifications),
@@ -201,7 +204,7 @@ def steer_snapshot(
                 layer,
                 strength=strength,
             )
-            records += [record.to_json() for record in found]
+            records += [record.to_json() for record in steered]
     target = folder.file("steering", step)
     settings = {
         "weights": weights_digest(snapshot), "strength": strength, "train": train, "specifications": specifications
@@ -237,16 +240,20 @@ def _source(snapshot: str | Path) -> str:
     return f"{Path(snapshot).name} {weights_digest(snapshot)}"
 
 
-def _table_name(what: ProbeRun, split: str, initialisation: int | None, dtype: torch.dtype) -> str:
+def _table_name(probe_run: ProbeRun, split: str, initialisation: int | None, dtype: torch.dtype) -> str:
     """Everything that a user may ask for anew has its own table."""
-    first = f"from-{what.first(split)}" if what.first(split) else ""
-    parts = [split, str(what.programs[split]), first, "" if what.layers == "mean" else _layers_name(what.layers)]
+    parts = [
+        split,
+        str(probe_run.programs[split]),
+        f"from-{probe_run.first(split)}" if probe_run.first(split) else "",
+        "" if probe_run.layers == "mean" else _layers_name(probe_run.layers),
+    ]
     parts += [
         "bf16" if dtype == torch.bfloat16 else "",
         "" if initialisation is None else f"untrained-{initialisation}",
     ]
-    if what.programs_from == "reference":
-        parts += ["reference", what.withhold or ""]
+    if probe_run.programs_from == "reference":
+        parts += ["reference", probe_run.withhold or ""]
     return "-".join(part for part in parts if part)
 
 

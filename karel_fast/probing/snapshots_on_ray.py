@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def probe_on_ray(
     run: Path,
     snapshots: Sequence[Path],
-    what: ProbeRun,
+    probe_run: ProbeRun,
     settings: dict[str, Any],
     *,
     address: str | None = None,
@@ -40,17 +40,17 @@ def probe_on_ray(
     ModuleNotFoundError where Ray is not installed, ValueError for a GPU that the cluster lacks, WorkerLost.
     """
     run = run.absolute()
-    todo = [path.absolute() for path in snapshots if not is_done(run, int(read_card(path)["step"]), what)]
+    todo = [path.absolute() for path in snapshots if not is_done(run, int(read_card(path)["step"]), probe_run)]
     if todo:
-        _probe(run, todo, what, settings, address, retries, progress)
+        _probe(run, todo, probe_run, settings, address, retries, progress)
     # Done already, so this only says where.
-    return [probe_snapshot(run, path, what, **settings) for path in snapshots]
+    return [probe_snapshot(run, path, probe_run, **settings) for path in snapshots]
 
 
 def _probe(
     run: Path,
     snapshots: Sequence[Path],
-    what: ProbeRun,
+    probe_run: ProbeRun,
     settings: dict[str, Any],
     address: str | None,
     retries: int,
@@ -65,7 +65,7 @@ def _probe(
         threads = torch.get_num_threads()
         most = max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes())
         task = ray.remote(num_cpus=min(threads, most), num_gpus=int(gpu), max_retries=retries)(_probe_one)
-        start = lambda path: task.remote(str(run), str(path), what, settings, threads)  # noqa: E731
+        start = lambda path: task.remote(str(run), str(path), probe_run, settings, threads)  # noqa: E731
         failed: dict[Path, Exception] = {}
         for done, (path, _, error) in enumerate(results(ray, start, snapshots, len(snapshots)), 1):
             if isinstance(error, WorkerLost):
@@ -80,7 +80,7 @@ def _probe(
 
 
 @freed_memory_kept()
-def _probe_one(run: str, snapshot: str, what: ProbeRun, settings: dict[str, Any], threads: int) -> None:
+def _probe_one(run: str, snapshot: str, probe_run: ProbeRun, settings: dict[str, Any], threads: int) -> None:
     # Sums are taken in an order that depends on the number of threads; Ray gives its workers one.
     torch.set_num_threads(threads)
-    probe_snapshot(run, snapshot, what, **settings)
+    probe_snapshot(run, snapshot, probe_run, **settings)

@@ -37,7 +37,7 @@ def write_table(
     layers: Layers = "mean",
     source: str = "",
     programs: str = "written",
-    like: HiddenTable | None = None,
+    same_programs_as: HiddenTable | None = None,
     withhold: str | None = None,
     batch_size: int = 256,
     part: int = 2048,
@@ -48,7 +48,7 @@ def write_table(
     """Fill the table of `count` specifications of a probing split ("train", "validation", "test") and open it.
 
     programs: "written" by the model under the grammar; "reference", the specifications' own, read by forced decoding;
-    or, with `like`, those of another table. withhold: see `forced_states`, for programs the model does not write.
+    or, with `same_programs_as`, those of another table. withhold: see `forced_states`, for programs the model does not write.
     source: what the model is (a snapshot's path), for the table's identity. Goes on where an earlier call stopped; at
     most `part` programs are in memory. progress is called with the number of programs on disk. Raises ValueError for
     a recipe with control flow: its written actions are not its states' steps.
@@ -76,22 +76,22 @@ def write_table(
             "start": start,
             "count": count,
             "source": source,
-            "programs": "same" if like is not None else programs,
+            "programs": "same" if same_programs_as is not None else programs,
             "withhold": withhold,
         },
     )
     while writer.programs < count:
         done = writer.programs
         samples = generate_samples(recipe, split=SPLIT_NAMES[split], start=start + done, count=min(part, count - done))
-        if like is not None:
+        if same_programs_as is not None:
             chosen = slice(done, done + len(samples))
             writer.append(
-                like.actions[chosen],
-                like.lengths[chosen],
-                like.correct[chosen],
-                like.finished[chosen],
+                same_programs_as.actions[chosen],
+                same_programs_as.lengths[chosen],
+                same_programs_as.correct[chosen],
+                same_programs_as.finished[chosen],
                 forced_states(
-                    model, tokenizer, samples, like.actions[chosen], like.lengths[chosen], capture,
+                    model, tokenizer, samples, same_programs_as.actions[chosen], same_programs_as.lengths[chosen], capture,
                     withhold=withhold, batch_size=batch_size, dtype=dtype, compile_model=compile_model,
                 ),
             )  # fmt: skip

@@ -223,8 +223,8 @@ def _of(worlds: Worlds, samples: np.ndarray, each: int) -> Worlds:
     return worlds[(samples[:, None] * each + np.arange(each)).ravel()]
 
 
-def _of_range(worlds: Worlds, some: slice, each: int) -> Worlds:
-    return worlds[some.start * each : some.stop * each]
+def _of_range(worlds: Worlds, specifications: slice, each: int) -> Worlds:
+    return worlds[specifications.start * each : specifications.stop * each]
 
 
 def _turned(worlds: Worlds, quarter: int) -> Worlds:

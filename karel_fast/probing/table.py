@@ -66,9 +66,9 @@ class TableWriter:
         self._parts: list[dict[str, int]] = []
         head = self.directory / HEAD
         if head.exists():
-            found = read_json(head)
+            stored_head = read_json(head)
             for name, value in self._head.items():
-                old = found.get(name)
+                old = stored_head.get(name)
                 if old != value:
                     if name == "identity" and isinstance(old, dict):
                         name = next(key for key in {**old, **value} if old.get(key) != value.get(key))
@@ -77,7 +77,7 @@ class TableWriter:
                         f"{self.directory} holds a table with {name} {old!r}, not {value!r}; "
                         "choose another folder or remove it"
                     )
-            self._parts = found["parts"]
+            self._parts = stored_head["parts"]
         else:
             write_json(head, {**self._head, "parts": [], "complete": False})
 
@@ -147,21 +147,21 @@ class HiddenTable:
         head = self.directory / HEAD
         if not head.exists():
             raise FileNotFoundError(f"there is no table of hidden states at {self.directory}")
-        found = read_json(head)
-        if found.get("version") != VERSION:
+        values = read_json(head)
+        if values.get("version") != VERSION:
             raise ValueError(
-                f"{self.directory} is a table of version {found.get('version')}, this is for {VERSION}; make it anew"
+                f"{self.directory} is a table of version {values.get('version')}, this is for {VERSION}; make it anew"
             )
-        if not found["complete"]:
+        if not values["complete"]:
             raise ValueError(f"the table at {self.directory} is unfinished; run the same command again to finish it")
-        self.width: int = found["width"]
-        self.layers: list[int | str] = found["layers"]
-        self.max_actions: int = found["max_actions"]
-        self.dtype: str = found["dtype"]
-        self.identity: dict[str, Any] = found["identity"]
-        self._folders = [self.directory / f"part-{i:05d}" for i in range(len(found["parts"]))]
-        self._rows = [part["rows"] for part in found["parts"]]
-        self.programs = sum(part["programs"] for part in found["parts"])
+        self.width: int = values["width"]
+        self.layers: list[int | str] = values["layers"]
+        self.max_actions: int = values["max_actions"]
+        self.dtype: str = values["dtype"]
+        self.identity: dict[str, Any] = values["identity"]
+        self._folders = [self.directory / f"part-{i:05d}" for i in range(len(values["parts"]))]
+        self._rows = [part["rows"] for part in values["parts"]]
+        self.programs = sum(part["programs"] for part in values["parts"])
         self.rows = sum(self._rows)
 
     def _joined(self, name: str, empty: tuple[int, ...], dtype: type) -> np.ndarray:

@@ -81,7 +81,7 @@ def difference_plot(run: Run) -> Plot:
     if not run.probed:
         return undrawn(plot, "the run folder has no probes")
     step = run.probed[-1]
-    found = [
+    differences = [
         d
         for measure in ("lift", "accuracy")
         for d in differences_of(run, step, measure)
@@ -92,14 +92,14 @@ def difference_plot(run: Run) -> Plot:
         for d in doubled_of(run, step, "lift")
         if d["offset"] == 0 and d["labels"] == "true"
     ]
-    layers = list(dict.fromkeys(d["layer"] for d in found))
-    if not found:
+    layers = list(dict.fromkeys(d["layer"] for d in differences))
+    if not differences:
         return undrawn(plot, "no altered semantics was probed at the last snapshot")
     layer = layers[-1]
-    found = [d for d in [*found, *doubled] if d["layer"] == layer]
-    semantics = list(dict.fromkeys(d["semantics"] for d in found))
-    features = list(dict.fromkeys(d["feature"] for d in found))
-    depths = list(dict.fromkeys(d["depth"] for d in found))
+    differences = [d for d in [*differences, *doubled] if d["layer"] == layer]
+    semantics = list(dict.fromkeys(d["semantics"] for d in differences))
+    features = list(dict.fromkeys(d["feature"] for d in differences))
+    depths = list(dict.fromkeys(d["depth"] for d in differences))
     figure, axes = panels(len(features))
     for ax, feature in zip(axes, features, strict=False):
         for index, name in enumerate(semantics):
@@ -107,7 +107,7 @@ def difference_plot(run: Run) -> Plot:
                 at = place + (index - (len(semantics) - 1) / 2) * 0.3
                 color = str(look(index + 1)["color"])
                 label = f"original − {name}" if place == 0 else None
-                for d in found:
+                for d in differences:
                     if (d["feature"], d["semantics"], d["depth"]) != (feature, name, depth):
                         continue
                     if d["measure"] == "accuracy":
@@ -133,7 +133,7 @@ def difference_plot(run: Run) -> Plot:
     shared_legend(figure, axes[0])
     columns = ("feature", "depth", "layer", "semantics", "measure", "mean", "low", "high", "cluster_low", "cluster_high",
                "p", "seeds")  # fmt: skip
-    return drawn(plot, figure, ("step", *columns), [(step, *(d.get(c) for c in columns)) for d in found])
+    return drawn(plot, figure, ("step", *columns), [(step, *(d.get(c) for c in columns)) for d in differences])
 
 
 def _error(difference: dict[str, Any]) -> list[list[float]] | None:

@@ -74,8 +74,8 @@ def latent_plot(run: Run) -> Plot:
     shared_legend(figure, axes[0])
     columns = ("step", "outputs", "feature", "depth", "offset", "semantics", "mean", "lowest", "highest", "seeds", "majority",
                "untrained")  # fmt: skip
-    said = [_positions(kind, reading.probing[reading.probed[-1]]) for kind, reading in readings.items()]
-    plot = Plot(plot.name, plot.title, " ".join([plot.caption, *(text for text in said if text)]))
+    placements = [_positions(kind, reading.probing[reading.probed[-1]]) for kind, reading in readings.items()]
+    plot = Plot(plot.name, plot.title, " ".join([plot.caption, *(text for text in placements if text)]))
     return drawn(plot, figure, columns, rows)
 
 

@@ -147,15 +147,15 @@ def _notes(run: Run) -> list[str]:
         dropped = len(probing.get("records", [])) - len(run.records(step))
         if dropped:
             notes.append(f"step {step}: {dropped} probe records were not whole and were left out")
-    said: dict[str, list[int]] = {}
-    for kind, found in (("", run.probing), ("closer", run.closer), *run.latent.items()):
-        for step, probing in found.items():
+    steps_by_note: dict[str, list[int]] = {}
+    for kind, probing_by_step in (("", run.probing), ("closer", run.closer), *run.latent.items()):
+        for step, probing in probing_by_step.items():
             for note in probing.get("notes", []):
-                said.setdefault(f"{kind}: {note}" if kind else str(note), []).append(step)
+                steps_by_note.setdefault(f"{kind}: {note}" if kind else str(note), []).append(step)
     for step, steered in run.steering.items():
         for note in steered.get("notes", []):
-            said.setdefault(f"steering: {note}", []).append(step)
-    for note, steps in said.items():
+            steps_by_note.setdefault(f"steering: {note}", []).append(step)
+    for note, steps in steps_by_note.items():
         where = f"step {steps[0]}" if len(steps) == 1 else f"{len(steps)} snapshots, steps {steps[0]} to {steps[-1]}"
         notes.append(f"{where}: {note}")
     missing = [s for s in run.steps if number(run.evaluation.get(s, {}).get("generative_accuracy")) is None]
@@ -166,9 +166,9 @@ def _notes(run: Run) -> list[str]:
 
 def _examples(run: Run) -> tuple[list[str], int, str, str]:
     """(HTML of each example, their step, who read the states, or why there are none)."""
-    for step, found in reversed(run.examples.items()):
+    for step, stored in reversed(run.examples.items()):
         examples, broken = [], 0
-        for example in found.get("examples", [])[:MOST_EXAMPLES]:
+        for example in stored.get("examples", [])[:MOST_EXAMPLES]:
             try:
                 examples.append(example_html(example, TITLES))
             except (KeyError, TypeError, ValueError, IndexError, AttributeError):
@@ -176,7 +176,7 @@ def _examples(run: Run) -> tuple[list[str], int, str, str]:
         if broken:
             run.problems.append(f"examples/{step_name(step)}.json: {broken} examples were not whole and were left out")
         if examples:
-            return examples, step, str(found.get("reader", "probes")), ""
+            return examples, step, str(stored.get("reader", "probes")), ""
     return [], 0, "", "the run folder has no examples"
 
 

@@ -14,14 +14,14 @@ from karel_fast.report.style import new_figure, render, styled
 from karel_fast.support.files import write_bytes, write_json, write_text
 
 
-def write_comparison(found: Comparison, runs: Sequence[Run], folder: str | Path) -> Path:
+def write_comparison(comparison: Comparison, runs: Sequence[Run], folder: str | Path) -> Path:
     """Write FOLDER/comparison.json and .csv, and the figure over training as .svg and .png; returns the JSON's path."""
     folder = Path(folder)
-    write_text(folder / "comparison.csv", found.to_csv())
-    _, svg, png = render(seeds_figure(runs, found.feature, found.depth), "comparison")
+    write_text(folder / "comparison.csv", comparison.to_csv())
+    _, svg, png = render(seeds_figure(runs, comparison.feature, comparison.depth), "comparison")
     write_text(folder / "comparison.svg", svg)
     write_bytes(folder / "comparison.png", png)
-    write_json(folder / "comparison.json", found.to_json())
+    write_json(folder / "comparison.json", comparison.to_json())
     return folder / "comparison.json"
 
 

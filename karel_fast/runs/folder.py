@@ -133,14 +133,14 @@ class RunFolder:
 
     def read_all(self, kind: str) -> dict[int, dict[str, Any]]:
         """Every snapshot's file of `kind` by step, in order of steps."""
-        found = {}
+        values = {}
         folder = self.path / kind
         for path in sorted(folder.glob("step-*.json")) if folder.is_dir() else ():
             step = step_of(path.stem)
             value = None if step is None else self._read(path)
             if step is not None and value is not None:
-                found[step] = value
-        return dict(sorted(found.items()))
+                values[step] = value
+        return dict(sorted(values.items()))
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         value = read_json_if_whole(path)

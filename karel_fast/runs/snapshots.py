@@ -46,19 +46,19 @@ def list_snapshots(run: str | Path) -> list[Path]:
 
 def choose_snapshots(run: str | Path, steps: Sequence[int] | None = None) -> list[Path]:
     """The run's snapshots, all or those of some steps. Raises ValueError if there is none, or not that one."""
-    found = _snapshots(run)
-    if not found:
+    path_by_step = _snapshots(run)
+    if not path_by_step:
         raise ValueError(f"{run} holds no snapshot ({SNAPSHOTS}/step-*); train first")
     for step in steps or []:
-        if step not in found:
-            raise ValueError(f"{run} holds no snapshot of step {step}; it has {', '.join(map(str, found))}")
-    return [path for step, path in found.items() if steps is None or step in steps]
+        if step not in path_by_step:
+            raise ValueError(f"{run} holds no snapshot of step {step}; it has {', '.join(map(str, path_by_step))}")
+    return [path for step, path in path_by_step.items() if steps is None or step in steps]
 
 
 def _snapshots(run: str | Path) -> dict[int, Path]:
     """The run's complete snapshots by step, in order."""
-    found = {step_of(path.name): path for path in (Path(run) / SNAPSHOTS).glob("*") if (path / CARD).is_file()}
-    return dict(sorted((step, path) for step, path in found.items() if step is not None))
+    path_by_step = {step_of(path.name): path for path in (Path(run) / SNAPSHOTS).glob("*") if (path / CARD).is_file()}
+    return dict(sorted((step, path) for step, path in path_by_step.items() if step is not None))
 
 
 def write_snapshot(
@@ -156,10 +156,10 @@ def read_resume(run: Path) -> State:
     parts: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}}
     try:
         with safe_open(path, framework="pt") as file:
-            found = file.metadata()
+            metadata = file.metadata()
             for key in file.keys():  # noqa: SIM118
                 part, _, name = key.partition(":")
                 parts[part][name] = file.get_tensor(key)
-            return State(int(found["step"]), float(found["seconds"]), json.loads(found["card"]), **parts)
+            return State(int(metadata["step"]), float(metadata["seconds"]), json.loads(metadata["card"]), **parts)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a readable resume file ({error}); train into a new folder") from error

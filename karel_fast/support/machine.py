@@ -11,14 +11,14 @@ FEATURES = ("sse2", "avx2", "bmi1", "bmi2", "avx512f", "avx512bw", "avx512vl", "
 
 def processor() -> dict[str, str]:
     """Model, and those of its features that the kernels ask about."""
-    found = {"model": platform.processor() or platform.machine(), "features": ""}
+    facts = {"model": platform.processor() or platform.machine(), "features": ""}
     if CPUINFO.exists():
         for line in CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines():
             name, _, value = line.partition(":")
             if name.strip() == "model name":
-                found["model"] = value.strip()
+                facts["model"] = value.strip()
             elif name.strip() == "flags":
                 flags = set(value.split())
-                found["features"] = " ".join(flag for flag in FEATURES if flag in flags)
+                facts["features"] = " ".join(flag for flag in FEATURES if flag in flags)
                 break
-    return found
+    return facts

@@ -48,24 +48,24 @@ def named(kind: Kind) -> Kind:
 
 def flat_fields(kind: type) -> dict[str, Field[Any]]:
     """The settings of a class and of its parts, by name; fields that are no settings are left out."""
-    found: dict[str, Field[Any]] = {}
+    fields_by_name: dict[str, Field[Any]] = {}
     for field in dataclasses.fields(kind):
         inner = flat_fields(field.metadata["part"]) if "part" in field.metadata else {}
         if "help" in field.metadata:
             inner = {field.name: field}
-        twice = found.keys() & inner.keys()
+        twice = fields_by_name.keys() & inner.keys()
         assert not twice, f"two settings of {kind.__name__} are called {twice}"
-        found |= inner
-    return found
+        fields_by_name |= inner
+    return fields_by_name
 
 
 def flat_types(kind: type) -> dict[str, Any]:
     """The type of each of `flat_fields`."""
-    found = get_type_hints(kind)
+    types_by_name = get_type_hints(kind)
     for field in dataclasses.fields(kind):
         if "part" in field.metadata:
-            found |= flat_types(field.metadata["part"])
-    return {name: found[name] for name in flat_fields(kind)}
+            types_by_name |= flat_types(field.metadata["part"])
+    return {name: types_by_name[name] for name in flat_fields(kind)}
 
 
 def default_of(field: Field[Any]) -> Any:

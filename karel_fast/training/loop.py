@@ -38,9 +38,9 @@ class TrainingDiverged(RuntimeError):
     good one) tell where.
     """
 
-    def __init__(self, step: int, what: str, snapshot: Path | None) -> None:
+    def __init__(self, step: int, reason: str, snapshot: Path | None) -> None:
         kept = f"the last good snapshot is {snapshot}" if snapshot else "there is no snapshot yet"
-        super().__init__(f"training diverged at step {step}: {what}; {kept}. Lower lr, or raise warmup")
+        super().__init__(f"training diverged at step {step}: {reason}; {kept}. Lower lr, or raise warmup")
         self.step, self.snapshot = step, snapshot
 
 
@@ -345,16 +345,16 @@ class _Run:
     def check(self, step: int, loss: float, norm: float) -> None:
         """Raise TrainingDiverged unless all is finite and the loss is below twice that of a uniform guess."""
         limit = 2 * math.log(self.model.config.vocab_size) + 1
-        what = None
+        reason = None
         if not math.isfinite(loss):
-            what = f"the loss is {loss}"
+            reason = f"the loss is {loss}"
         elif not math.isfinite(norm):
-            what = f"the gradient's norm is {norm}"
+            reason = f"the gradient's norm is {norm}"
         elif loss > limit and step > self.config.warmup:
-            what = f"the loss is {loss:.3g}, more than twice a uniform guess's"
-        if what is not None:
+            reason = f"the loss is {loss:.3g}, more than twice a uniform guess's"
+        if reason is not None:
             snapshots = list_snapshots(self.run)
-            raise TrainingDiverged(step, what, snapshots[-1] if snapshots else None)
+            raise TrainingDiverged(step, reason, snapshots[-1] if snapshots else None)
 
     def save(self, step: int, seconds: float) -> None:
         """Write the state to resume from, after checking that every weight is finite."""

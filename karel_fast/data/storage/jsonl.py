@@ -157,8 +157,8 @@ def import_jsonl(
     compiled = CompiledPrograms.from_actions(symbols, lengths) if recipe.straight_line else compile(records.programs)
     outputs = run(compiled, records.worlds, semantics=recipe.semantics, max_steps=max_steps).worlds
     if records.outputs:
-        for at, (made, said) in enumerate(zip(outputs.to_text(), records.outputs, strict=True)):
-            if made != said:
+        for at, (made, stated) in enumerate(zip(outputs.to_text(), records.outputs, strict=True)):
+            if made != stated:
                 record, example = divmod(at, records.examples)
                 raise ValueError(
                     f"{path}, record {record + 1}: output{example} is not what the program makes of its input"

@@ -45,16 +45,18 @@ def trace_length(recipe: Recipe) -> int:
     return recipe.lengths[1] if recipe.control is None else recipe.control.max_steps
 
 
-def make_columns(recipe: Recipe, split: str, start: int, count: int, traces: Semantics | None, **how: Any) -> Columns:
-    """The columns of samples start .. start+count-1; `how` is `backend` and `threads` of `generate`."""
+def make_columns(
+    recipe: Recipe, split: str, start: int, count: int, traces: Semantics | None, **execution: Any
+) -> Columns:
+    """The columns of samples start .. start+count-1; execution: `backend` and `threads` of `generate`."""
     parts = []
     for first in range(start, start + count, CHUNK):
-        samples = generate(recipe, split, first, min(CHUNK, start + count - first), **how)
-        columns = pack(samples, **how)
+        samples = generate(recipe, split, first, min(CHUNK, start + count - first), **execution)
+        columns = pack(samples, **execution)
         if traces is not None:
             limit = trace_length(recipe)
             columns |= pack_trace(
-                trace(samples.compiled, samples.inputs, semantics=traces, max_steps=limit, **how), recipe
+                trace(samples.compiled, samples.inputs, semantics=traces, max_steps=limit, **execution), recipe
             )
         parts.append(columns)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

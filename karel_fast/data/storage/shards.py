@@ -102,9 +102,9 @@ class Job:
         self.todo = [shard for shard in self.mine if not self._has(shard, known.get(shard))]
         self.finish()
 
-    def write(self, shard: int, **how: Any) -> tuple[int, Entry]:
+    def write(self, shard: int, **execution: Any) -> tuple[int, Entry]:
         """Makes one shard and puts it in place."""
-        return shard, write_shard(self.manifest, self.directory, shard, self.tag, **how)
+        return shard, write_shard(self.manifest, self.directory, shard, self.tag, **execution)
 
     def add(self, shard: int, entry: Entry) -> None:
         """Notes a shard that has been written; the manifest's file follows within a second, or at `finish`."""
@@ -169,12 +169,12 @@ def writing(manifest: Manifest, directory: Path, part: tuple[int, int]) -> Itera
         yield Job(manifest, directory, part)
 
 
-def write_shard(manifest: Manifest, directory: Path, shard: int, tag: str, **how: Any) -> Entry:
-    """Makes a shard and puts its file in place, whole. `how` is `backend` and `threads` of `generate`."""
+def write_shard(manifest: Manifest, directory: Path, shard: int, tag: str, **execution: Any) -> Entry:
+    """Makes a shard and puts its file in place, whole. execution: `backend` and `threads` of `generate`."""
     import pyarrow.parquet as pq
 
     start, rows = manifest.rows(shard)
-    columns = make_columns(manifest.recipe, manifest.split, start, rows, manifest.traces, **how)
+    columns = make_columns(manifest.recipe, manifest.split, start, rows, manifest.traces, **execution)
     value = digest(columns)
     table = to_table(columns, {**manifest.metadata(), "karel_fast_start": str(start), "karel_fast_digest": value})
     encodings = {name: "PLAIN" if name == "length" else "DELTA_LENGTH_BYTE_ARRAY" for name in columns}
@@ -194,8 +194,8 @@ def read_shard(manifest: Manifest, directory: Path, shard: int) -> Columns:
     """A shard's columns. ShardError, naming file and rows, if it is missing, damaged, or of another data set."""
     with _open(manifest, directory, shard) as file:
         columns = _read(manifest, directory, shard, lambda: file.read(use_threads=False))
-    said = (file.schema_arrow.metadata or {}).get(b"karel_fast_digest", b"").decode()
-    if digest(columns) != said:
+    stated_digest = (file.schema_arrow.metadata or {}).get(b"karel_fast_digest", b"").decode()
+    if digest(columns) != stated_digest:
         raise ShardError(f"{_where(manifest, directory, shard)} has values that do not match its digest: it is damaged")
     return columns
 
@@ -389,11 +389,11 @@ def _verify_shard(manifest: Manifest, directory: Path, shard: int, backend: str 
     start, rows = manifest.rows(shard)
     right = make_columns(manifest.recipe, manifest.split, start, rows, manifest.traces, backend=backend, threads=1)
     with _open(manifest, directory, shard) as file:
-        found = _read(manifest, directory, shard, lambda: file.read(use_threads=False))
+        stored = _read(manifest, directory, shard, lambda: file.read(use_threads=False))
     where = _where(manifest, directory, shard)
-    if list(found) != list(right):
-        raise ShardError(f"{where} has columns {', '.join(found)} instead of {', '.join(right)}")
-    wrong = [(row, name) for name in right if (row := _first_wrong(found[name], right[name])) is not None]
+    if list(stored) != list(right):
+        raise ShardError(f"{where} has columns {', '.join(stored)} instead of {', '.join(right)}")
+    wrong = [(row, name) for name in right if (row := _first_wrong(stored[name], right[name])) is not None]
     if wrong:
         row, name = min(wrong)
         raise ShardError(f"{where}: row {start + row} is wrong, first in column {name!r}")
@@ -401,8 +401,8 @@ def _verify_shard(manifest: Manifest, directory: Path, shard: int, backend: str 
         raise ShardError(f"{where} is right, but the manifest has another digest for it: the manifest is damaged")
 
 
-def _first_wrong(found: np.ndarray, right: np.ndarray) -> int | None:
-    if found.shape != right.shape:
+def _first_wrong(stored: np.ndarray, right: np.ndarray) -> int | None:
+    if stored.shape != right.shape:
         return 0
-    rows = np.flatnonzero((found != right).any(axis=1))
+    rows = np.flatnonzero((stored != right).any(axis=1))
     return int(rows[0]) if len(rows) else None

@@ -172,11 +172,12 @@ def _interpret(
                 else:
                     sense = np.int64(senses[a & 7])
                     if sense & 4:
-                        found = out_markers[row, cell] > 0
+                        observed = out_markers[row, cell] > 0
                     else:
                         beside = cell + step[(direction + sense) & 3]
-                        found = not (closed[beside] | walls[i, beside])
-                    if found == ((sense ^ a) & 8 != 0):  # it must not be found; `not` in the program turns that round
+                        observed = not (closed[beside] | walls[i, beside])
+                    # Bit 3: it must not be found; `not` in the program turns that round.
+                    if observed == ((sense ^ a) & 8 != 0):
                         position = word >> 32
         out_steps[i] = steps
         out_status[i] = status

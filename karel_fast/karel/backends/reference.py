@@ -60,8 +60,8 @@ class State:
     def holds(self, condition: Condition, negated: bool) -> bool:
         """Whether the condition holds, or does not where it is negated."""
         sense = condition.sense
-        found = self.markers[self.row][self.column] > 0 if sense.towards is None else self.is_clear(sense.towards)
-        return (found == sense.found) != negated
+        observed = self.markers[self.row][self.column] > 0 if sense.towards is None else self.is_clear(sense.towards)
+        return (observed == sense.found) != negated
 
     def is_possible(self, action: Action) -> bool:
         """False for a blocked move and for a pick from an empty cell."""

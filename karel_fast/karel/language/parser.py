@@ -251,8 +251,8 @@ class _Parser:
     def fail_open(self, at: int, close: str, opened: list[tuple[int, str, int]]) -> NoReturn:
         opener = opened[-1][2] if opened else 0
         line, column = _line_and_column(self.source, self.offset(opener))
-        what = f"the {self.tokens[opener]!r} at line {line}, column {column}"
-        self.fail(at, f"the source ends inside {what}; close it with {close!r}")
+        opening = f"the {self.tokens[opener]!r} at line {line}, column {column}"
+        self.fail(at, f"the source ends inside {opening}; close it with {close!r}")
 
     def shown(self, at: int) -> str:
         return _shortened(self.tokens[at]) if self.tokens[at] != _END else "the end of the source"

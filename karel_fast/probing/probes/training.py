@@ -98,10 +98,12 @@ def train_probes(
     for depth, hidden in depths.items():
         for (heads, classes), members in groups.items():
             sizes = (states.shape[1], *hidden, heads * classes)
-            for some_seeds, some in _chunks(members, list(seeds), sizes, config, device):
-                chosen = [tasks[i] for i in some]
-                scored = _train_group(chosen, data, sizes, classes, some_seeds, config, keep_weights)  # type: ignore[arg-type]
-                for (seed, index), score in zip(((s, i) for s in some_seeds for i in some), scored, strict=True):
+            for chosen_seeds, chosen_tasks in _chunks(members, list(seeds), sizes, config, device):
+                chosen = [tasks[i] for i in chosen_tasks]
+                scored = _train_group(chosen, data, sizes, classes, chosen_seeds, config, keep_weights)  # type: ignore[arg-type]
+                for (seed, index), score in zip(
+                    ((s, i) for s in chosen_seeds for i in chosen_tasks), scored, strict=True
+                ):
                     task, check = tasks[index], checks[index]
                     results[index, depth, seed] = ProbeResult(
                         key=task.key,
