@@ -12,13 +12,6 @@ from karel_fast.probing.differences import differences
 from karel_fast.probing.measures import MEASURES as MEASURES
 from karel_fast.probing.measures import measure_of as measure_of
 
-MEASURE_TITLES = {
-    "accuracy": "accuracy",
-    "lift": "accuracy above the majority class",
-    "normalised": "share of what the majority class leaves",
-    "bits": "usable information",
-}
-
 
 def differences_of(run: Run, step: int, measure: str) -> list[dict[str, Any]]:
     """Original minus altered of one measure at a snapshot; of older runs made from the records, without clustered intervals."""

@@ -210,17 +210,20 @@ def _probe(preset: Preset, folder: Path, console: Console, pieces: Pieces) -> No
     from karel_fast.support.progress import Progress
 
     precision, settings = _probe_settings(preset)
-    what = _with_precision(preset.probing, precision)
+    probe_run = _with_precision(preset.probing, precision)
     # Examples and baselines (shuffled labels, an untrained model) are reported of the last snapshot only.
     bare = dataclasses.replace(
-        what, examples=0, untrained=False, grid=dataclasses.replace(what.grid, shuffled=False, control_task=False)
+        probe_run,
+        examples=0,
+        untrained=False,
+        grid=dataclasses.replace(probe_run.grid, shuffled=False, control_task=False),
     )
     snapshots = list_snapshots(folder)
     with Progress(console) as progress:
         bar = progress.bar("snapshots probed", len(snapshots))
         for snapshot in snapshots:
             last = snapshot == snapshots[-1] and preset.closer is None
-            _probe_one(folder, snapshot, what if last else bare, settings, pieces)
+            _probe_one(folder, snapshot, probe_run if last else bare, settings, pieces)
             bar.advance()
 
 
@@ -247,17 +250,17 @@ def _probe_settings(preset: Preset) -> tuple[str, dict[str, Any]]:
     }
 
 
-def _with_precision(what: ProbeRun, precision: str) -> ProbeRun:
-    return dataclasses.replace(what, config=dataclasses.replace(what.config, precision=precision))
+def _with_precision(probe_run: ProbeRun, precision: str) -> ProbeRun:
+    return dataclasses.replace(probe_run, config=dataclasses.replace(probe_run.config, precision=precision))
 
 
-def _probe_one(folder: Path, snapshot: Path, what: ProbeRun, settings: dict[str, Any], pieces: Pieces) -> None:
+def _probe_one(folder: Path, snapshot: Path, probe_run: ProbeRun, settings: dict[str, Any], pieces: Pieces) -> None:
     from karel_fast.probing.snapshot import is_done, probe_snapshot
     from karel_fast.runs.snapshots import read_card
 
     step = int(read_card(snapshot)["step"])
-    if not is_done(folder, step, what):
+    if not is_done(folder, step, probe_run):
         # A closer look takes longer than a snapshot's probes, so its time is kept apart.
-        kind, verb = ("closer", "looking closer at") if what.closer else ("probe", "probing")
+        kind, verb = ("closer", "looking closer at") if probe_run.closer else ("probe", "probing")
         with pieces.piece(kind, f"before {verb} the snapshot of step {step}"):
-            probe_snapshot(folder, snapshot, what, **settings)
+            probe_snapshot(folder, snapshot, probe_run, **settings)

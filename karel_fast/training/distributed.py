@@ -63,7 +63,7 @@ class Processes:
                 gradient.copy_(piece.view_as(gradient))
 
 
-def join(device: torch.device) -> tuple[Processes, torch.device]:
+def join_processes(device: torch.device) -> tuple[Processes, torch.device]:
     """Join the processes that torchrun started (nccl on CUDA, gloo on CPU); alone if there are none.
 
     Returns who we are and our device (CUDA: that of our local rank).

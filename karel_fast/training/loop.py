@@ -25,7 +25,7 @@ from karel_fast.model.compiling import compiled
 from karel_fast.model.device import autocast, memory_advice, peak_flops, repeatable, resolve_device, resolve_precision
 from karel_fast.runs.snapshots import State, list_snapshots, read_resume, snapshot_path, write_resume, write_snapshot
 from karel_fast.training.config import TrainConfig
-from karel_fast.training.distributed import Processes, join
+from karel_fast.training.distributed import Processes, join_processes
 from karel_fast.training.metrics import MetricsFile, Progress, Report, Reporter
 from karel_fast.training.optim import Optimizers, rate_factor
 from karel_fast.training.rows import RowSource, prefetched
@@ -90,7 +90,7 @@ def train(
     (resume=False), or a resume with another recipe, model or settings; FileNotFoundError if there is nothing to
     resume; `TrainingDiverged`; `NotEnoughMemory` (a ValueError).
     """
-    processes, device = join(resolve_device(config.device))
+    processes, device = join_processes(resolve_device(config.device))
     if config.batch_size % (processes.world * config.accumulate):
         raise ValueError(
             f"batch_size={config.batch_size} is not a multiple of {processes.world} processes "

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from karel_fast.karel.backends.checks import OPS, check_batch
+from karel_fast.karel.backends.batch_checks import OPS, check_batch
 from karel_fast.karel.backends.widths import trace_width
 from karel_fast.karel.language.compiler import CompiledPrograms
 from karel_fast.karel.language.vocabulary import Action, Condition
