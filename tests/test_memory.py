@@ -59,7 +59,7 @@ import ctypes
 from karel_fast.support import memory
 from tiny_model import *
 from karel_fast.model import Capture
-from karel_fast.model.decode import generate
+from karel_fast.model.decode import write_programs
 from karel_fast.model.scoring import hidden_states
 from karel_fast.training import TrainConfig, train
 
@@ -82,7 +82,7 @@ def adjusts():
     return mapped() and not mapped()
 
 model = tiny_model()
-generate(model, tiny_tokens(4, PROMPT), tiny_grammar(), 4, pad_id=PAD, end_id=END, compile=False)
+write_programs(model, tiny_tokens(4, PROMPT), tiny_grammar(), 4, pad_id=PAD, end_id=END, compile=False)
 list(hidden_states(model, tiny_tokens(), Capture("mean", "all"), compile=False))
 config = TrainConfig(steps=1, batch_size=2, compile=False, device="cpu")
 train(config, tiny_config(), tiny_rows, {str(tmp_path)!r}, pad_id=PAD)

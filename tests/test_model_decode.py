@@ -9,7 +9,7 @@ from tiny_model import CONTEXT, END, PAD, PROMPT, VOCABULARY, tiny_grammar, tiny
 from transformers import AutoModelForCausalLM
 
 from karel_fast.model import Capture, to_hf
-from karel_fast.model.decode import Decoder, generate, join
+from karel_fast.model.decode import Decoder, join, write_programs
 
 GRAMMAR = tiny_grammar()
 STEPS = CONTEXT - PROMPT
@@ -37,7 +37,7 @@ def expected_greedy(model, constrained):
 @pytest.mark.parametrize("capture", [None, Capture("mean"), Capture([2, 0])])
 def test_tokens_actions_and_hidden_states(constrained, capture):
     model = tiny_model()
-    made = generate(
+    made = write_programs(
         model, PROMPTS, GRAMMAR, STEPS, capture, constrained=constrained, batch_size=10, compile=False, **IDS
     )
     expected = expected_greedy(model, constrained)
@@ -79,7 +79,7 @@ def test_free_decoding_equals_transformers_generate(tmp_path):
         pad_token_id=PAD,
         eos_token_id=END,
     )[:, PROMPT:].numpy()
-    made = generate(model, PROMPTS, GRAMMAR, STEPS, constrained=False, compile=False, **IDS)
+    made = write_programs(model, PROMPTS, GRAMMAR, STEPS, constrained=False, compile=False, **IDS)
     assert np.array_equal(made.tokens[:, : expected.shape[1]], expected)
     assert (made.tokens[:, expected.shape[1] :] == PAD).all()
 
@@ -88,14 +88,14 @@ def test_compiled_decoding_is_the_same_without_recompiles():
     torch._dynamo.reset()
     model = tiny_model(layers=1)
     capture = Capture("mean")
-    eager = generate(model, PROMPTS, GRAMMAR, STEPS, capture, batch_size=10, compile=False, **IDS)
+    eager = write_programs(model, PROMPTS, GRAMMAR, STEPS, capture, batch_size=10, compile=False, **IDS)
     seen = []
-    first = generate(model, PROMPTS[:10], GRAMMAR, STEPS, capture, batch_size=10, **IDS)
+    first = write_programs(model, PROMPTS[:10], GRAMMAR, STEPS, capture, batch_size=10, **IDS)
     with torch._dynamo.config.patch(error_on_recompile=True):
         # Another model of the same shape too: a run's snapshots share the graphs.
-        generate(tiny_model(seed=1, layers=1), PROMPTS[:10], GRAMMAR, STEPS, capture, batch_size=10, **IDS)
-        made = generate(model, PROMPTS, GRAMMAR, STEPS, capture, batch_size=10, progress=seen.append, **IDS)
-        free = generate(model, PROMPTS, GRAMMAR, STEPS, capture, batch_size=10, constrained=False, **IDS)
+        write_programs(tiny_model(seed=1, layers=1), PROMPTS[:10], GRAMMAR, STEPS, capture, batch_size=10, **IDS)
+        made = write_programs(model, PROMPTS, GRAMMAR, STEPS, capture, batch_size=10, progress=seen.append, **IDS)
+        free = write_programs(model, PROMPTS, GRAMMAR, STEPS, capture, batch_size=10, constrained=False, **IDS)
     assert seen == [10, 20, 23]
     assert np.array_equal(first.tokens, made.tokens[:10])
     assert np.array_equal(made.tokens, eager.tokens)
@@ -118,13 +118,13 @@ def test_one_reading_serves_both_ways():
 
 def test_action_limit_and_bfloat16():
     model = tiny_model()
-    whole = generate(model, PROMPTS, GRAMMAR, STEPS, Capture(), compile=False, **IDS)
-    few = generate(model, PROMPTS, GRAMMAR, STEPS, Capture(), max_actions=2, compile=False, **IDS)
+    whole = write_programs(model, PROMPTS, GRAMMAR, STEPS, Capture(), compile=False, **IDS)
+    few = write_programs(model, PROMPTS, GRAMMAR, STEPS, Capture(), max_actions=2, compile=False, **IDS)
     assert np.array_equal(few.tokens, whole.tokens)
     assert few.actions.shape == (23, 2)
     assert np.array_equal(few.lengths, np.minimum(whole.lengths, 2))
     assert torch.equal(few.hidden, whole.hidden[:, :2])
-    rounded = generate(
+    rounded = write_programs(
         model, PROMPTS, GRAMMAR, STEPS, Capture(dtype=torch.bfloat16), dtype=torch.bfloat16, compile=False, **IDS
     )
     assert not torch.is_autocast_enabled("cpu")
@@ -143,11 +143,11 @@ def test_wrong_prompts_and_grammars():
         (PROMPTS, 0, "max_new_tokens=0"),
     ):
         with pytest.raises(ValueError, match=message):
-            generate(model, prompts, GRAMMAR, steps, compile=False, **IDS)
+            write_programs(model, prompts, GRAMMAR, steps, compile=False, **IDS)
     narrow = SimpleNamespace(**{**vars(GRAMMAR), "allowed": GRAMMAR.allowed[:, :5]})
     with pytest.raises(ValueError, match="over 5 tokens"):
-        generate(model, PROMPTS, narrow, STEPS, compile=False, **IDS)
+        write_programs(model, PROMPTS, narrow, STEPS, compile=False, **IDS)
     with pytest.raises(ValueError, match="capture layer 7"):
-        generate(model, PROMPTS, GRAMMAR, STEPS, Capture([7]), compile=False, **IDS)
+        write_programs(model, PROMPTS, GRAMMAR, STEPS, Capture([7]), compile=False, **IDS)
     with pytest.raises(ValueError, match="batch_size=0"):
-        generate(model, PROMPTS, GRAMMAR, STEPS, batch_size=0, compile=False, **IDS)
+        write_programs(model, PROMPTS, GRAMMAR, STEPS, batch_size=0, compile=False, **IDS)

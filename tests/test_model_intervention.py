@@ -7,7 +7,7 @@ from tiny_model import CONTEXT, END, PAD, PROMPT, tiny_grammar, tiny_model, tiny
 
 import karel_fast as kf
 from karel_fast.model import Capture, Intervention
-from karel_fast.model.decode import Decoder, generate
+from karel_fast.model.decode import Decoder, write_programs
 from karel_fast.model.scoring import hidden_states
 
 ROWS, WIDTH, LAYERS = 5, 32, 3
@@ -156,8 +156,8 @@ def test_decoding_goes_on_as_scoring_does(model, layers, positions):
     prompts = TOKENS[:, :PROMPT].numpy()
     edit = Intervention.add(3 * torch.randn(len(layers), WIDTH), layers=layers, positions=positions)
     settings = {"constrained": False, "batch_size": 2, "compile": False, **IDS}
-    made = generate(model, prompts, GRAMMAR, STEPS, Capture([0, 3]), intervention=edit, **settings)
-    assert not np.array_equal(made.tokens, generate(model, prompts, GRAMMAR, STEPS, **settings).tokens)
+    made = write_programs(model, prompts, GRAMMAR, STEPS, Capture([0, 3]), intervention=edit, **settings)
+    assert not np.array_equal(made.tokens, write_programs(model, prompts, GRAMMAR, STEPS, **settings).tokens)
     whole = torch.from_numpy(np.concatenate([prompts, made.tokens], axis=1)).long()
     with torch.no_grad():
         logits, states = model(whole, Capture([0, 3], "all"), intervention=edit)
@@ -191,11 +191,11 @@ def test_compiled_decoding_without_recompiles():
 def test_beginnings_are_written_as_given(model):
     prompts = TOKENS[:, :PROMPT].numpy()
     settings = {"batch_size": 2, "compile": False, **IDS}
-    free = generate(model, prompts, GRAMMAR, STEPS, Capture(), **settings)
+    free = write_programs(model, prompts, GRAMMAR, STEPS, Capture(), **settings)
     given = np.full((ROWS, 3), -1)
     given[1, :2] = free.tokens[1, :2]
     given[2, :2] = 5, 1
-    made = generate(model, prompts, GRAMMAR, STEPS, Capture(), beginnings=given, **settings)
+    made = write_programs(model, prompts, GRAMMAR, STEPS, Capture(), beginnings=given, **settings)
     others = [0, 1, 3, 4]
     assert np.array_equal(made.tokens[others], free.tokens[others])
     assert made.tokens[2, :2].tolist() == [5, 1]
@@ -207,7 +207,7 @@ def test_beginnings_are_written_as_given(model):
         (np.zeros((ROWS, STEPS + 1), int), f"at most {STEPS}"),
     ):
         with pytest.raises(ValueError, match=message):
-            generate(model, prompts, GRAMMAR, STEPS, beginnings=wrong, **settings)
+            write_programs(model, prompts, GRAMMAR, STEPS, beginnings=wrong, **settings)
 
 
 def test_scoring_takes_each_row_its_own_edit(model):
@@ -256,4 +256,6 @@ def test_wrong_requests(model):
         with pytest.raises(ValueError, match=message):
             next(hidden_states(model, tiny_tokens(), Capture(), intervention=intervention, compile=False))
         with pytest.raises(ValueError, match=message):
-            generate(model, TOKENS[:, :PROMPT].numpy(), GRAMMAR, STEPS, intervention=intervention, compile=False, **IDS)
+            write_programs(
+                model, TOKENS[:, :PROMPT].numpy(), GRAMMAR, STEPS, intervention=intervention, compile=False, **IDS
+            )

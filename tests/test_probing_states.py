@@ -144,7 +144,7 @@ class TestSteering:
 
     def test_from_its_middle_a_program_goes_on_as_it_was_written(self, model, tokenizer):
         samples = generate(RECIPE, split="test", start=0, count=12)
-        made = decode.generate(
+        made = decode.write_programs(
             model, tokenizer.encode_prompts(samples), tokenizer.grammar(),
             tokenizer.sequence_length - tokenizer.prompt_length, pad_id=tokenizer.pad_id, end_id=tokenizer.end_id,
             compile=False,

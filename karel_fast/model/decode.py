@@ -61,7 +61,7 @@ class Generated:
         return len(self.tokens)
 
 
-def generate(
+def write_programs(
     model: Transformer,
     prompts: np.ndarray | Tensor,
     grammar: GrammarTables,
@@ -138,7 +138,7 @@ class Decoder:
     """A model and a grammar ready to write: `read` prompts batch by batch, then `write` each, in one way or several.
 
     Reading is most of the work, so writing under the grammar and freely from one reading costs little more than
-    either; and a caller who stores each batch before the next never holds more than one. Arguments as in `generate`;
+    either; and a caller who stores each batch before the next never holds more than one. Arguments as in `write_programs`;
     actions and hidden of `write`'s results are max_actions wide.
     """
 
@@ -216,7 +216,7 @@ class Decoder:
             yield ReadPrompts(keep, logits_BV, hidden, cache, edits, given)
 
     def check_beginnings(self, beginnings: np.ndarray, rows: int) -> Tensor:
-        """The beginnings as int64 (n, S), -1 where the model chooses. Raises ValueError as `generate`."""
+        """The beginnings as int64 (n, S), -1 where the model chooses. Raises ValueError as `write_programs`."""
         shape, vocabulary = beginnings.shape, self.model.config.vocab_size
         if len(shape) != 2 or shape[0] != rows or shape[1] > self.steps or beginnings.dtype.kind not in "iu":
             raise ValueError(

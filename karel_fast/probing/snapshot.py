@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from karel_fast.data import Recipe, Samples, Tokenizer
-from karel_fast.data import generate as generate_samples
+from karel_fast.data import Recipe, Samples, Tokenizer, generate
 from karel_fast.model import Transformer
 from karel_fast.probing.examples import describe_examples
 from karel_fast.probing.experiments import Split, gather_rows, joined, run_experiment, trace_programs
@@ -268,4 +267,4 @@ def _report(progress: Callable[[str, int, int], None] | None, stage: str, of: in
 
 def specification_samples(recipe: Recipe, split: str, count: int, start: int = 0) -> Samples:
     """Specifications start .. start+count-1 of a probing split."""
-    return generate_samples(recipe, split=SPLIT_NAMES[split], start=start, count=count)
+    return generate(recipe, split=SPLIT_NAMES[split], start=start, count=count)

@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from karel_fast.data import Samples, Tokenizer
-from karel_fast.data import generate as generate_samples
+from karel_fast.data import Samples, Tokenizer, generate
 from karel_fast.karel.world import Worlds
 from karel_fast.model import Capture, Transformer
 from karel_fast.model.compiling import compiled
-from karel_fast.model.decode import generate
+from karel_fast.model.decode import write_programs
 from karel_fast.probing.settings import Layers
 from karel_fast.probing.table import HiddenTable, TableWriter
 from karel_fast.training.evaluate import satisfied
@@ -82,7 +81,7 @@ def write_table(
     )
     while writer.programs < count:
         done = writer.programs
-        samples = generate_samples(recipe, split=SPLIT_NAMES[split], start=start + done, count=min(part, count - done))
+        samples = generate(recipe, split=SPLIT_NAMES[split], start=start + done, count=min(part, count - done))
         if same_programs_as is not None:
             chosen = slice(done, done + len(samples))
             writer.append(
@@ -123,7 +122,7 @@ def _written(
     from karel_fast.karel.language import CompiledPrograms
 
     most = tokenizer.recipe.symbol_width
-    made = generate(
+    made = write_programs(
         model,
         tokenizer.encode_prompts(samples),
         tokenizer.grammar(),

@@ -26,7 +26,7 @@ from karel_fast.model.device import autocast, memory_advice, peak_flops, repeata
 from karel_fast.runs.snapshots import State, list_snapshots, read_resume, snapshot_path, write_resume, write_snapshot
 from karel_fast.training.config import TrainConfig
 from karel_fast.training.distributed import Processes, join_processes
-from karel_fast.training.metrics import MetricsFile, Progress, Report, Reporter
+from karel_fast.training.metrics import MetricsFile, Report, Reporter, ReportProgress
 from karel_fast.training.optim import Optimizers, rate_factor
 from karel_fast.training.rows import RowSource, prefetched
 
@@ -69,7 +69,7 @@ def train(
     samples: int = 0,
     first_sample: int = 0,
     resume: bool = False,
-    progress: Progress | None = None,
+    progress: ReportProgress | None = None,
     stop: Stop | None = None,
 ) -> TrainResult:
     """Train from scratch, or on from the newest state, and keep snapshots in
@@ -193,7 +193,7 @@ class _Run:
         device: torch.device,
         dtype: torch.dtype,
         tokenizer: Any,
-        progress: Progress | None,
+        progress: ReportProgress | None,
         stop: Stop | None,
     ) -> None:
         self.config, self.model, self.optimizers, self.rows = config, model, optimizers, rows

@@ -35,7 +35,7 @@ class Report:
     seconds: float
 
 
-Progress = Callable[[Report], None]
+ReportProgress = Callable[[Report], None]
 
 
 class Reporter:
@@ -48,7 +48,7 @@ class Reporter:
     def __init__(
         self,
         metrics: MetricsFile | None,
-        progress: Progress | None,
+        progress: ReportProgress | None,
         first_step: int,
         peak: float | None,
         seconds: float = 0.0,

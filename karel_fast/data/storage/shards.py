@@ -30,7 +30,7 @@ from karel_fast.support.files import locked, remove_leftovers, write_whole
 SHARD_SIZE = 50_000
 ROW_GROUP = 5_000  # rows read at a time
 MANIFEST_LOCK = ".manifest.lock"
-Progress = Callable[[int, int], None]  # samples done, samples to do in all
+SamplesProgress = Callable[[int, int], None]  # samples done, samples to do in all
 
 
 def write_shards(
@@ -44,7 +44,7 @@ def write_shards(
     part: tuple[int, int] = (1, 1),
     backend: str | None = None,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: SamplesProgress | None = None,
 ) -> Manifest:
     """Writes samples 0 .. count-1 of a split into a folder, or those shards that it does not have yet.
 
@@ -112,7 +112,7 @@ class Job:
         if time.monotonic() - self._saved_at > 1:
             self.finish()
 
-    def report(self, progress: Progress | None) -> None:
+    def report(self, progress: SamplesProgress | None) -> None:
         if progress is not None:
             progress(
                 sum(self.manifest.rows(k)[1] for k in self._written), sum(self.manifest.rows(k)[1] for k in self.mine)
@@ -348,7 +348,7 @@ def verify(
     fraction: float = 1.0,
     backend: str | None = None,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: SamplesProgress | None = None,
 ) -> Verification:
     """Generates shards again and compares every value with the files and every digest with the manifest.
 

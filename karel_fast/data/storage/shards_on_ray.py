@@ -20,7 +20,7 @@ from pathlib import Path
 
 from karel_fast.data.sampling.recipe import Recipe
 from karel_fast.data.storage.manifest import Entry, Manifest
-from karel_fast.data.storage.shards import SHARD_SIZE, Progress, make_manifest, write_shard, writing
+from karel_fast.data.storage.shards import SHARD_SIZE, SamplesProgress, make_manifest, write_shard, writing
 from karel_fast.karel.language import Semantics
 from karel_fast.support.ray import connected, results
 
@@ -36,7 +36,7 @@ def write_shards_ray(
     address: str | None = None,
     retries: int = 3,
     backend: str | None = None,
-    progress: Progress | None = None,
+    progress: SamplesProgress | None = None,
 ) -> Manifest:
     """`write_shards`, every shard a Ray task on one CPU that is tried again when its worker dies.
 
