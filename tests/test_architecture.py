@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -90,3 +91,12 @@ def test_the_package_loads_no_torch():
 def test_names_of_test_modules_are_unique():
     names = [path.name for folder in ("tests", "benchmarks") for path in (PACKAGE.parent / folder).rglob("*.py")]
     assert sorted(names) == sorted(set(names))
+
+
+def test_no_lazy_name_is_also_a_module():
+    """Importing a module sets its name in the package, over what `lazy` offers under that name."""
+    for module, path in MODULES.items():
+        if path.name == "__init__.py":
+            package = importlib.import_module(module)
+            inside = {other.stem for other in path.parent.iterdir()}
+            assert not inside & set(getattr(package, "_HOME", ())), module

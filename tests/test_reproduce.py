@@ -251,7 +251,10 @@ def test_seeds_differ_in_their_samples(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("karel_fast.experiment.reproduce.reproduce", lambda preset, *_, **__: begun.append(preset.data))
     for seed in ("0", "1"):
         CliRunner().invoke(app, ["reproduce", str(tiny), "--seed", seed, "--output", str(tmp_path)])
-    assert [data.first_sample for data in begun] == [0, 2**32]
+    CliRunner().invoke(app, ["reproduce", str(tiny), "--set", "training.seed=2", "--output", str(tmp_path)])
+    assert [data.first_sample for data in begun] == [0, 2**32, 2 * 2**32]
+    changed = load_preset(str(tiny), {"training": {"seed": 1}, "data": {"first_sample": 5}})
+    assert (changed.data.first_sample, changed.source["data"]["first_sample"]) == (5, 5)
 
 
 def test_presets_load():

@@ -12,8 +12,6 @@ from karel_fast.support.memory import freed_memory_kept
 
 # torch and transformers take seconds to load, so the command imports what it needs when it runs.
 
-SAMPLES_PER_SEED = 2**32
-"""Samples from where one seed's run begins to where the next one's does: more than any run sees."""
 STOPPED = 75
 """Exit code of a call that --minutes ended: EX_TEMPFAIL of sysexits.h, "try again"."""
 
@@ -28,8 +26,9 @@ def reproduce_command(
     preset: Annotated[str, typer.Argument(help="Name of a preset (smoke), or a TOML file.")],
     output: Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/PRESET, with -seedN.")] = None,
     seed: Annotated[
-        int, typer.Option(help="Of the initial weights, and of the order of the training samples.", min=0)
-    ] = 0,
+        int | None,
+        typer.Option(help="Of the initial weights and of the training samples' order; default: the preset's.", min=0),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     faithful: Annotated[
         bool, typer.Option("--faithful", help="The original's model, optimizer, sequences and data instead of ours.")
@@ -60,10 +59,12 @@ def reproduce_command(
 
     changes = read_changes(set_ or [])
     for table, name, value in (
-        ("training", "seed", seed), ("data", "first_sample", seed * SAMPLES_PER_SEED),
-        ("training", "device", device), ("decoding", "device", device),
-    ):  # fmt: skip
-        changes.setdefault(table, {}).setdefault(name, value)
+        ("training", "seed", seed),
+        ("training", "device", device),
+        ("decoding", "device", device),
+    ):
+        if value is not None:
+            changes.setdefault(table, {}).setdefault(name, value)
     chosen = load_preset(faithful_name(preset) if faithful else preset, changes)
     folder = output or Path("runs") / (
         f"{chosen.name}-seed{chosen.training.seed}" if chosen.training.seed else chosen.name

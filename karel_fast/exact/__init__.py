@@ -9,19 +9,19 @@ from karel_fast.support.lazy import lazy
 if TYPE_CHECKING:
     from karel_fast.exact.contender import Contender as Contender
     from karel_fast.exact.contender import contend as contend
-    from karel_fast.exact.floor import Floor as Floor
-    from karel_fast.exact.floor import floor as floor
     from karel_fast.exact.graph import Graph as Graph
+    from karel_fast.exact.ideal_loss import Floor as Floor
+    from karel_fast.exact.ideal_loss import floor as floor
     from karel_fast.exact.solution import Solution as Solution
     from karel_fast.exact.solution import solve as solve
 
 _HOME = {
     "Contender": "contender",
-    "Floor": "floor",
+    "Floor": "ideal_loss",
     "Graph": "graph",
     "Solution": "solution",
     "contend": "contender",
-    "floor": "floor",
+    "floor": "ideal_loss",
     "solve": "solution",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,9 @@ PRESETS = files("karel_fast.experiment") / "presets"
 
 FAITHFUL = "-faithful"
 """What the name of a preset's variant with the original's model, optimizer, layout and data ends in."""
+
+SAMPLES_PER_SEED = 2**32
+"""Samples from where one seed's run begins to where the next one's does, unless a preset says where: more than any run sees."""
 
 
 def tables() -> dict[str, type]:
@@ -107,8 +110,11 @@ def load_preset(name: str, changes: Mapping[str, Mapping[str, Any]] | None = Non
         if key != "closer" or key in source
     }
     made.setdefault("closer", None)
-    # Always there, so that leaving it out and giving its default are the same experiment.
+    # Always there, so that leaving them out and giving their defaults are the same experiment.
     source["training"] = {**source.get("training", {}), "seed": made["training"].seed}
+    first = source.get("data", {}).get("first_sample", made["training"].seed * SAMPLES_PER_SEED)
+    source["data"] = {**source.get("data", {}), "first_sample": first}
+    made["data"] = replace(made["data"], first_sample=first)
     return Preset(name, source.get("description", ""), source.get("layout", "compact"), source=source, **made)
 
 

@@ -24,7 +24,9 @@ class DataConfig:
     """Which samples a run is trained on."""
 
     samples: int = setting(0, "Training samples, used over and over; 0: never the same one twice.")
-    first_sample: int = setting(0, "Where in the train split they begin: another place is another data order.")
+    first_sample: int = setting(
+        0, "Where in the train split they begin: another place is another data order. Presets: by the seed."
+    )
 
     def __post_init__(self) -> None:
         whole("samples", self.samples, 0)

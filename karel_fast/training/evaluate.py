@@ -17,7 +17,7 @@ from torch import Tensor
 
 from karel_fast.data import Recipe, Samples, Tokenizer
 from karel_fast.data.sampling.symbols import from_symbols
-from karel_fast.exact.floor import floor
+from karel_fast.exact.ideal_loss import floor
 from karel_fast.exact.solution import solve
 from karel_fast.karel.execution import check
 from karel_fast.karel.language import CompiledPrograms, compile
