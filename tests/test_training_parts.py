@@ -38,6 +38,23 @@ def test_resume_settings():
         config.check_resume(TrainConfig(steps=10, lr=0.5).to_dict())
 
 
+@pytest.mark.parametrize(
+    ("extra", "found"),
+    [
+        ((), [0, 10, 20, 25]), ("log", [0, 1, 2, 4, 8, 10, 20, 25]), ([3, 10, 17], [0, 3, 10, 17, 20, 25]),
+    ],
+)  # fmt: skip
+def test_when_there_are_snapshots(extra, found):
+    config = TrainConfig(steps=25, snapshot_every=10, extra_snapshots=extra)
+    assert [step for step in range(26) if config.has_snapshot(step)] == found
+
+
+@pytest.mark.parametrize("wrong", ["linear", [0], [26], [1.5]])
+def test_wrong_extra_snapshots(wrong):
+    with pytest.raises((ValueError, TypeError), match="extra_snapshots"):
+        TrainConfig(steps=25, extra_snapshots=wrong)
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_schedules(schedule):
     factors = [

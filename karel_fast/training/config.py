@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -15,7 +16,7 @@ Schedule = Literal["wsd", "cosine", "linear", "constant"]
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
 
 # What may differ when a run is resumed: none of these changes a number that the run computes.
-FREE_ON_RESUME = frozenset({"log_every", "snapshot_every", "tensorboard", "device"})
+FREE_ON_RESUME = frozenset({"log_every", "snapshot_every", "extra_snapshots", "tensorboard", "device"})
 
 
 @named
@@ -64,6 +65,9 @@ class TrainConfig:
     device: str = setting("auto", "auto, cpu, cuda or cuda:N.")
     seed: int = setting(0, "Of the initial weights.")
     snapshot_every: int = setting(500, "Updates between snapshots.")
+    extra_snapshots: str | Sequence[int] = setting(
+        (), "More of them: log (after 1, 2, 4, ... updates, up to the first regular one), or a list of updates."
+    )
     log_every: int = setting(10, "Updates between reports.")
     tensorboard: bool = setting(False, "Write TensorBoard files, too.")
     reduce: Literal["fp32", "bf16"] = setting("fp32", "Type that gradients travel in between processes: fp32 or bf16.")
@@ -97,6 +101,21 @@ class TrainConfig:
         ):  # fmt: skip
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}={getattr(self, name)!r}: use one of {', '.join(choices)}")
+
+        if isinstance(self.extra_snapshots, str):
+            one_of("extra_snapshots", self.extra_snapshots, ("log",))
+        else:
+            for step in self.extra_snapshots:
+                whole("extra_snapshots", step, 1, self.steps)
+            object.__setattr__(self, "extra_snapshots", tuple(self.extra_snapshots))
+
+    def has_snapshot(self, step: int) -> bool:
+        """Whether there is a snapshot after so many updates."""
+        if step % self.snapshot_every == 0 or step == self.steps:
+            return True
+        if self.extra_snapshots == "log":
+            return step < self.snapshot_every and step.bit_count() == 1
+        return step in self.extra_snapshots
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

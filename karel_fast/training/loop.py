@@ -226,7 +226,8 @@ class _Run:
             self.run.mkdir(parents=True, exist_ok=True)
         if start == 0:
             self.save(0, 0.0)
-        if self.due(start) and not snapshot_path(self.run, start).is_dir():  # an earlier process was killed right here
+        # It is missing where an earlier process was killed between state and snapshot.
+        if config.has_snapshot(start) and not snapshot_path(self.run, start).is_dir():
             self.snapshot(start)
         losses: list[Tensor] = []
         done = start
@@ -247,7 +248,7 @@ class _Run:
                     reporter.start_clock()  # compilation is not training time
                     asked = time.monotonic()
                 done = step + 1
-                if self.due(done) or done % config.log_every == 0:
+                if config.has_snapshot(done) or done % config.log_every == 0:
                     # Only here does the host wait for the device.
                     mean, norm_value = torch.stack(losses).mean().item(), norm.item()
                     losses = []
@@ -255,21 +256,17 @@ class _Run:
                     length = batch.shape[1]
                     tokens, flops = config.batch_size * length, config.batch_size * self.row_flops(length)
                     reporter.report(done, mean, lr, norm_value, tokens, flops)
-                    if self.due(done):
+                    if config.has_snapshot(done):
                         self.save(done, reporter.seconds)
                         self.snapshot(done)
                         reporter.skip_pause()
                     asked, before = time.monotonic(), asked
                     if done < config.steps and self.stops(asked - before):
-                        if not self.due(done):
+                        if not config.has_snapshot(done):
                             self.save(done, reporter.seconds)
                         break
         self.model.eval()
         return TrainResult(self.model, list_snapshots(self.run), reporter.last, done)
-
-    def due(self, step: int) -> bool:
-        """Whether there is a snapshot of this step."""
-        return step % self.config.snapshot_every == 0 or step == self.config.steps
 
     def stops(self, seconds: float) -> bool:
         """Whether to end here, the next chance being so many seconds away; all processes agree."""
