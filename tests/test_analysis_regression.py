@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from karel_fast.analysis.measures import differences_of, doubled_of
 from karel_fast.analysis.regression import beside_regression
 from karel_fast.analysis.series import Run
+from karel_fast.analysis.stored_measures import differences_of, doubled_of
 
 
 def run_of(accuracy: list[float], majority: list[float], ability: list[float]) -> Run:

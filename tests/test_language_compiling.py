@@ -10,13 +10,18 @@ from language_names import LEFT, MOVE, PUT
 from strategies import programs, straight_line_programs
 
 from karel_fast.karel.language import MAX_REPEAT, CompiledPrograms, KarelSyntaxError, Program, compile, parse
-from karel_fast.karel.language.bytecode import Op, pack, unpack
+from karel_fast.karel.language.bytecode import Op, encode_instruction
+
+
+def unpack(instruction):
+    """The parts (op, a, b): 8 bits, 24 bits, and the rest."""
+    return instruction & 0xFF, instruction >> 8 & 0xFFFFFF, instruction >> 32
 
 
 def test_instructions_unpack_to_their_parts():
     for parts in [(0, 0, 0), (9, 0, 0), (7, 2**24 - 1, MAX_REPEAT), (8, 1, 2**31 - 1)]:
-        assert 0 <= pack(*parts) < 2**63
-        assert unpack(pack(*parts)) == parts
+        assert 0 <= encode_instruction(*parts) < 2**63
+        assert unpack(encode_instruction(*parts)) == parts
 
 
 def instructions(source):

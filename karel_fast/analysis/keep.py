@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from karel_fast.analysis.measures import MEASURES, differences_of, doubled_of, measure_of
 from karel_fast.analysis.series import Run, mean, number
+from karel_fast.analysis.stored_measures import MEASURES, differences_of, doubled_of, measure_of
 from karel_fast.runs.folder import RunFolder
 from karel_fast.support.files import write_bytes, write_text
 

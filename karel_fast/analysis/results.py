@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from karel_fast.analysis.measures import MEASURES, differences_of, doubled_of
 from karel_fast.analysis.phases import PAPER_SHARES, RULE
 from karel_fast.analysis.regression import beside_regression
 from karel_fast.analysis.series import Run, boundaries_of, content_of, mean, number, phases_of, regressions_of
+from karel_fast.analysis.stored_measures import MEASURES, differences_of, doubled_of
 
 CONTENT = (
     "Semantic content: the mean over features, seeds and layers of probe accuracy for the state after the predicted "

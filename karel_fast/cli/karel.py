@@ -6,14 +6,13 @@ import importlib.metadata
 import json
 import os
 import platform
-import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from karel_fast.cli.worlds import STANDARD_INPUT, draw_runs, read_named, read_worlds
 from karel_fast.karel.backends import (
     BACKENDS,
     BackendUnavailableError,
@@ -22,15 +21,11 @@ from karel_fast.karel.backends import (
     unavailable,
 )
 from karel_fast.karel.execution import Result, Trace, available_threads, run, trace
-from karel_fast.karel.language import Action, Direction, Program, parse
+from karel_fast.karel.language import Action, Program, parse
 from karel_fast.karel.status import Status
 from karel_fast.karel.world import Worlds
 from karel_fast.support.machine import processor
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-STANDARD_INPUT = "-"
 PACKAGES = ("numpy", "numba", "torch", "transformers", "pyarrow", "pybind11", "ray")
 
 
@@ -59,8 +54,8 @@ def run_command(
     """Run a program on worlds and draw them before and after."""
     if program == world == STANDARD_INPUT:
         raise ValueError("only one of the program and --world can come from standard input")
-    parsed = _named(program, lambda: parse(_read(program)))
-    worlds = _named(world, lambda: Worlds.from_text(_split_worlds(_read(world))))
+    parsed = read_named(program, parse)
+    worlds = read_worlds(world)
     arguments: dict[str, Any] = {
         "semantics": semantics, "max_steps": max_steps, "on_error": on_error, "backend": backend
     }  # fmt: skip
@@ -69,40 +64,7 @@ def run_command(
     if as_json:
         typer.echo(json.dumps([_as_json(parsed, worlds, result, steps, i) for i in range(len(worlds))], indent=1))
         return
-    _draw(worlds, result, steps)
-
-
-def _named(name: str, read: Any) -> Any:
-    """Reads an input, putting its name before what is wrong with it."""
-    try:
-        return read()
-    except ValueError as error:
-        raise ValueError(f"{'standard input' if name == STANDARD_INPUT else name}: {error}") from error
-
-
-def _read(name: str) -> str:
-    if name == STANDARD_INPUT:
-        if sys.stdin is None:
-            raise ValueError("it is closed")
-        data = sys.stdin.buffer.read()
-    else:
-        data = Path(name).read_bytes()
-    try:
-        return data.decode("utf-8-sig")  # some editors begin their files with a mark
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 text (byte {error.start})") from error
-
-
-def _split_worlds(text: str) -> list[str]:
-    blocks: list[list[str]] = [[]]
-    for line in text.splitlines():
-        if line.strip():
-            blocks[-1].append(line.rstrip())
-        elif blocks[-1]:
-            blocks.append([])
-    if not blocks[0]:
-        raise ValueError("holds no world; write one as lines of # . and digits, with the robot as ^ > v or <")
-    return ["\n".join(block) for block in blocks if block]
+    draw_runs(worlds, result, steps)
 
 
 def _as_json(program: Program, worlds: Worlds, result: Result, steps: Trace | None, i: int) -> dict[str, Any]:
@@ -124,38 +86,6 @@ def _as_json(program: Program, worlds: Worlds, result: Result, steps: Trace | No
             },
         }
     return record
-
-
-def _draw(worlds: Worlds, result: Result, steps: Trace | None) -> None:
-    from rich.console import Console
-
-    from karel_fast.karel.drawing import before_and_after
-
-    console = Console(highlight=False)
-    for i in range(len(worlds)):
-        status = Status(int(result.status[i]))
-        count = int(result.steps[i])
-        console.print(before_and_after(worlds[i], result.worlds[i], width=console.width))
-        console.print(f"{count} step{'' if count == 1 else 's'}, {status.name}")
-        if steps is not None:
-            console.print(_trace_table(steps, i))
-
-
-def _trace_table(steps: Trace, i: int) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold")
-    for heading in ("step", "action", "row", "column", "facing", "markers", "clear"):
-        table.add_column(heading, justify="right" if heading in {"step", "row", "column", "markers"} else "left")
-    for t in range(int(steps.steps[i]) + 1):
-        row, column, direction = steps.robot[i, t].tolist()
-        action = Action(int(steps.actions[i, t - 1])).name.lower() if t else ""
-        clear = [side for side in ("front", "left", "right") if getattr(steps, f"{side}_clear")[i, t]]
-        table.add_row(
-            str(t), action, str(row), str(column), Direction(direction).name.lower(), str(steps.markers_here[i, t]),
-            " ".join(clear),
-        )  # fmt: skip
-    return table
 
 
 def info_command(

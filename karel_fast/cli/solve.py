@@ -8,13 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from karel_fast.cli.karel import STANDARD_INPUT, _draw, _named, _read, _split_worlds
+from karel_fast.cli.worlds import STANDARD_INPUT, draw_runs, read_worlds
 from karel_fast.data.sampling.recipe import PRESETS, Recipe, semantics_from_json
 from karel_fast.exact.graph import END
 from karel_fast.exact.solution import MAX_STATES, Solution, solve
 from karel_fast.karel.execution import run
 from karel_fast.karel.language import Action
-from karel_fast.karel.world import Worlds
 
 
 def register(app: typer.Typer) -> None:
@@ -42,9 +41,7 @@ def solve_command(
     """Find every program that turns these worlds into those, and draw the run of the shortest."""
     if inputs == outputs == STANDARD_INPUT:
         raise ValueError("only one of --inputs and --outputs can come from standard input")
-    before, after = (
-        _named(name, lambda name=name: Worlds.from_text(_split_worlds(_read(name)))) for name in (inputs, outputs)
-    )
+    before, after = read_worlds(inputs), read_worlds(outputs)
     prior = _prior(recipe, shortest, longest, semantics)
     solution = solve(before, after, recipe=prior, examples=len(before), max_states=max_states)
     listed = [str(program) for program in itertools.islice(solution.programs(0), show)] if show else []
@@ -63,7 +60,7 @@ def solve_command(
         f"shortest: {solution.shortest[0]} actions, {solution.shortest_counts[0]:,} of them; the first:\n"
         f"{solution.shortest_programs[0]}"
     )
-    _draw(before, run(solution.shortest_programs[0], before, semantics=prior.semantics), None)
+    draw_runs(before, run(solution.shortest_programs[0], before, semantics=prior.semantics))
     for source in listed:
         typer.echo(source)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from karel_fast.analysis.measures import differences_of, doubled_of
 from karel_fast.analysis.series import Run, mean, number
+from karel_fast.analysis.stored_measures import differences_of, doubled_of
 from karel_fast.report.plots import (
     DEPTH_TITLES,
     TITLES,

@@ -119,7 +119,7 @@ def open_snapshot(directory: str | Path, tokenizer: Tokenizer, any_recipe: bool 
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class TrainingState:
     """Where a run can go on: updates done, training seconds they took, the run's card (recipe, model, settings),
     weights and optimizer state by name.
     """
@@ -136,7 +136,7 @@ def has_state(run: str | Path) -> bool:
     return (Path(run) / RESUME).is_file()
 
 
-def write_resume(run: Path, state: State) -> None:
+def write_resume(run: Path, state: TrainingState) -> None:
     """Replace the run's resume file by this state."""
     tensors = {
         f"{part}:{name}": tensor.detach().cpu().contiguous()
@@ -148,7 +148,7 @@ def write_resume(run: Path, state: State) -> None:
     write_whole(run / RESUME, lambda path: save_file(tensors, path, metadata=metadata), tag="new")
 
 
-def read_resume(run: Path) -> State:
+def read_resume(run: Path) -> TrainingState:
     """The state to go on from. Raises FileNotFoundError or ValueError if there is none to read."""
     path = run / RESUME
     if not path.is_file():
@@ -160,6 +160,8 @@ def read_resume(run: Path) -> State:
             for key in file.keys():  # noqa: SIM118
                 part, _, name = key.partition(":")
                 parts[part][name] = file.get_tensor(key)
-            return State(int(metadata["step"]), float(metadata["seconds"]), json.loads(metadata["card"]), **parts)
+            return TrainingState(
+                int(metadata["step"]), float(metadata["seconds"]), json.loads(metadata["card"]), **parts
+            )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a readable resume file ({error}); train into a new folder") from error

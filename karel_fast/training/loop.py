@@ -23,7 +23,14 @@ from transformers import CodeGenConfig
 from karel_fast.model import Transformer
 from karel_fast.model.compiling import compiled
 from karel_fast.model.device import autocast, memory_advice, peak_flops, repeatable, resolve_device, resolve_precision
-from karel_fast.runs.snapshots import State, list_snapshots, read_resume, snapshot_path, write_resume, write_snapshot
+from karel_fast.runs.snapshots import (
+    TrainingState,
+    list_snapshots,
+    read_resume,
+    snapshot_path,
+    write_resume,
+    write_snapshot,
+)
 from karel_fast.training.config import TrainConfig
 from karel_fast.training.distributed import Processes, join_processes
 from karel_fast.training.metrics import MetricsFile, Report, Reporter, ReportProgress
@@ -143,7 +150,7 @@ def train(
         return work.go(start, seconds)
 
 
-def _begin(config: TrainConfig, run: Path, card: dict[str, Any], resume: bool) -> State | None:
+def _begin(config: TrainConfig, run: Path, card: dict[str, Any], resume: bool) -> TrainingState | None:
     """The state to go on from, checked; None to begin."""
     if not resume:
         return None
@@ -359,7 +366,7 @@ class _Run:
             snapshots = list_snapshots(self.run)
             raise TrainingDiverged(step, "a weight is not finite", snapshots[-1] if snapshots else None)
         if self.processes.rank == 0:
-            state = State(step, seconds, self.card, self.model.state_dict(), self.optimizers.state_dict())
+            state = TrainingState(step, seconds, self.card, self.model.state_dict(), self.optimizers.state_dict())
             write_resume(self.run, state)
         self.processes.barrier()
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from karel_fast.data.sampling import numba_kernels as kernels
-from karel_fast.data.sampling.numba_plan import flatten, tables, words
+from karel_fast.data.sampling.numba_plan import plan_array, plan_tables, plan_words
 from karel_fast.data.sampling.plan import Plan
 
 GRAIN = 64  # samples that are worth a thread of their own
@@ -53,8 +53,8 @@ def straight(plan: Plan, start: int, count: int, threads: int) -> tuple[np.ndarr
         (np.uint8, (n * cells,)), (np.uint8, (n * 3,)), (np.uint8, (n * cells,)), (np.uint8, (n * 3,)),
     )  # fmt: skip
     _with_threads(
-        threads, count, kernels.straight, flatten(plan), words(plan), tables(plan), start, rows, lengths, walls, markers, robot,
-        out_markers, out_robot,
+        threads, count, kernels.straight, plan_array(plan), plan_words(plan), plan_tables(plan), start,
+        rows, lengths, walls, markers, robot, out_markers, out_robot,
     )  # fmt: skip
     shape = (n, plan.height, plan.width)
     return (
@@ -66,7 +66,7 @@ def straight(plan: Plan, start: int, count: int, threads: int) -> tuple[np.ndarr
 def worlds(plan: Plan, start: int, count: int, threads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     n, cells = count * plan.worlds, plan.height * plan.width
     walls, markers, robot = _arrays((np.uint8, (n * cells,)), (np.uint8, (n * cells,)), (np.uint8, (n * 3,)))
-    _with_threads(threads, count, kernels.worlds, flatten(plan), tables(plan), start, walls, markers, robot)
+    _with_threads(threads, count, kernels.worlds, plan_array(plan), plan_tables(plan), start, walls, markers, robot)
     shape = (n, plan.height, plan.width)
     return walls.view(np.bool_).reshape(shape), markers.reshape(shape), robot.reshape(n, 3)
 
@@ -75,6 +75,15 @@ def programs(plan: Plan, indices: np.ndarray, attempts: np.ndarray, threads: int
     rows = np.empty((len(indices), plan.symbol_width), np.uint8)
     lengths, used = np.empty(len(indices), np.int32), np.empty(len(indices), np.int64)
     _with_threads(
-        threads, len(indices), kernels.programs, flatten(plan), words(plan), indices, attempts, rows, lengths, used
+        threads,
+        len(indices),
+        kernels.programs,
+        plan_array(plan),
+        plan_words(plan),
+        indices,
+        attempts,
+        rows,
+        lengths,
+        used,
     )
     return rows, lengths, used

@@ -13,7 +13,7 @@ import numpy as np
 
 from karel_fast.data.sampling import philox
 
-# Places in a plan as `numba_plan.flatten` lays it out. They stand here because Numba freezes globals into its kernels, and
+# Places in a plan as `numba_plan.plan_array` lays it out. They stand here because Numba freezes globals into its kernels, and
 # its cache on disk notices changes of this file only. For the same reason whatever comes from the vocabulary arrives as an
 # argument: the symbols in the plan, and in `words` the weights of the actions, these summed up, the effects of the written
 # actions (`Effect.byte`), and the weights of the conditions summed up.

@@ -19,7 +19,7 @@ def _blocks(plan: Plan) -> int:
     return ((plan.height - 2) * (plan.width - 2) + 8) // 8
 
 
-def flatten(plan: Plan) -> np.ndarray:
+def plan_array(plan: Plan) -> np.ndarray:
     """The plan as int64 integers, in the places that `numba_kernels` names."""
     control = plan.control or ControlPlan((0,) * 4, (0,) * len(Condition), False, 0, 0, 0)
     return np.array(
@@ -36,7 +36,7 @@ def flatten(plan: Plan) -> np.ndarray:
     )  # fmt: skip
 
 
-def words(plan: Plan) -> tuple[np.ndarray, ...]:
+def plan_words(plan: Plan) -> tuple[np.ndarray, ...]:
     """What depends on the vocabulary, int64: per action its weight, the weights up to it summed, and the effect of the action
     performed for it; per condition the weights up to it summed."""
     effects = [Action(code).effect.byte for code in plan.performed]
@@ -45,7 +45,7 @@ def words(plan: Plan) -> tuple[np.ndarray, ...]:
     return tuple(np.array(column, np.int64) for column in columns)
 
 
-def tables(plan: Plan) -> tuple[np.ndarray, ...]:
+def plan_tables(plan: Plan) -> tuple[np.ndarray, ...]:
     """What the kernels looks up.
 
     Block and stream numbers of the blocks of a sample that are filled at once: its worlds', then its program's first.

@@ -31,10 +31,10 @@ WORD = 0xFFFFFFFF
 PROGRAM_STREAM = 1 << 31
 INDEX_BITS = 56
 
-Block = tuple[int, int, int, int]
+Words = tuple[int, int, int, int]
 
 
-def philox4x32(key: tuple[int, int], counter: Block) -> Block:
+def philox4x32(key: tuple[int, int], counter: Words) -> Words:
     """The four 32-bit words that Philox4x32-10 makes of a 64-bit key and a 128-bit counter."""
     k0, k1 = key
     x0, x1, x2, x3 = counter

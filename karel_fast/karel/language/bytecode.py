@@ -28,11 +28,6 @@ class Op(IntEnum):
     HALT = JUMP + 4
 
 
-def pack(op: int, a: int = 0, b: int = 0) -> int:
+def encode_instruction(op: int, a: int = 0, b: int = 0) -> int:
     """One instruction from its parts."""
     return op | a << 8 | b << 32
-
-
-def unpack(instruction: int) -> tuple[int, int, int]:
-    """The parts (op, a, b) of one instruction."""
-    return instruction & 0xFF, instruction >> 8 & 0xFFFFFF, instruction >> 32

@@ -14,7 +14,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from karel_fast.karel.language.bytecode import Op, pack
+from karel_fast.karel.language.bytecode import Op, encode_instruction
 from karel_fast.karel.language.parser import KarelSyntaxError, parse
 from karel_fast.karel.language.syntax import CLOSE, ELSE, IF, IFELSE, REPEAT, WHILE, Program, Statement, flatten
 from karel_fast.karel.language.vocabulary import Action
@@ -180,31 +180,33 @@ def _instructions(body: Sequence[Statement]) -> tuple[list[int], int]:
             code.append(item)
         elif item == REPEAT:
             open_blocks.append((item, here))
-            code += (pack(Op.SET, depth, next(stream)), 0)  # the 0 becomes a jump to the LOOP
+            code += (encode_instruction(Op.SET, depth, next(stream)), 0)  # the 0 becomes a jump to the LOOP
             depth += 1
             slots = max(slots, depth)
         elif item in (IF, IFELSE, WHILE):
             open_blocks.append((item, here))
-            code.append(pack(Op.BRANCH, next(stream)))  # its target is filled in where the block, or its half, ends
+            code.append(
+                encode_instruction(Op.BRANCH, next(stream))
+            )  # its target is filled in where the block, or its half, ends
         elif item == ELSE:
             _, branch = open_blocks.pop()
             open_blocks.append((ELSE, here))
             code.append(0)  # becomes a jump over the second half
-            code[branch] |= pack(0, b=here + 1)
+            code[branch] |= encode_instruction(0, b=here + 1)
         elif item == CLOSE:
             kind, first = open_blocks.pop()
             if kind == IF:
-                code[first] |= pack(0, b=here)
+                code[first] |= encode_instruction(0, b=here)
             elif kind == ELSE:
-                code[first] = pack(Op.JUMP, b=here)
+                code[first] = encode_instruction(Op.JUMP, b=here)
             elif kind == WHILE:
-                code.append(pack(Op.JUMP, b=first))
-                code[first] |= pack(0, b=here + 1)
+                code.append(encode_instruction(Op.JUMP, b=first))
+                code[first] |= encode_instruction(0, b=here + 1)
             else:
                 depth -= 1
-                code[first + 1] = pack(Op.JUMP, b=here)
-                code.append(pack(Op.LOOP, depth, first + 2))
+                code[first + 1] = encode_instruction(Op.JUMP, b=here)
+                code.append(encode_instruction(Op.LOOP, depth, first + 2))
         else:
             raise ValueError(f"code {item} of a program's flat form has no instruction")
-    code.append(pack(Op.HALT))
+    code.append(encode_instruction(Op.HALT))
     return code, slots

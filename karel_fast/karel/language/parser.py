@@ -13,7 +13,18 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NoReturn
 
-from karel_fast.karel.language.syntax import CLOSE, ELSE, IF, IFELSE, MAX_REPEAT, NEGATED, REPEAT, WHILE, Program, build
+from karel_fast.karel.language.syntax import (
+    CLOSE,
+    ELSE,
+    IF,
+    IFELSE,
+    MAX_REPEAT,
+    NEGATED,
+    REPEAT,
+    WHILE,
+    Program,
+    unflatten,
+)
 from karel_fast.karel.language.vocabulary import (
     ACTION_CODES,
     ACTION_NAMES,
@@ -96,7 +107,7 @@ def parse(source: str) -> Program:
     """
     if not isinstance(source, str):
         raise TypeError(f"the source of a program is a string, not {type(source).__name__}")
-    return Program(build(_Parser(source).codes()))
+    return Program(unflatten(_Parser(source).codes()))
 
 
 class _Parser:

@@ -11,7 +11,7 @@ pickling and compiling all work on `flatten(body)`: the tree in reading order as
     ELSE                 begins the second half of the innermost IFELSE
     CLOSE                ends the innermost block
 
-and `build(codes)` turns the list back into the tree. `to_source` writes either syntax; `parse` reads both back to an
+and `unflatten(codes)` turns the list back into the tree. `to_source` writes either syntax; `parse` reads both back to an
 equal program.
 """
 
@@ -31,13 +31,13 @@ IF, IFELSE, WHILE, REPEAT, ELSE, CLOSE = range(len(Action), len(Action) + 6)  # 
 NEGATED = 8
 
 
-class Block:
+class Compound:
     """What the four kinds of block have in common: comparing, hashing, printing and pickling without recursion."""
 
     __slots__ = ()
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Block):
+        if not isinstance(other, Compound):
             return NotImplemented
         return self is other or flatten((self,)) == flatten((other,))
 
@@ -50,10 +50,10 @@ class Block:
     def __reduce__(self) -> tuple:
         return _build_one, (flatten((self,)),)
 
-    def __copy__(self) -> Block:
+    def __copy__(self) -> Compound:
         return self
 
-    def __deepcopy__(self, memo: dict) -> Block:
+    def __deepcopy__(self, memo: dict) -> Compound:
         return self
 
     def _opening(self) -> tuple[int, int]:
@@ -66,7 +66,7 @@ def _set(block: object, **values: object) -> None:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class If(Block):
+class If(Compound):
     """`if (condition) {body}`; `negated` puts the condition under `not`."""
 
     condition: Condition
@@ -81,7 +81,7 @@ class If(Block):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class IfElse(Block):
+class IfElse(Compound):
     """`ifelse (condition) {body} else {orelse}`."""
 
     condition: Condition
@@ -98,7 +98,7 @@ class IfElse(Block):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class While(Block):
+class While(Compound):
     """`while (condition) {body}`."""
 
     condition: Condition
@@ -113,7 +113,7 @@ class While(Block):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Repeat(Block):
+class Repeat(Compound):
     """`repeat (count) {body}`, with 0 <= count <= MAX_REPEAT."""
 
     count: int
@@ -193,11 +193,11 @@ def _action(position: int, code: object) -> Action:
 
 
 def _statements(body: Iterable[Statement]) -> tuple[Statement, ...]:
-    if isinstance(body, Action | Block | str):
+    if isinstance(body, Action | Compound | str):
         raise TypeError(f"a body is a tuple of statements, not one {type(body).__name__}; write (statement,)")
     body = tuple(body)
     for position, statement in enumerate(body):
-        if type(statement) is not Action and not isinstance(statement, Block):
+        if type(statement) is not Action and not isinstance(statement, Compound):
             raise TypeError(
                 f"statement {position} is {statement!r}; a statement is an Action, If, IfElse, While or Repeat"
                 " (Program.from_actions takes integer codes)"
@@ -205,7 +205,7 @@ def _statements(body: Iterable[Statement]) -> tuple[Statement, ...]:
     return body
 
 
-def flatten(body: Sequence[Statement | Block]) -> list[int]:
+def flatten(body: Sequence[Statement | Compound]) -> list[int]:
     """The statements in reading order as integers; the module's docstring has the format."""
     codes: list[int] = []
     agenda: list = list(reversed(body))
@@ -223,7 +223,7 @@ def flatten(body: Sequence[Statement | Block]) -> list[int]:
     return codes
 
 
-def build(codes: Iterable[int]) -> tuple[Statement, ...]:
+def unflatten(codes: Iterable[int]) -> tuple[Statement, ...]:
     """The statements that `flatten` made these integers from."""
     statements: list[Statement] = []
     stack: list[tuple[int, int, list[Statement], tuple[Statement, ...]]] = []
@@ -260,11 +260,11 @@ def _block(kind: int, argument: int, first_half: tuple[Statement, ...], last: tu
 
 
 def _build_program(codes: Iterable[int]) -> Program:
-    return Program(build(codes))
+    return Program(unflatten(codes))
 
 
 def _build_one(codes: Iterable[int]) -> Statement:
-    return build(codes)[0]
+    return unflatten(codes)[0]
 
 
 _KEYWORDS = {IF: "if", IFELSE: "ifelse", WHILE: "while", REPEAT: "repeat"}
@@ -287,7 +287,7 @@ def to_source(program: Program, syntax: str = "curly") -> str:
     raise ValueError(f"unknown syntax {syntax!r}; use 'curly' or 'tokens'")
 
 
-def statements_source(body: Sequence[Statement | Block]) -> str:
+def statements_source(body: Sequence[Statement | Compound]) -> str:
     """The statements alone, in the curly syntax."""
     pieces: list[str] = []
     separator = ""  # what goes before the next statement or closing brace

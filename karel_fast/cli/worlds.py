@@ -1,0 +1,90 @@
+"""Worlds on the command line: read from files or standard input, and drawn."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from karel_fast.karel.execution import Result, Trace
+from karel_fast.karel.language import Action, Direction
+from karel_fast.karel.status import Status
+from karel_fast.karel.world import Worlds
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Parsed = TypeVar("Parsed")
+STANDARD_INPUT = "-"
+
+
+def read_worlds(name: str) -> Worlds:
+    """The worlds of a file, separated by blank lines. Raises ValueError that names the input."""
+    return read_named(name, lambda text: Worlds.from_text(_split_worlds(text)))
+
+
+def read_named(name: str, parse: Callable[[str], Parsed]) -> Parsed:
+    """What `parse` makes of a file's text, or of standard input's. Raises ValueError that names the input."""
+    try:
+        return parse(_read(name))
+    except ValueError as error:
+        raise ValueError(f"{'standard input' if name == STANDARD_INPUT else name}: {error}") from error
+
+
+def _read(name: str) -> str:
+    if name == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise ValueError("it is closed")
+        data = sys.stdin.buffer.read()
+    else:
+        data = Path(name).read_bytes()
+    try:
+        return data.decode("utf-8-sig")  # some editors begin their files with a mark
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 text (byte {error.start})") from error
+
+
+def _split_worlds(text: str) -> list[str]:
+    blocks: list[list[str]] = [[]]
+    for line in text.splitlines():
+        if line.strip():
+            blocks[-1].append(line.rstrip())
+        elif blocks[-1]:
+            blocks.append([])
+    if not blocks[0]:
+        raise ValueError("holds no world; write one as lines of # . and digits, with the robot as ^ > v or <")
+    return ["\n".join(block) for block in blocks if block]
+
+
+def draw_runs(worlds: Worlds, result: Result, steps: Trace | None = None) -> None:
+    """Print each world before and after its run, and its steps where a trace is given."""
+    from rich.console import Console
+
+    from karel_fast.karel.drawing import before_and_after
+
+    console = Console(highlight=False)
+    for i in range(len(worlds)):
+        status = Status(int(result.status[i]))
+        count = int(result.steps[i])
+        console.print(before_and_after(worlds[i], result.worlds[i], width=console.width))
+        console.print(f"{count} step{'' if count == 1 else 's'}, {status.name}")
+        if steps is not None:
+            console.print(_trace_table(steps, i))
+
+
+def _trace_table(steps: Trace, i: int) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for heading in ("step", "action", "row", "column", "facing", "markers", "clear"):
+        table.add_column(heading, justify="right" if heading in {"step", "row", "column", "markers"} else "left")
+    for t in range(int(steps.steps[i]) + 1):
+        row, column, direction = steps.robot[i, t].tolist()
+        action = Action(int(steps.actions[i, t - 1])).name.lower() if t else ""
+        clear = [side for side in ("front", "left", "right") if getattr(steps, f"{side}_clear")[i, t]]
+        table.add_row(
+            str(t), action, str(row), str(column), Direction(direction).name.lower(), str(steps.markers_here[i, t]),
+            " ".join(clear),
+        )  # fmt: skip
+    return table
