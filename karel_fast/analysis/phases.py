@@ -138,12 +138,15 @@ def phase_boundaries(
 
     resampled = [find_phases(steps, again(distinct), again(accuracy), perplexity, again(whole)) for _ in range(draws)]
     first, second = ([getattr(one, name) for one in resampled] for name in ("syntax", "semantics"))
-    own = find_phases(steps, distinct, accuracy, perplexity, whole)
-    shares = None
-    if own.syntax is not None and own.semantics is not None and steps[-1] > 0:
-        end = steps[-1]
-        shares = (own.syntax / end, (own.semantics - own.syntax) / end, (end - own.semantics) / end)
+    shares = shares_of(find_phases(steps, distinct, accuracy, perplexity, whole), steps[-1])
     return Boundaries(_range(first), _range(second), _known(first), _known(second), shares)
+
+
+def shares_of(phases: Phases, end: int) -> tuple[float, float, float] | None:
+    """How training of `end` steps divides among the phases; None where it has not got to all of them."""
+    if phases.syntax is None or phases.semantics is None or end <= 0:
+        return None
+    return phases.syntax / end, (phases.semantics - phases.syntax) / end, (end - phases.semantics) / end
 
 
 def _range(steps: Sequence[int | None]) -> tuple[int, int] | None:

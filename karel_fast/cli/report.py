@@ -1,4 +1,4 @@
-"""The commands `karel-fast report` and `karel-fast compare`."""
+"""The commands `karel-fast report`, `karel-fast compare` and `karel-fast checklist`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command("report")(report_command)
     app.command("compare")(compare_command)
+    app.command("checklist")(checklist_command)
 
 
 def report_command(run: Annotated[Path, typer.Argument(help="Folder of the run.")]) -> None:
@@ -45,6 +46,37 @@ def compare_command(
         from karel_fast.report.seeds_figure import write_comparison
 
         typer.echo(str(write_comparison(comparison, read, out)))
+
+
+def checklist_command(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, the same experiment from other seeds.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print every field as JSON.")] = False,
+) -> None:
+    """Print the published numbers beside those of the runs: interval, control, what differs, reached or not."""
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from karel_fast.analysis.checklist import COLUMNS, NOTE, checklist, checklist_cells
+    from karel_fast.analysis.compare import read_runs
+
+    rows = checklist(read_runs(runs))
+    if as_json:
+        typer.echo(json.dumps([row.to_json() for row in rows], indent=2))
+        return
+    table = Table(title="The published numbers, and these runs'", title_justify="left")
+    for heading in COLUMNS:
+        table.add_column(heading, overflow="fold")
+    for cells in checklist_cells(rows):
+        table.add_row(*cells)
+    # A table that is piped keeps its columns whole.
+    console = Console() if Console().is_terminal else Console(width=200)
+    console.print(table, highlight=False, markup=False)
+    console.print(NOTE, highlight=False)
+    for row in rows:
+        if row.command:
+            console.print(f"Not measured: {row.name}. It takes {row.command}.", highlight=False, markup=False)
 
 
 def _print(comparison: Comparison) -> None:

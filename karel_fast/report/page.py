@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from karel_fast.analysis import costs
+from karel_fast.analysis.checklist import COLUMNS, NOTE, checklist, checklist_cells
 from karel_fast.analysis.phases import RULE
 from karel_fast.analysis.results import CONTENT, results_of
 from karel_fast.analysis.series import Run, mean, number, phases_of
@@ -64,6 +65,7 @@ def _page(run: Run, plots: list[Plot], drawings: Mapping[str, Markup]) -> str:
     here = files("karel_fast.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     examples, step, reader, missing = _examples(run)
+    answers = checklist([run])
     return environment.from_string((here / "page.html").read_text(encoding="utf-8")).render(
         run=run,
         css=Markup((here / "page.css").read_text(encoding="utf-8")),
@@ -72,6 +74,9 @@ def _page(run: Run, plots: list[Plot], drawings: Mapping[str, Markup]) -> str:
         summary=_summary(run),
         plots=plots,
         drawings=drawings,
+        checklist_columns=COLUMNS,
+        checklist_rows=list(zip(checklist_cells(answers), answers, strict=True)),
+        checklist_note=NOTE,
         cost_columns=costs.COLUMNS,
         cost_rows=costs.cost_rows(run),
         cost_rule=costs.RULE,

@@ -1,0 +1,115 @@
+"""The published numbers beside a run's: values, intervals, verdicts and what is said where nothing was measured."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import fake_run
+import pytest
+from typer.testing import CliRunner
+
+from karel_fast.analysis.checklist import READ, Claim, Reading, _answer, checklist
+from karel_fast.analysis.compare import read_runs
+from karel_fast.analysis.series import Run
+from karel_fast.cli import app
+from karel_fast.runs.folder import RunFolder
+from karel_fast.support.files import write_json
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return Run.read(RunFolder(fake_run.make(tmp_path_factory.mktemp("runs") / "one")))
+
+
+def rows_of(*runs: Run) -> dict[str, object]:
+    return {row.name: row for row in checklist(runs)}
+
+
+def test_values_are_those_of_the_last_snapshot(run: Run) -> None:
+    rows = rows_of(run)
+    last = run.steps[-1]
+    satisfied = rows["specifications satisfied"]
+    assert satisfied.value == run.evaluation[last]["generative_accuracy"]
+    assert satisfied.control == run.evaluation[0]["generative_accuracy"]
+    assert satisfied.low < satisfied.value < satisfied.high
+    assert satisfied.over == "specifications"
+    for depth, published in READ.items():
+        row = rows[f"direction after the action, {depth}"]
+        values = [
+            r["accuracy"]
+            for r in run.probing[last]["records"]
+            if (r["feature"], r["depth"], r["offset"], r["semantics"], r["labels"], r["states"])
+            == ("direction", depth, 0, "original", "true", "trained")
+        ]
+        assert row.published == published
+        assert row.value == pytest.approx(sum(values) / len(values))
+        assert row.control == pytest.approx(0.27)
+
+
+def test_a_difference_in_differences_is_that_of_the_records(run: Run) -> None:
+    last = run.steps[-1]
+    one = next(
+        d
+        for d in run.probing[last]["differences_in_differences"]
+        if (d["feature"], d["depth"], d["semantics"], d["measure"]) == ("position", "mlp2", "flip", "lift")
+    )
+    assert rows_of(run)["position: lift less under flip"].value == pytest.approx(one["mean"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "verdict"),
+    [
+        ("at least", [0.93], "reached"),
+        ("at least", [0.91], "missed"),
+        ("at least", [0.95, 0.96, 0.955], "reached"),
+        ("at least", [0.80, 0.81, 0.79], "missed"),
+        ("at least", [0.99, 0.85, 0.95], "undecided"),
+        ("above zero", [0.3], "undecided"),
+        ("above zero", [0.30, 0.31, 0.29], "reached"),
+        ("above zero", [-0.30, -0.31, -0.29], "against"),
+        ("above zero", [-0.3, 0.3, 0.1], "undecided"),
+        ("about", [0.95], "reached"),
+        ("about", [0.80], "missed"),
+        ("about", [None], "not measured"),
+        ("at least", [None, None], "not measured"),
+        ("at least", [None, 0.95], "reached"),
+    ],
+)
+def test_verdicts(run: Run, kind: str, values: list[float | None], verdict: str) -> None:
+    runs = [replace(run, name=str(i)) for i in range(len(values))]
+    of = {one.name: value for one, value in zip(runs, values, strict=True)}
+    claim = Claim("c", "s", kind, "%", "", "", lambda one: Reading(of[one.name]), "a command", 0.924)
+    row = _answer(claim, runs)
+    assert row.verdict == verdict
+    assert row.runs == sum(value is not None for value in values)
+    assert row.command == ("a command" if verdict == "not measured" else "")
+
+
+def test_a_run_that_was_only_evaluated_says_what_is_missing(tmp_path: Path) -> None:
+    for step in (0, 100, 200):
+        write_json(
+            tmp_path / "run" / "evaluation" / f"step-{step:06d}.json",
+            {"step": step, "samples": 50, "generative_accuracy": step / 400, "distinct_programs": 10},
+        )
+    rows = rows_of(*read_runs([tmp_path / "run"]))
+    assert rows["specifications satisfied"].verdict == "missed"
+    read = rows["direction after the action, linear"]
+    assert (read.verdict, read.value, read.command) == ("not measured", None, "karel-fast probe")
+    assert rows["direction: lift less under adversarial"].verdict == "not measured"
+
+
+def test_the_command_prints_rows_and_whole_json(tmp_path: Path) -> None:
+    paths = [str(fake_run.make(tmp_path / name, snapshots=4, seeds=2, examples=0)) for name in ("a", "b")]
+    shown = CliRunner().invoke(app, ["checklist", *paths])
+    assert shown.exit_code == 0
+    assert "specifications satisfied" in shown.output
+    assert "92.4" in shown.output
+    stored = json.loads(CliRunner().invoke(app, ["checklist", "--json", *paths]).output)
+    assert {row["name"] for row in stored} == {row.name for row in checklist(read_runs(paths))}
+
+
+def test_no_run_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least one run folder"):
+        checklist([])
