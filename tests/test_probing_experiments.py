@@ -24,6 +24,7 @@ from karel_fast.probing.experiments import (
     trace_programs,
 )
 from karel_fast.probing.measures import MEASURES, measures_of_sums
+from karel_fast.probing.places import read_places
 from karel_fast.probing.probes.training import TRAIN, ProbeConfig, Task
 from karel_fast.probing.table import HiddenTable, TableWriter
 
@@ -134,6 +135,23 @@ def test_knowledge_is_told_from_computation(splits, tmp_path):
     for name in MEASURES:
         np.testing.assert_allclose(again[name], [r[name] for r in result["records"]], atol=1e-5)
     assert len(np.unique(clusters.actions, axis=0)) == len(clusters.actions)
+
+
+def test_sums_by_place_are_those_of_the_records(splits, tmp_path):
+    found = run_experiment(
+        splits, replace(GRID, seeds=(0,), shuffled=False), config=FAST, clusters=tmp_path / "sums.npz"
+    )
+    places = read_places(tmp_path / "sums.npz")
+    assert places is not None
+    lengths = places.places.sum(1) + 1
+    assert 2 <= lengths.min() <= lengths.max() <= 6
+    for index, record in enumerate(found["records"]):
+        total = places.sums["right"][index].sum() / places.sums["known"][index].sum()
+        assert total == pytest.approx(record["accuracy"])
+    # At offset 0 the state after the last action is left out, at offset 1 that after the last but one, too.
+    index = [r["offset"] for r in found["records"]].index(1)
+    distances, sums = places.by_distance("end")
+    assert not sums["known"][index][distances < 2].any()
 
 
 def test_a_control_task_is_fixed_by_the_last_three_actions(splits):

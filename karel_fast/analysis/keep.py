@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from karel_fast.analysis.by_place import places_of
 from karel_fast.analysis.series import Run, mean, number
 from karel_fast.analysis.stored_measures import MEASURES, differences_of, doubled_of, measure_of
 from karel_fast.runs.folder import RunFolder
@@ -51,6 +52,7 @@ def kept_metrics(run: Run) -> dict[str, Any]:
         "evaluation": _table(list(run.evaluation.values())),
         "probing": _probing(run),
         "closer": _probing(run.closest) if run.closer else [],
+        "by_place": _table(places_of(run)),
         "steering": [{"step": step, "records": _table(s.get("records", []))} for step, s in run.steering.items()],
     }
 

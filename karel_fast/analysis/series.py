@@ -20,6 +20,7 @@ from karel_fast.analysis.phases import (
     semantic_content,
 )
 from karel_fast.probing.measures import measure_of
+from karel_fast.probing.places import Places, read_places
 from karel_fast.runs.folder import LATENT, RunFolder
 
 Record = Mapping[str, Any]
@@ -39,6 +40,8 @@ class Run:
     problems: list[str]
     latent: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
     closer: dict[int, dict[str, Any]] = field(default_factory=dict)
+    folder: RunFolder | None = None
+    kind: str = "probing"  # which folder of the run `probing` comes from
     _records: dict[int, list[Record]] = field(default_factory=dict)
     _groups: dict[int, dict[tuple[object, ...], list[Record]]] = field(default_factory=dict)
     _names: dict[str, list[Any]] = field(default_factory=dict)
@@ -56,18 +59,19 @@ class Run:
             closer=folder.read_all("closer"),
             latent={kind: readings for kind in LATENT if (readings := folder.read_all(kind))},
             problems=folder.problems,
+            folder=folder,
         )
 
     def reading(self, kind: str) -> Run:
         """The same run, its probes those of latent causal probing of one kind (see `runs.folder.LATENT`)."""
-        return replace(self, probing=self.latent[kind], _records={}, _groups={}, _names={})
+        return replace(self, probing=self.latent[kind], kind=kind, _records={}, _groups={}, _names={})
 
     @property
     def closest(self) -> Run:
         """What numbers of one snapshot come from: the run with the probes of the closer look, or itself without one."""
         if not self.closer:
             return self
-        return replace(self, probing=self.closer, closer={}, _records={}, _groups={}, _names={})
+        return replace(self, probing=self.closer, closer={}, kind="closer", _records={}, _groups={}, _names={})
 
     @property
     def steps(self) -> list[int]:
@@ -93,6 +97,12 @@ class Run:
                 r for r in stored if isinstance(r, Mapping) and r.keys() >= _RECORD and isinstance(r["offset"], int)
             ]
         return self._records[step]
+
+    def places(self, step: int) -> Places | None:
+        """The sums by place in the program of a snapshot's records, as stored; None where there are none to these records."""
+        found = None if self.folder is None else read_places(self.folder.sums(self.kind, step))
+        stored = self.probing.get(step, {}).get("records", [])
+        return found if found is not None and len(found.sums["known"]) == len(stored) else None
 
     def _with_seeds(self, step: int, name: str, where: dict[str, object]) -> list[tuple[int, float]]:
         """(seed, number) of the snapshot's records with these values."""

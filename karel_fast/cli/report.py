@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,16 +33,22 @@ def compare_command(
     feature: Annotated[str | None, typer.Option(help="Feature that is probed (default: the first).")] = None,
     depth: Annotated[str | None, typer.Option(help="Depth of the probe (default: the deepest).")] = None,
     offset: Annotated[int | None, typer.Option(help="Of the states that are read (default: 0).")] = None,
+    by_place: Annotated[
+        str | None, typer.Option(help="start or end: also print the lift by distance of the action from there.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the table as JSON and CSV and a figure with bands over runs.")
     ] = None,
 ) -> None:
     """Print the last snapshots of several runs side by side, with 95 % intervals over runs."""
     from karel_fast.analysis.compare import compare, read_runs
+    from karel_fast.analysis.compare_places import compare_places
 
     read = read_runs(runs)
     comparison = compare(read, feature, depth, offset)
     _print(comparison)
+    if by_place is not None:
+        _print_places(compare_places(read, by_place, comparison.feature, comparison.depth, comparison.offset))
     if out is not None:
         from karel_fast.report.seeds_figure import write_comparison
 
@@ -92,17 +99,34 @@ def _print(comparison: Comparison) -> None:
     lines += [[str(row["run"]), *(cell(name, row[name]) for name in comparison.columns)] for row in comparison.rows]
     for kind, title in (("mean", "mean"), ("low", "95 % from"), ("high", "to")):
         lines.append([title, *(cell(name, comparison.summary[name][kind]) for name in comparison.columns)])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     if comparison.feature:
         typer.echo(
             f"Probes: {comparison.feature}, {comparison.depth}, offset {comparison.offset} "
             "(0: the state after the predicted action); in %, "
             "R2 and bits aside."
         )
+    _print_lines(lines)
+    for note in comparison.notes:
+        typer.echo(f"Note: {note}.")
+
+
+def _print_places(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Percent by distance; lift and its interval in points."""
+    names = ("accuracy", "majority", "lift", "low", "high", "untrained")
+    titles = ("accuracy", "majority", "lift", "95 % from", "to", "untrained lift")
+    typer.echo(f"By place: actions {'before' if rows[0]['side'] == 'start' else 'after'} the predicted one; in %.")
+    lines = [["actions", "pairs", *titles]]
+    for row in rows:
+        cells = ["-" if row[name] is None else f"{100 * row[name]:.1f}" for name in names]
+        lines.append([str(row["distance"]), str(row["pairs"]), *cells])
+    _print_lines(lines)
+
+
+def _print_lines(lines: Sequence[Sequence[str]]) -> None:
+    """Columns, the first to the left, all others to the right."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     for line in lines:
         first, *rest = (
             text.ljust(w) if not i else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True))
         )
         typer.echo("  ".join([first, *rest]).rstrip())
-    for note in comparison.notes:
-        typer.echo(f"Note: {note}.")

@@ -27,6 +27,7 @@ from karel_fast.probing.differences import differences as differences
 from karel_fast.probing.differences import differences_in_differences
 from karel_fast.probing.features import Setting, TraceArrays, label_set, resolve_feature
 from karel_fast.probing.measures import measures
+from karel_fast.probing.places import place_sums
 from karel_fast.probing.probes.training import TEST, TRAIN, VALIDATION, ProbeResult, Task, train_probes
 from karel_fast.probing.settings import SPLITS as SPLITS
 from karel_fast.probing.settings import Grid as Grid
@@ -163,7 +164,7 @@ def run_experiment(
     in the same order. records: one per probe, with labels "true", "shuffled" or "control", states "trained" or
     "untrained", and the untrained model's number as `initialisation`. differences, differences_in_differences: see
     `karel_fast.probing.differences`. notes: what could not be done, and why. clusters: also write the sums per test
-    program there (NumPy's .npz), from which other intervals can be made.
+    program and per place in a program there (NumPy's .npz), from which other intervals and measures can be made.
     Raises ValueError for a missing split or layer, or tables that do not fit together.
     """
     config = config or ProbeConfig()
@@ -196,7 +197,9 @@ def run_experiment(
     test = splits["test"].table.actions[gathered["test"].sample]
     sums = cluster_sums([result for result, _ in results], test)
     if clusters is not None:
-        write_clusters(clusters, sums)
+        rows = gathered["test"]
+        after = splits["test"].table.lengths[rows.sample] - 1 - rows.action
+        write_clusters(clusters, sums, place_sums([result.tally for result, _ in results], rows.action, after))
     return {
         "format": FORMAT,
         "grid": grid.to_json(),

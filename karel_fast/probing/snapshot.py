@@ -126,7 +126,7 @@ def probe_snapshot(
         config=probe_run.config,
         device=device,
         untrained=untrained,
-        clusters=target.with_suffix(".npz"),
+        clusters=folder.sums(probe_run.kind, step),
         tracer=tracer,
         progress=advance,
     )

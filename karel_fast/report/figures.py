@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from karel_fast.analysis.series import Run
 from karel_fast.report.intervention_figures import difference_plot, interventions_plot, steering_plot
 from karel_fast.report.latent_figure import latent_plot
+from karel_fast.report.place_figure import places_plot
 from karel_fast.report.plots import TITLES as TITLES
 from karel_fast.report.plots import Plot as Plot
 from karel_fast.report.probe_figures import baselines_plot, layers_plot, offsets_plot, probes_plot
@@ -24,6 +25,7 @@ def all_plots(run: Run) -> list[Plot]:
         probes_plot,
         regression_plot,
         offsets_plot,
+        places_plot,
         interventions_plot,
         difference_plot,
         layers_plot,

@@ -7,7 +7,7 @@
     RUN/tensorboard/                    the same for TensorBoard, if asked
     RUN/evaluation/step-000100.json     what the snapshot generates: see EVALUATION_FIELDS
     RUN/probing/step-000100.json        probe scores: {"step", "records", "differences", "notes", ...}
-    RUN/probing/step-000100.npz         sums per test program of every probe, from which intervals are made; closer, latent too
+    RUN/probing/step-000100.npz         sums of every probe, per test program and per place in a program; closer, latent too
     RUN/closer/step-000100.json         the same of a closer look at one snapshot: more programs, depths, baselines
     RUN/examples/step-000100.json       a few specifications with the written program, its trace and what probes read
     RUN/latent/space/step-000100.json   probe scores on programs the model only read; input, space: what stood in place
@@ -82,6 +82,10 @@ class RunFolder:
     def file(self, kind: str, step: int) -> Path:
         """The JSON file of a snapshot; `kind` is evaluation, probing, closer, examples, steering or one of LATENT."""
         return self.path / kind / f"{step_name(step)}.json"
+
+    def sums(self, kind: str, step: int) -> Path:
+        """The sums beside a snapshot's probe records, in their order; see `karel_fast.probing.clusters` and `places`."""
+        return self.file(kind, step).with_suffix(".npz")
 
     def table(self, step: int, name: str) -> Path:
         """The folder of a snapshot's hidden states."""
