@@ -115,9 +115,7 @@ def test_the_highest_number_draws_an_allowed_token():
 def test_a_wide_beam_finds_the_best_of_all_programs(penalty, batch_size):
     model, steps, prompts = tiny_model(), 3, PROMPTS[:3]
     programs = [(*codes, END) for length in (1, 2) for codes in itertools.product(range(1, 6), repeat=length)]
-    wide = beam_search(
-        model, prompts, GRAMMAR, steps, 160, length_penalty=penalty, batch_size=batch_size, **SETTINGS
-    )
+    wide = beam_search(model, prompts, GRAMMAR, steps, 160, length_penalty=penalty, batch_size=batch_size, **SETTINGS)
     for i, prompt in enumerate(prompts):
         scored = {program: program_log_probability(model, prompt, program, steps) for program in programs}
         ranked = sorted(programs, key=lambda p, s=scored: -s[p] / len(p) ** penalty)

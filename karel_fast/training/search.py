@@ -120,9 +120,7 @@ def beam_metrics(
     }
 
 
-def right_programs(
-    tokenizer: Tokenizer, written: Generated, samples: Samples
-) -> tuple[np.ndarray, np.ndarray | None]:
+def right_programs(tokenizer: Tokenizer, written: Generated, samples: Samples) -> tuple[np.ndarray, np.ndarray | None]:
     """bool (n,) each: ended and right on every shown example, and on every held-out one as well (None without any)."""
     shown, held_out = satisfied(generated_programs(tokenizer, written), samples)
     shown &= written.finished
