@@ -168,6 +168,7 @@ class EvaluationConfig:
     start: int = setting(0, "First specification of the split.")
     free: bool = setting(True, "Also decode without the grammar, for the parse rate.")
     ideal: bool = setting(False, "Also solve the specifications exactly: the loss's floor, and the shortest programs.")
+    text: bool = setting(True, "Also compare lengths, the model's own text and the parts of the prompt.")
     search: SearchConfig = part(SearchConfig)
 
     def __post_init__(self) -> None:

@@ -26,6 +26,7 @@ from karel_fast.runs.snapshots import open_snapshot
 from karel_fast.training.config import SearchConfig
 from karel_fast.training.loop import loss_sum
 from karel_fast.training.search import search_metrics
+from karel_fast.training.text import text_metrics
 from karel_fast.training.written import generated_programs, satisfied
 
 DIVERSITY_SAMPLES = 1000
@@ -52,6 +53,7 @@ def evaluate(
     capture: Capture | None = None,
     free: bool = True,
     ideal: bool = False,
+    text: bool = True,
     search: SearchConfig | None = None,
     batch_size: int = 256,
     device: str = "auto",
@@ -70,7 +72,8 @@ def evaluate(
       DIVERSITY_SAMPLES, which does not fall with the number of samples; top_program and top_share: the most frequent
       one; mean_length and reference_mean_length: in actions; parse_rate: well-formed and ended in free decoding,
       without the grammar (None for free=False); and, for ideal=True (see `ideal_metrics`), floor_loss,
-      floor_perplexity, excess_length, ideal_generalization; and what `search` asks for (see `search.search_metrics`).
+      floor_perplexity, excess_length, ideal_generalization; for text=True what `text.text_metrics` has; and what `search` asks for (see
+      `search.search_metrics`).
 
     snapshot: a folder, or a model (then no recipe is checked). any_recipe: let the snapshot's recipe differ from the
     tokenizer's. Raises ValueError if recipe, layout, vocabulary or context do not match, there is no sample, or
@@ -131,11 +134,12 @@ def evaluate(
     if ideal:
         tokens = int((reference != tokenizer.pad_id).sum())
         metrics |= ideal_metrics(samples, tokens, np.where(correct, generated.lengths, -1))
-    if search is not None:
-        with memory_advice(f"lower batch_size ({batch_size})"):
-            metrics |= search_metrics(
-                model, tokenizer, samples, search, batch_size=batch_size, dtype=dtype, compile_model=compile_model
-            )
+    settings: dict[str, Any] = {"batch_size": batch_size, "dtype": dtype, "compile_model": compile_model}
+    with memory_advice(f"lower batch_size ({batch_size})"):
+        if text:
+            metrics |= text_metrics(model, tokenizer, samples, generated, correct, **settings)
+        if search is not None:
+            metrics |= search_metrics(model, tokenizer, samples, search, **settings)
     return Evaluation(metrics, generated, correct, generalizes)
 
 
