@@ -115,7 +115,7 @@ def make(path: Path, snapshots: int = 8, seeds: int = 3, layers: list | None = N
                 "reference_mean_length": 8.0, "parse_rate": 0.6 + 0.4 * diversity,
                 "written_loss": 1.5 - t, "written_perplexity": float(np.exp(1.5 - t)), "loss_gap": 0.1,
                 "input_loss": [1.9, 1.9], "output_loss": [1.5 - t, 1.4 - t], "unigram_input_loss": 1.9,
-                "unigram_output_loss": 2.0, "copy_output_loss": 0.6,
+                "unigram_output_loss": 2.0, "copy_output_loss": 0.6, "unigram_program_loss": 1.7,
                 "correct_lengths": {"shorter": 0.3 * t, "equal": 1 - 0.4 * t, "longer": 0.1 * t} if i else None,
                 "by_reference_length": {"7": {"samples": 600, "correct": 590}, "8": {"samples": 400, "correct": 310}},
                 "by_written_length": {"7": {"correct": 500, "wrong": 20}, "8": {"correct": 400, "wrong": 80}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,8 +35,8 @@ def text_plot(run: Run) -> Plot:
         "What is written beside what was trained on",
         "Correct programs by their length against the reference program's. Perplexity of the reference programs, and of the "
         "programs that the model wrote itself. Loss per cell of each example's worlds: where output 2 costs less than output 1, "
-        "example 1 was of use. Dashed: a reader that knows only how frequent tokens are, or, for outputs, what the same cell of the "
-        "input shows. A part that training left out of the loss is not learnt.",
+        "example 1 was of use. Dashed: a reader that knows only how frequent tokens are; dotted: one that also knows what the same "
+        "cell of the input shows. A part that training left out of the loss is not learnt.",
     )
     measured = [run.evaluation[step] for step in run.steps if "written_loss" in run.evaluation.get(step, {})]
     if not measured:
@@ -48,9 +49,9 @@ def text_plot(run: Run) -> Plot:
         columns[name] = values
         curve(ax, run.steps, values, label, index)
 
-    def base(ax: Axes, name: str, label: str) -> None:
-        columns[name] = run.evaluated(name)
-        ax.plot(run.steps, gaps(columns[name]), color=INK, linewidth=1, linestyle="--", label=label)
+    def base(ax: Axes, name: str, values: list[float | None], label: str, dash: str = "--") -> None:
+        columns[name] = values
+        ax.plot(run.steps, gaps(values), color=INK, linewidth=1, linestyle=dash, label=label)
 
     lengths, perplexities, outputs, inputs = axes
     for index, key in enumerate(("shorter", "equal", "longer")):
@@ -59,14 +60,16 @@ def text_plot(run: Run) -> Plot:
     lengths.set_ylabel("correct programs (%)")
     add(perplexities, "perplexity", run.evaluated("perplexity"), "reference programs", 0)
     add(perplexities, "written_perplexity", run.evaluated("written_perplexity"), "written programs", 1)
+    known = run.evaluated("unigram_program_loss")
+    base(perplexities, "unigram_perplexity", [None if v is None else math.exp(v) for v in known], "frequencies")
     perplexities.set_ylabel("perplexity per token")
     for ax, part in ((outputs, "output"), (inputs, "input")):
         for k in range(examples):
             add(ax, f"{part}_loss_{k + 1}", series_inside(run, f"{part}_loss", k), f"{part} {k + 1}", k)
-        base(ax, f"unigram_{part}_loss", "frequencies")
+        base(ax, f"unigram_{part}_loss", run.evaluated(f"unigram_{part}_loss"), "frequencies")
         ax.set_ylabel("loss (nats per cell)")
         step_axis(ax)
-    base(outputs, "copy_output_loss", "the input's cell")
+    base(outputs, "copy_output_loss", run.evaluated("copy_output_loss"), "the input's cell", ":")
     titles = ("Length of correct programs", "Perplexity", "Output worlds", "Input worlds")
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title)
@@ -147,6 +150,7 @@ def draws_plot(run: Run) -> Plot:
             right.plot(numbers, gaps(values), color=INK, linewidth=1, linestyle="--", label="other programs")
         rows += [(measured[-1], f"{name} {k}", value) for k, value in zip(numbers, values, strict=True)]
     right.set_xlabel("k, programs drawn")
+    right.set_xticks(numbers)
     legend(right)
     if not numbers:
         right.set_visible(False)
