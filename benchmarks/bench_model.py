@@ -24,8 +24,8 @@ from karel_fast.data import generate
 from karel_fast.model import Capture
 from karel_fast.model.device import peak_flops
 from karel_fast.support.memory import freed_memory_kept
-from karel_fast.training.evaluate import generated_programs, satisfied
 from karel_fast.training.optim import OptimizerName
+from karel_fast.training.written import generated_programs, satisfied
 
 pytestmark = [
     pytest.mark.timeout(3600),

@@ -113,6 +113,15 @@ def make(path: Path, snapshots: int = 8, seeds: int = 3, layers: list | None = N
                 "perplexity": 5.2 - 2.6 * t, "distinct_programs": int(10 + 900 * diversity),
                 "top_share": 0.9 * (1 - diversity), "mean_length": 4 + 4 * diversity,
                 "reference_mean_length": 8.0, "parse_rate": 0.6 + 0.4 * diversity,
+                "written_loss": 1.5 - t, "written_perplexity": float(np.exp(1.5 - t)), "loss_gap": 0.1,
+                "input_loss": [1.9, 1.9], "output_loss": [1.5 - t, 1.4 - t], "unigram_input_loss": 1.9,
+                "unigram_output_loss": 2.0, "copy_output_loss": 0.6, "unigram_program_loss": 1.7,
+                "correct_lengths": {"shorter": 0.3 * t, "equal": 1 - 0.4 * t, "longer": 0.1 * t} if i else None,
+                "by_reference_length": {"7": {"samples": 600, "correct": 590}, "8": {"samples": 400, "correct": 310}},
+                "by_written_length": {"7": {"correct": 500, "wrong": 20}, "8": {"correct": 400, "wrong": 80}},
+                "draws": 4, "pass_at_k": {str(k): 0.9 * progress * (1 - 0.5**k) for k in (1, 2, 4)},
+                "pass_at_k_generalization": {str(k): 0.8 * progress * (1 - 0.5**k) for k in (1, 2, 4)},
+                "pass_at_k_prior": {str(k): 0.02 * k for k in (1, 2, 4)}, "beam_accuracy": 0.92 * progress,
             },
         )  # fmt: skip
         found = records(step, progress, seeds, layers or ["mean"], rng)

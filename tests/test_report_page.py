@@ -22,7 +22,7 @@ from karel_fast.support.files import write_json
 
 FIGURES = (
     "phases", "probes", "regression", "offsets", "interventions", "differences", "layers", "baselines", "latent",
-    "steering", "loss",
+    "steering", "text", "lengths", "draws", "loss",
 )  # fmt: skip
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -103,6 +103,16 @@ def test_drawn_numbers_are_the_run_s(report):
     step = max(folder.read_all("evaluation"))
     rows = table_of(report, "phases")
     assert float(rows[-1]["generative_accuracy"]) == folder.read_all("evaluation")[step]["generative_accuracy"]
+    evaluation = folder.read_all("evaluation")[step]
+    text = table_of(report, "text")[-1]
+    assert float(text["written_perplexity"]) == evaluation["written_perplexity"]
+    assert [float(text[f"output_loss_{k}"]) for k in (1, 2)] == evaluation["output_loss"]
+    assert table_of(report, "text")[0]["equal"] == ""  # nothing was right yet
+    lengths = table_of(report, "lengths")
+    assert [row["right"] for row in lengths if row["length of"] == "written"] == ["500", "400"]
+    shares = {row["name"]: row["share"] for row in table_of(report, "draws") if row["step"] == str(step)}
+    assert float(shares["pass@4"]) == float(shares["pass_at_k 4"]) == evaluation["pass_at_k"]["4"]
+    assert float(shares["beam search"]) == evaluation["beam_accuracy"]
     records = folder.read_all("probing")[step]["records"]
     rows = table_of(report, "offsets")
     [row] = [r for r in rows if (r["feature"], r["depth"], r["offset"]) == ("facing", "mlp1", "2")]

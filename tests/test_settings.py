@@ -59,7 +59,8 @@ def with_company(kind: type, name: str, value) -> dict:
 
 
 def get(settings, name: str):
-    for inner in (settings, getattr(settings, "grid", None), getattr(settings, "config", None)):
+    parts = [getattr(settings, key) for key, field in settings.__dataclass_fields__.items() if "part" in field.metadata]
+    for inner in (settings, *parts):
         if name in {
             f for f in getattr(inner, "__dataclass_fields__", {}) if "help" in inner.__dataclass_fields__[f].metadata
         }:

@@ -15,8 +15,9 @@ from karel_fast.data import Recipe, Tokenizer, generate
 from karel_fast.model import Capture, Transformer, model_config, to_hf
 from karel_fast.runs.snapshots import list_snapshots
 from karel_fast.training import TrainConfig, train
-from karel_fast.training.evaluate import evaluate, generated_programs, ideal_metrics
+from karel_fast.training.evaluate import evaluate, ideal_metrics
 from karel_fast.training.rows import generated_rows
+from karel_fast.training.written import generated_programs
 
 RECIPE = Recipe(height=5, width=5, examples=2, held_out=1, lengths=(1, 2))
 TOKENIZER = Tokenizer(RECIPE)
@@ -132,7 +133,7 @@ def test_programs_with_control_flow(layout):
     tokenizer = Tokenizer(recipe, layout=layout)
     tokens = tokenizer.encode(samples)[:, tokenizer.prompt_length :]
     from karel_fast.model.decode import Generated
-    from karel_fast.training.evaluate import satisfied
+    from karel_fast.training.written import satisfied
 
     flags = np.ones(len(tokens), bool)
     made = Generated(tokens, np.zeros((30, 1), np.uint8), np.zeros(30, np.int32), flags, flags, None)

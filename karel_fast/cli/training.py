@@ -127,6 +127,8 @@ def evaluate_command(
         samples,
         free=config.free,
         ideal=config.ideal,
+        text=config.text,
+        search=config.search,
         batch_size=decoding.decode_batch_size,
         device=decoding.device,
         precision=decoding.precision,

@@ -196,6 +196,8 @@ def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Conso
                         ),
                         free=preset.evaluation.free,
                         ideal=preset.evaluation.ideal,
+                        text=preset.evaluation.text,
+                        search=preset.evaluation.search,
                         batch_size=preset.decoding.decode_batch_size,
                         device=preset.decoding.device,
                         precision=preset.decoding.precision,

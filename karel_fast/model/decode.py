@@ -1,4 +1,5 @@
-"""Greedy decoding of many specifications at once, under a grammar or free, with the hidden state behind every action.
+"""Decoding of many specifications at once, greedily or at random, under a grammar or free, with the hidden state behind
+every action.
 
 One compiled graph reads the prompts (prefill) and one makes a token (step); nothing is read back to the host until a
 batch is done. The grammar is a state machine whose tables lie on the device.
@@ -21,6 +22,7 @@ from karel_fast.model.cache import Cache, ReadingAttention, WritingAttention
 from karel_fast.model.capture import Capture, Recorder
 from karel_fast.model.compiling import compiled
 from karel_fast.model.intervention import Editor, Intervention
+from karel_fast.model.sampling import Sampling, draw_tokens, uniform_numbers
 from karel_fast.model.transformer import Transformer
 
 
@@ -73,21 +75,24 @@ def write_programs(
     intervention: Intervention | None = None,
     beginnings: np.ndarray | None = None,
     constrained: bool = True,
+    sampling: Sampling | None = None,
+    draw: int = 0,
     batch_size: int = 256,
     max_actions: int | None = None,
     dtype: torch.dtype = torch.float32,
     compile: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Generated:
-    """Let the model write a program after each prompt, greedily, at most `max_new_tokens` tokens long.
+    """Let the model write a program after each prompt, at most `max_new_tokens` tokens long.
 
     prompts: integers (n, P), all of one length. constrained: only tokens that the grammar allows (False: any token;
     `valid` then tells which programs obey it). capture: which layers to keep per action (its positions do not matter
     here). intervention: edits, whose positions count from the prompt's beginning; "program" is the prompt's last position
     and all that are written. beginnings: integers (n, at most max_new_tokens), the program's first tokens where they are
-    given, -1 where the model chooses. dtype: float32, or bfloat16 for products in bfloat16. max_actions: most actions
-    kept of a program (default: max_new_tokens). The model's device is used; results are on the CPU. progress is called
-    with the number of rows done.
+    given, -1 where the model chooses. sampling: how tokens are drawn (None: the most probable one, greedily); draw
+    numbers the programs drawn for the same prompt. The same seed, prompt's place and draw give the same program in batches
+    of any size. dtype: float32, or bfloat16 for products in bfloat16. max_actions: most actions kept of a program (default:
+    max_new_tokens). The model's device is used; results are on the CPU. progress is called with the number of rows done.
 
     Raises ValueError for prompts or beginnings that do not fit the context or the vocabulary, a grammar of another
     vocabulary, or an intervention that does not fit the model, the prompts or max_new_tokens.
@@ -98,7 +103,7 @@ def write_programs(
     )  # fmt: skip
     parts = []
     for read in decoder.read(prompts, batch_size, intervention, beginnings):
-        parts.append(decoder.write(read, constrained))
+        parts.append(decoder.write(read, constrained, sampling, draw))
         if progress is not None:
             progress(sum(map(len, parts)))
     return join(parts)
@@ -123,10 +128,11 @@ def join(parts: Sequence[Generated]) -> Generated:
 @dataclass(slots=True)
 class ReadPrompts:
     """A batch of prompts after prefill, and what goes with them in writing; the first `keep` rows count, the others only
-    keep the shape.
+    keep the shape. numbers: int64 (B,), each row's place among all prompts.
     """
 
     keep: int
+    numbers: np.ndarray
     logits_BV: Tensor
     hidden: Tensor | None
     cache: Cache
@@ -213,7 +219,7 @@ class Decoder:
             # Left before the yield: what the caller does in between is not to run under our settings.
             with torch.no_grad(), self.autocast():
                 logits_BV, hidden, cache = self.prefill(self.model, batch, self.capture, edits, whole)
-            yield ReadPrompts(keep, logits_BV, hidden, cache, edits, given)
+            yield ReadPrompts(keep, numbers.numpy(), logits_BV, hidden, cache, edits, given)
 
     def check_beginnings(self, beginnings: np.ndarray, rows: int) -> Tensor:
         """The beginnings as int64 (n, S), -1 where the model chooses. Raises ValueError as `write_programs`."""
@@ -234,8 +240,10 @@ class Decoder:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
     @torch.no_grad()
-    def write(self, read: ReadPrompts, constrained: bool = True) -> Generated:
-        """One program after each prompt that was read."""
+    def write(
+        self, read: ReadPrompts, constrained: bool = True, sampling: Sampling | None = None, draw: int = 0
+    ) -> Generated:
+        """One program after each prompt that was read; sampling and draw as in `write_programs`."""
         tables, device, config = self.tables, self.device, self.model.config
         forbidden = ~tables.allowed if constrained else torch.zeros_like(tables.allowed)
         logits_BV, hidden = read.logits_BV, read.hidden
@@ -251,13 +259,17 @@ class Decoder:
             valid=torch.ones(rows, dtype=torch.bool, device=device),
             hidden=None if hidden is None else hidden.new_zeros(rows, self.max_actions, *hidden.shape[1:]),
         )
+        uniform_BS = None
+        if sampling is not None:
+            drawn = uniform_numbers(sampling.seed, draw, read.numbers, self.steps)
+            uniform_BS = torch.from_numpy(drawn).to(device)
         numbers = [number.clone() for number in torch.arange(self.steps, device=device).split(1)]
         with self.autocast():
             # The last step's logits are not needed, but the graph that chooses a token is the one that goes on from it.
             for number in numbers:
                 logits_BV, hidden, new, writer = self.step(
                     self.model, tables, forbidden, read.cache, new, writer, logits_BV, hidden, number, self.capture,
-                    read.intervention, read.beginnings_BS,
+                    read.intervention, read.beginnings_BS, sampling, uniform_BS,
                 )  # fmt: skip
         keep = read.keep
         return Generated(
@@ -321,11 +333,14 @@ def step(
     capture: Capture | None,
     intervention: Intervention | None,
     beginnings_BS: Tensor | None,
+    sampling: Sampling | None,
+    uniform_BS: Tensor | None,
 ) -> tuple[Tensor, Tensor | None, Cache, Writer]:
     """Choose token `number` (a tensor of one element) from the logits, write it down, and compute the logits after
     it.
     """
-    token_B, writer = write(tables, forbidden, writer, logits_BV, hidden, number, beginnings_BS)
+    chosen_B = choose(forbidden, writer, logits_BV, number, beginnings_BS, sampling, uniform_BS)
+    token_B, writer = write(tables, writer, chosen_B, hidden, number)
     length = prompt_cache[0][0].shape[2]
     at = number + length
     recorder = None if capture is None else Recorder(capture, model.states, 0, 1)
@@ -343,22 +358,33 @@ def read_out(model: Transformer, x_B1D: Tensor, recorder: Recorder | None) -> tu
     return model.lm_head(x_B1D)[:, 0], None if recorder is None else recorder.result()[:, 0]
 
 
-def write(
-    tables: Tables,
+def choose(
     forbidden: Tensor,
     writer: Writer,
     logits_BV: Tensor,
-    hidden: Tensor | None,
     number: Tensor,
     beginnings_BS: Tensor | None,
-) -> tuple[Tensor, Writer]:
-    """The next token of every row and the writer after it. A finished row gets padding and changes no more."""
-    best_B = logits_BV.float().masked_fill(forbidden[writer.state], float("-inf")).argmax(dim=-1)
+    sampling: Sampling | None,
+    uniform_BS: Tensor | None,
+) -> Tensor:
+    """The next token of every row: the one given, the most probable one, or one drawn with a uniform number of its own."""
+    logits_BV = logits_BV.float().masked_fill(forbidden[writer.state], float("-inf"))
+    if sampling is None or uniform_BS is None:
+        chosen_B = logits_BV.argmax(dim=-1)
+    else:
+        chosen_B = draw_tokens(logits_BV, uniform_BS.index_select(1, number)[:, 0], sampling)
     if beginnings_BS is not None:
         given_B = beginnings_BS.index_select(1, number)[:, 0]
-        best_B = torch.where(given_B >= 0, given_B, best_B)
+        chosen_B = torch.where(given_B >= 0, given_B, chosen_B)
+    return chosen_B
+
+
+def write(
+    tables: Tables, writer: Writer, chosen_B: Tensor, hidden: Tensor | None, number: Tensor
+) -> tuple[Tensor, Writer]:
+    """The tokens as they are written and the writer after them. A finished row gets padding and changes no more."""
     live_B = ~writer.finished
-    token_B = torch.where(live_B, best_B, tables.pad_id)
+    token_B = torch.where(live_B, chosen_B, tables.pad_id)
     valid_B = writer.valid & (writer.finished | tables.allowed[writer.state, token_B])
     state_B = torch.where(live_B, tables.next_state[writer.state, token_B], writer.state)
     action_B = tables.action_of_token[token_B]

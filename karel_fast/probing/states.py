@@ -19,7 +19,7 @@ from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import write_programs
 from karel_fast.probing.settings import Layers
 from karel_fast.probing.table import HiddenTable, TableWriter
-from karel_fast.training.evaluate import satisfied
+from karel_fast.training.written import satisfied
 
 SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}
 """A probing split's name among a recipe's splits."""

@@ -43,6 +43,8 @@ EVALUATION_FIELDS = {
     "floor_perplexity": "the least perplexity that any reader of the specifications can have on those programs",
     "excess_length": "actions of correct programs beyond the shortest that would do",
     "parse_rate": "share of outputs that are whole programs without the grammar's help",
+    "pass_at_k": "share with a right program among k drawn at random, by k; see karel_fast.training.search",
+    "beam_accuracy": "share whose best program of a beam search is right on the shown worlds",
 }
 """What an evaluation file holds, besides "step" and "samples" (specifications): the metrics of
 `karel_fast.training.evaluate.evaluate`. Any may be missing or null."""

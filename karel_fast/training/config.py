@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from karel_fast.data.sampling.philox import INDEX_BITS
 from karel_fast.support.checks import one_of, whole
-from karel_fast.support.settings import named, setting
+from karel_fast.support.settings import named, part, setting
 
 OptimizerName = Literal["muon", "adamw"]
 OPTIMIZERS: tuple[str, ...] = get_args(OptimizerName)
@@ -133,6 +133,30 @@ class TrainConfig:
 
 @named
 @dataclass(frozen=True, slots=True)
+class SearchConfig:
+    """Which programs are written for a specification beside the greedy one; ValueError naming a field that cannot be."""
+
+    draws: int = setting(0, "Programs drawn at random for each specification, for pass@k; 0: none.")
+    temperature: float = setting(1.0, "Of those draws: logits are divided by it; 0: the most probable token.")
+    top_p: float = setting(1.0, "Of those draws: only the most probable tokens that reach this probability together.")
+    draw_seed: int = setting(0, "Of those draws.")
+    beam_width: int = setting(0, "Programs that a beam search keeps for each specification; 0: no search.")
+    length_penalty: float = setting(0.0, "Of that search: log-probabilities are divided by tokens to this power.")
+
+    def __post_init__(self) -> None:
+        whole("draws", self.draws, 0)
+        whole("draw_seed", self.draw_seed, 0, 2**64 - 1)
+        whole("beam_width", self.beam_width, 0)
+        for name, low, high in (("temperature", 0, 100), ("top_p", 0, 1), ("length_penalty", 0, 10)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+                raise ValueError(f"{name}={value!r}: use a number from {low} to {high}")
+        if self.top_p == 0:
+            raise ValueError("top_p=0 leaves no token: use a number above 0, at most 1")
+
+
+@named
+@dataclass(frozen=True, slots=True)
 class EvaluationConfig:
     """Which specifications a snapshot writes programs for."""
 
@@ -144,6 +168,8 @@ class EvaluationConfig:
     start: int = setting(0, "First specification of the split.")
     free: bool = setting(True, "Also decode without the grammar, for the parse rate.")
     ideal: bool = setting(False, "Also solve the specifications exactly: the loss's floor, and the shortest programs.")
+    text: bool = setting(True, "Also compare lengths, the model's own text and the parts of the prompt.")
+    search: SearchConfig = part(SearchConfig)
 
     def __post_init__(self) -> None:
         whole("specifications", self.specifications, 1)

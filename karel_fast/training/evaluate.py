@@ -15,19 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from karel_fast.data import Recipe, Samples, Tokenizer
-from karel_fast.data.sampling.symbols import from_symbols
+from karel_fast.data import Samples, Tokenizer
 from karel_fast.exact.ideal_loss import floor
 from karel_fast.exact.solution import solve
-from karel_fast.karel.execution import check
-from karel_fast.karel.language import CompiledPrograms, compile
-from karel_fast.karel.world import Worlds
 from karel_fast.model import Capture, Transformer
 from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import Decoder, Generated, join
 from karel_fast.model.device import autocast, memory_advice, resolve_device, resolve_precision
 from karel_fast.runs.snapshots import open_snapshot
+from karel_fast.training.config import SearchConfig
 from karel_fast.training.loop import loss_sum
+from karel_fast.training.search import search_metrics
+from karel_fast.training.text import text_metrics
+from karel_fast.training.written import generated_programs, satisfied
 
 DIVERSITY_SAMPLES = 1000
 
@@ -53,6 +53,8 @@ def evaluate(
     capture: Capture | None = None,
     free: bool = True,
     ideal: bool = False,
+    text: bool = True,
+    search: SearchConfig | None = None,
     batch_size: int = 256,
     device: str = "auto",
     precision: str = "auto",
@@ -70,7 +72,8 @@ def evaluate(
       DIVERSITY_SAMPLES, which does not fall with the number of samples; top_program and top_share: the most frequent
       one; mean_length and reference_mean_length: in actions; parse_rate: well-formed and ended in free decoding,
       without the grammar (None for free=False); and, for ideal=True (see `ideal_metrics`), floor_loss,
-      floor_perplexity, excess_length, ideal_generalization.
+      floor_perplexity, excess_length, ideal_generalization; for text=True what `text.text_metrics` has; and what `search` asks for (see
+      `search.search_metrics`).
 
     snapshot: a folder, or a model (then no recipe is checked). any_recipe: let the snapshot's recipe differ from the
     tokenizer's. Raises ValueError if recipe, layout, vocabulary or context do not match, there is no sample, or
@@ -131,6 +134,12 @@ def evaluate(
     if ideal:
         tokens = int((reference != tokenizer.pad_id).sum())
         metrics |= ideal_metrics(samples, tokens, np.where(correct, generated.lengths, -1))
+    settings: dict[str, Any] = {"batch_size": batch_size, "dtype": dtype, "compile_model": compile_model}
+    with memory_advice(f"lower batch_size ({batch_size})"):
+        if text:
+            metrics |= text_metrics(model, tokenizer, samples, generated, correct, **settings)
+        if search is not None:
+            metrics |= search_metrics(model, tokenizer, samples, search, **settings)
     return Evaluation(metrics, generated, correct, generalizes)
 
 
@@ -172,33 +181,9 @@ def check_vocabulary(model: Transformer, tokenizer: Tokenizer) -> None:
     model.check_length(tokenizer.sequence_length)
 
 
-def generated_programs(tokenizer: Tokenizer, generated: Generated) -> CompiledPrograms:
-    """What was written, ready to run, without text in between. With control flow, a program that did not end is
-    empty.
-    """
-    if tokenizer.recipe.straight_line:
-        return CompiledPrograms.from_actions(generated.actions, generated.lengths)
-    rows = zip(generated.tokens, generated.finished, strict=True)
-    return compile([from_symbols(tokenizer.symbols(tokens) if finished else []) for tokens, finished in rows])
-
-
 def action_counts(tokenizer: Tokenizer, programs: np.ndarray) -> np.ndarray:
     """How many actions are written in each row of program tokens."""
     return np.isin(programs, tokenizer.action_ids).sum(axis=1)
-
-
-def satisfied(programs: CompiledPrograms, samples: Samples) -> tuple[np.ndarray, np.ndarray | None]:
-    """For each sample, whether its program maps every shown input to its output (see `kf.check`), and every held-out one
-    (None if there are none).
-    """
-    recipe = samples.recipe
-    shown = _all_right(programs, *samples.shown(), recipe)
-    return shown, _all_right(programs, *samples.held_out(), recipe) if recipe.held_out else None
-
-
-def _all_right(programs: CompiledPrograms, inputs: Worlds, outputs: Worlds, recipe: Recipe) -> np.ndarray:
-    right = check(programs, inputs, outputs, semantics=recipe.semantics).reshape(len(programs), -1)
-    return np.all(right, axis=1)
 
 
 @torch.no_grad()

@@ -65,9 +65,20 @@ class Tokenizer:
         return len(self._layout.template)
 
     @property
+    def cell_ids(self) -> range:
+        """The tokens of all that a cell can show."""
+        first = self._layout.first_cell
+        return range(first, first + len(self._layout.cell_words))
+
+    @property
+    def cell_positions(self) -> np.ndarray:
+        """int64 (examples, 2, cells): where in a row the cells of each example's input and output world stand."""
+        return self._layout.cell_positions.reshape(-1, 2, self._layout.cells)
+
+    @property
     def output_positions(self) -> np.ndarray:
         """int64 (examples * cells,): where in a row the cells of the output worlds stand."""
-        return self._layout.cell_positions.reshape(-1, 2, self._layout.cells)[:, 1].ravel()
+        return self.cell_positions[:, 1].ravel()
 
     @cached_property
     def sequence_length(self) -> int:
