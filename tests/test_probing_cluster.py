@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ from test_probing_states import RECIPE, SMALL, make_model
 
 from karel_fast.data import Tokenizer
 from karel_fast.probing import snapshots_on_ray as cluster
-from karel_fast.probing.snapshot import ProbeRun, probe_snapshot
+from karel_fast.probing.snapshot import ProbeRun, pieces_left, probe_piece, probe_snapshot
 from karel_fast.probing.snapshots_on_ray import probe_on_ray
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import choose_snapshots, write_snapshot
@@ -68,6 +69,20 @@ def test_the_same_bytes_as_on_one_machine(run, local_ray):
     assert probe_on_ray(run, choose_snapshots(run), SMALL, SETTINGS, progress=lambda *at: calls.append(at)) == paths
     assert len(calls) == 2
     assert [path.stat().st_mtime_ns for path in paths] == before
+
+
+def test_the_same_bytes_in_pieces(run, local_ray):
+    """A task for every piece, one of which is there already; what is joined is what one machine writes."""
+    asked = dataclasses.replace(SMALL, pieces=True, layers="mean")
+    shutil.copytree(run, run.parent / "local")
+    snapshots = choose_snapshots(run)[:1]
+    (number, *others) = pieces_left(run, snapshots[0], asked, **SETTINGS)
+    probe_piece(run, snapshots[0], asked, number, **SETTINGS)
+    calls: list[tuple[int, int]] = []
+    (path,) = probe_on_ray(run, snapshots, asked, SETTINGS, progress=lambda *at: calls.append(at))
+    assert calls == [(1, 1), *((i + 1, len(others)) for i in range(len(others)))]
+    local = run.parent / "local"
+    assert path.read_bytes() == probe_snapshot(local, snapshots[0], asked, **SETTINGS).read_bytes()
 
 
 def test_a_failing_snapshot_leaves_the_others(run, local_ray):

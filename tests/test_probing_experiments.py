@@ -24,12 +24,14 @@ from karel_fast.probing.experiments import (
     trace_programs,
 )
 from karel_fast.probing.measures import MEASURES, measures_of_sums
+from karel_fast.probing.pieces import PieceStore
 from karel_fast.probing.places import read_places
 from karel_fast.probing.probes.training import TRAIN, ProbeConfig, Task
 from karel_fast.probing.table import HiddenTable, TableWriter
 
 EXAMPLES = 2
 FAST = ProbeConfig(epochs=4, least_steps=150, batch_size=128)
+QUICK = ProbeConfig(epochs=1, least_steps=10, batch_size=128)
 GRID = Grid(
     features=("direction", "facing"),
     depths={"linear": ()},
@@ -46,7 +48,9 @@ def directions(trace: kf.Trace, lengths: np.ndarray, most: int) -> np.ndarray:
     return hot.reshape(len(lengths), EXAMPLES, most, 4).transpose(0, 2, 1, 3).reshape(len(lengths), most, -1)
 
 
-def make_split(path, programs: int, seed: int, *, finished=None, lengths=None, correct=None, knows=True) -> Split:
+def make_split(
+    path, programs: int, seed: int, *, finished=None, lengths=None, correct=None, knows=True, unfinished=False
+) -> Split:
     rng = np.random.default_rng(seed)
     most = 6
     lengths = rng.integers(2, most + 1, programs) if lengths is None else lengths
@@ -57,7 +61,9 @@ def make_split(path, programs: int, seed: int, *, finished=None, lengths=None, c
     states = directions(trace, lengths, most) if knows else np.zeros((programs, most, 4 * EXAMPLES), np.float32)
     states = states + 0.2 * rng.normal(size=states.shape).astype(np.float32)
     both = np.stack([rng.normal(size=states.shape).astype(np.float32), states], 2)
-    writer = TableWriter(path, width=states.shape[-1], layers=(0, 1), max_actions=most, identity={})
+    writer = TableWriter(
+        path, width=states.shape[-1], layers=(0, 1), max_actions=most, identity={}, unfinished=unfinished
+    )
     writer.append(
         actions,
         lengths,
@@ -200,6 +206,70 @@ def test_rows_are_labelled_as_the_table_says(splits):
     labels = rows.labels["original", 0, "direction"][..., 0]
     agree = said[labels >= 0] == labels[labels >= 0]
     assert agree.mean() > 0.97
+
+
+def test_the_first_world_alone(splits):
+    """Its labels are the first of all; with the rows, nothing else changes."""
+    every, first = (gather_rows(splits["test"], replace(GRID, worlds=w), "test", 300) for w in ("all", "first"))
+    np.testing.assert_array_equal(every.rows, first.rows)
+    for key, labels in every.labels.items():
+        np.testing.assert_array_equal(labels[:, :1], first.labels[key])
+    result = run_experiment(splits, replace(GRID, worlds="first", shuffled=False, control_task=False), config=FAST)
+    knowing = find(result, layer=1, feature="direction", semantics="original", offset=0)
+    assert len(knowing) == 3
+    assert all(r["lift"] > 0.2 for r in knowing)
+
+
+def test_programs_that_were_cut_off(tmp_path):
+    """They give rows where the table keeps them and the grid asks, and are refused where it does not."""
+    finished = np.arange(60) % 3 > 0
+    kept = make_split(tmp_path / "kept", 60, 0, finished=finished, unfinished=True)
+    left = make_split(tmp_path / "left", 60, 0, finished=finished)
+    usual, more = (gather_rows(kept, replace(GRID, unfinished=u), "test", 999) for u in (False, True))
+    assert set(usual.sample) == {i for i in set(more.sample) if finished[i]}
+    assert len(more.rows) > len(usual.rows)
+    np.testing.assert_array_equal(kept.table.hidden(usual.rows, 1), left.table.hidden(
+        gather_rows(left, GRID, "test", 999).rows, 1))  # fmt: skip
+    np.testing.assert_array_equal(kept.table.action[more.rows], more.action)
+    np.testing.assert_array_equal(kept.table.sample[more.rows], more.sample)
+    with pytest.raises(ValueError, match="keeps no states of unfinished programs"):
+        gather_rows(left, replace(GRID, unfinished=True), "test", 999)
+
+
+def test_pieces_are_the_whole(splits, tmp_path):
+    """Stopped and gone on with, not one byte differs; trained at once, nothing but rounding."""
+    grid = replace(GRID, seeds=(0, 1))
+    store = PieceStore(tmp_path / "pieces", {"experiment": 1})
+    never_stopped = PieceStore(tmp_path / "never stopped", {"experiment": 1})
+    whole = run_experiment(splits, grid, config=QUICK, store=never_stopped, clusters=tmp_path / "whole.npz")
+    at_once = run_experiment(splits, grid, config=QUICK)
+    for one, other in zip(at_once["records"], whole["records"], strict=True):
+        for name, value in one.items():
+            assert value == other[name] or value == pytest.approx(other[name], rel=1e-5, abs=1e-6), name
+    trained: list[int] = []
+
+    def stop(probes: int) -> None:
+        trained.append(probes)
+        if len(trained) == 10:  # features x seeds = 4 calls a piece
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(splits, grid, config=QUICK, store=store, progress=stop)
+    # The third piece was stopped before it was kept.
+    assert sorted(p.name for p in store.folder.iterdir()) == [
+        f"piece-000{i}.{s}" for i in (0, 1) for s in ("json", "npz")
+    ]
+    np.savez(store.folder / "piece-0002.npz", half=np.zeros(3))
+    before = store.folder.joinpath("piece-0001.json").stat().st_mtime_ns
+    counted: list[int] = []
+    pieces = run_experiment(
+        splits, grid, config=QUICK, store=store, clusters=tmp_path / "pieces.npz", progress=counted.append
+    )
+    assert store.folder.joinpath("piece-0001.json").stat().st_mtime_ns == before
+    assert sum(counted) == grid.size(2) == len(whole["records"])
+    assert pieces == whole
+    assert (tmp_path / "pieces.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+    assert PieceStore(store.folder, {"experiment": 2}).get(0) is None
 
 
 def test_most_rows_and_program_choice(splits):

@@ -55,6 +55,12 @@ def literal(trace: kf.Trace, name: str, run: int, state: int, length: int) -> li
             int(not trace.left_clear[run, state]),
             int(not trace.right_clear[run, state]),
         ],
+        "walls_around": [
+            int(trace.walls[run, row - 1, column]),
+            int(trace.walls[run, row, column + 1]),
+            int(trace.walls[run, row + 1, column]),
+            int(trace.walls[run, row, column - 1]),
+        ],
         "markers": [min(int(trace.markers_here[run, state]), 9)],
         "steps_left": [length - state],
     }[name]

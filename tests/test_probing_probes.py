@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
 from karel_fast.probing.probes import network as module
-from karel_fast.probing.probes.training import DEPTHS, TEST, TRAIN, UNUSED, VALIDATION, ProbeConfig, Task, train_probes
+from karel_fast.probing.probes.training import (
+    DEPTHS,
+    SCHEDULES,
+    TEST,
+    TRAIN,
+    UNUSED,
+    VALIDATION,
+    ProbeConfig,
+    Task,
+    train_probes,
+)
 
 SMALL = {"linear": (), "mlp1": (16,), "mlp2": (16, 24)}
 
@@ -282,3 +294,117 @@ def test_few_rows_are_gone_through_more_often(data):
 
 def test_the_paper_s_sizes():
     assert DEPTHS == {"linear": (), "mlp1": (256,), "mlp2": (256, 1024)}
+
+
+class Published(torch.nn.Module):
+    """The published code's probe, of torch's own parts: Linear, ReLU, BatchNorm1d, .. (probe/model.py)."""
+
+    def __init__(self, network, probe: int) -> None:
+        super().__init__()
+        layers: list[torch.nn.Module] = []
+        for layer, (matrix, bias) in enumerate(zip(network.matrices, network.biases, strict=True)):
+            inputs, outputs = matrix.shape[1:]
+            if layer:
+                norm = torch.nn.BatchNorm1d(inputs)
+                with torch.no_grad():
+                    norm.weight.copy_(network.normalizations[layer - 1].scale[probe, 0])
+                    norm.bias.copy_(network.normalizations[layer - 1].shift[probe, 0])
+                layers += [torch.nn.ReLU(), norm]
+            linear = torch.nn.Linear(inputs, outputs)
+            with torch.no_grad():
+                linear.weight.copy_(matrix[probe].T)
+                linear.bias.copy_(bias[probe, 0])
+            layers.append(linear)
+        self.layers = torch.nn.Sequential(*layers)
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.mark.parametrize("hidden", [(), (5,), (5, 7)])
+def test_batch_normalization_is_torch_s(hidden):
+    """Training scores, every gradient, running statistics and scoring, against BatchNorm1d and autograd."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    states = torch.randn(90, 6)
+    labels = rng.integers(-1, 3, (90, 2, 2)).astype(np.int8)
+    data = module.Data.build(states, [torch.arange(90)] * 3, ProbeConfig(), torch.device("cpu"))
+    network = module.Network((6, *hidden, 12), (0, 1), 2, 30, data, normalized=True)
+    for norm in network.normalizations:
+        norm.scale.uniform_(0.5, 1.5)
+        norm.shift.uniform_(-1, 1)
+    published = [Published(network, p) for p in range(4)]
+    stacked = torch.from_numpy(np.stack([labels.reshape(90, 4), np.roll(labels, 1, 0).reshape(90, 4)], 1))
+    for start in (0, 30, 60):  # the running statistics follow three minibatches
+        rows = slice(start, start + 30)
+        x = module.per_probe(torch.stack([data.inputs[0][rows]] * 2), 2)
+        logits = network.forward(x, network.outputs)
+        network.backward(x, module.loss_gradient(logits, torch.stack([stacked[rows]] * 2), 3))
+        for p, one in enumerate(published):
+            one.zero_grad()
+            scores = one(x[p])
+            torch.testing.assert_close(logits[p], scores, rtol=1e-4, atol=1e-5)
+            torch.nn.functional.cross_entropy(
+                scores.view(-1, 3), stacked[rows, p % 2].reshape(-1).long(), ignore_index=-1
+            ).backward()
+            for layer, linear in enumerate(one.layers[0::3]):
+                for ours, theirs in ((network.matrices[layer].grad[p].T, linear.weight.grad),
+                                     (network.biases[layer].grad[p, 0], linear.bias.grad)):  # fmt: skip
+                    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+            for layer, norm in enumerate(one.layers[2::3]):
+                mine = network.normalizations[layer]
+                for ours, theirs in ((mine.scale.grad, norm.weight.grad), (mine.shift.grad, norm.bias.grad),
+                                     (mine.running_mean, norm.running_mean), (mine.running_variance, norm.running_var)):  # fmt: skip
+                    torch.testing.assert_close(ours[p, 0], theirs, rtol=1e-4, atol=1e-6)
+    network.refresh(scoring=True)
+    x = module.per_probe(torch.stack([data.inputs[0][:7]] * 2), 2)
+    for p, one in enumerate(published):
+        torch.testing.assert_close(network.forward(x)[p], one.eval()(x[p]), rtol=1e-4, atol=1e-5)
+
+
+PAPER = ProbeConfig(
+    epochs=12, least_steps=1, batch_size=128, learning_rate=0.02, weight_decay=0.2, schedule="exponential",
+    normalization="batch", best_on_test=True,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_published_training_reads_what_hidden_layers_can(precision):
+    states, labels = encoded(3000, noise=0.5, seed=5)
+    parts = parts_of(3000)
+    config = replace(PAPER, precision=precision)
+    results = train_probes(
+        states, [Task({}, labels, 4)], parts, depths=SMALL, seeds=(0,), config=config, keep_weights=True
+    )
+    for result in results:
+        assert result.accuracy > 0.9
+        assert result.best_on_test >= result.accuracy
+        rows = parts == TEST
+        answers = result.weights.predict(states[rows])
+        right = float((answers == labels[rows]).all(-1).mean())
+        # Folded matrices are rounded once more in bfloat16.
+        assert right == pytest.approx(result.accuracy, abs=1e-9 if precision == "float32" else 5e-3)
+
+
+def test_normalized_probes_do_not_depend_on_company(data):
+    states, labels, parts = data
+    tasks = [Task({"task": i}, np.roll(labels, i, 0) if i else labels, 4) for i in range(4)]
+    config = replace(PAPER, epochs=2)
+    crowd = train_probes(states, tasks, parts, depths=SMALL, seeds=(0, 1), config=config)
+    alone = train_probes(states, tasks[2:3], parts, depths=SMALL, seeds=(1,), config=config)
+    assert alone == [r for r in crowd if r.seed == 1 and r.key["task"] == 2]
+
+
+def test_the_exponential_schedule_is_the_published_one():
+    """150 decays by 5 % over the run, however long; a run of fewer steps decays at each."""
+    rate = SCHEDULES["exponential"]
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.95)
+    total = 9_765
+    for step in range(total):
+        if step in (0, 64, 65, 5000, total - 1):
+            assert rate(step, total) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6)
+        optimizer.step()
+        if (step + 1) % (total // 150) == 0:
+            scheduler.step()
+    assert rate(3, 10) == pytest.approx(0.95**3)

@@ -26,6 +26,7 @@ from karel_fast.probing.steering import _Writer, edit, steer
 from karel_fast.probing.table import HiddenTable
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import choose_snapshots, snapshot_path, write_snapshot
+from karel_fast.support.checks import InputError
 
 RECIPE = Recipe(height=5, width=5, examples=2, held_out=1, lengths=(2, 5), wall_probability=0)
 
@@ -245,6 +246,67 @@ def test_a_snapshot_from_end_to_end(run):
     assert is_done(run, 100, SMALL)
     assert probe_snapshot(run, snapshot, SMALL).stat().st_mtime_ns == changed
     assert not is_done(run, 100, replace(SMALL, grid=replace(SMALL.grid, seeds=(0,))))
+
+
+ASKED = {
+    "features": ("direction", "walls_around"), "depths": ("linear",), "offsets": (0, -1), "semantics": ("original", "map8"),
+    "seeds": (0, 1), "programs": {"train": 60, "validation": 20, "test": 20}, "least_steps": 20,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", ["paper-grid", "paper"])
+def test_the_published_protocol(tmp_path, protocol):
+    """In a folder of its own, with specifications of every length and programs that were cut off."""
+    tokenizer = Tokenizer(RECIPE)
+    card = {"recipe": RECIPE.to_json(), "recipe_hash": RECIPE.hash, "layout": "compact"}
+    # A model that seldom ends a program in time.
+    snapshot = write_snapshot(tmp_path, 100, make_model(tokenizer, seed=6), card)
+    asked = ProbeRun.of(protocol=protocol, epochs=2, **ASKED)
+    run = tmp_path
+    path = probe_snapshot(run, snapshot, asked, compile_model=False)
+    assert path == RunFolder(run).file(protocol, 100)
+    assert not RunFolder(run).pieces(protocol, 100).exists()
+    result = json.loads(path.read_text())
+    assert len(result["records"]) == asked.grid.size(1) == 2 * 2 * 2 * 2
+    assert result["grid"]["worlds"] == "first"
+    assert ("best_on_test" in result["records"][0]) == (protocol == "paper")
+    table = HiddenTable(RunFolder(run).table(100, "test-20-shortest-1-unfinished"))
+    assert table.rows == table.lengths.sum()
+    assert not table.finished.all()
+    # Once more: no byte differs.
+    content = path.read_bytes()
+    path.unlink()
+    assert probe_snapshot(run, snapshot, asked, compile_model=False).read_bytes() == content
+
+
+def test_a_protocol_gives_way_to_what_is_given():
+    asked = ProbeRun.of(protocol="paper", epochs=6, seeds=(3,), semantics=("original", "flip"))
+    assert (asked.config.epochs, asked.grid.seeds, asked.grid.semantics) == (6, (3,), ("original", "flip"))
+    assert (asked.config.normalization, asked.grid.worlds, asked.shortest) == ("batch", "first", 1)
+    # In Python, a part is given whole.
+    assert ProbeRun(protocol="paper", config=ProbeConfig()).config == ProbeConfig()
+    assert ProbeRun(protocol="paper") == ProbeRun.of(protocol="paper")
+    with pytest.raises(InputError, match="protocol is 'papers'; did you mean 'paper'"):
+        ProbeRun.of(protocol="papers")
+    with pytest.raises(ValueError, match="leave out protocol 'paper', or closer"):
+        ProbeRun(protocol="paper", closer=True)
+    with pytest.raises(ValueError, match="leave out programs_from, or protocol"):
+        ProbeRun(protocol="paper-grid", programs_from="reference")
+
+
+def test_settings_that_came_later_do_not_undo_old_results():
+    """What is stored of an experiment with defaults is what versions before them stored."""
+    stored = SMALL.to_json()
+    assert not {"protocol", "shortest", "pieces"} & stored.keys()
+    assert not {"worlds", "unfinished"} & stored["grid"].keys()
+    assert not {"schedule", "normalization", "best_on_test"} & stored["config"].keys()
+    assert replace(SMALL, config=replace(SMALL.config, schedule="exponential")).to_json() != stored
+
+
+def test_no_specification_is_as_long_as_asked(run):
+    asked = replace(SMALL, shortest=RECIPE.lengths[1] + 1)
+    with pytest.raises(ValueError, match="at most 5 actions"):
+        probe_snapshot(run, choose_snapshots(run)[-1], asked, compile_model=False)
 
 
 def test_other_weights_are_not_taken_for_those_probed(tmp_path):

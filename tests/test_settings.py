@@ -33,7 +33,7 @@ FIELDS = [(kind, name) for kind in KINDS for name in flat_fields(kind)]
 OTHER = {
     "optimizer": "adamw", "schedule": "linear", "loss": "program", "precision": "fp32", "reduce": "bf16", "split": "val",
     "device": "cpu", "features": ("facing",), "depths": {"narrow": (4, 3), "plain": ()}, "semantics": ("flip",),
-    "outcome": "wrong",
+    "outcome": "wrong", "worlds": "first", "normalization": "batch", "protocol": "paper", "shortest": 1,
     "split_by": "program", "programs_from": "reference", "withhold": "input", "actions": {"train": (0, 1), "test": (2,)},
     "layers": (0, 1), "offsets": (-1, 2), "seeds": (7, 8), "rotary_dim": 2, "on_the_way": 3, "group_bytes": 9_000,
     "extra_snapshots": (1, 2),
@@ -44,6 +44,8 @@ OTHER = {
 
 def other(kind: type, name: str):
     default = default_of(flat_fields(kind)[name])
+    if name == "schedule" and kind is ProbeRun:
+        return "exponential"
     if name in OTHER and not (kind is ModelShape and name == "layers"):
         return OTHER[name]
     if isinstance(default, bool):

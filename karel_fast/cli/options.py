@@ -16,6 +16,7 @@ import typer
 from karel_fast.support.checks import InputError
 from karel_fast.support.settings import build, default_of, flat_fields, flat_types
 
+_CONTEXT = "context"
 PLAIN = (bool, int, float, str)
 
 
@@ -29,13 +30,21 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
             parameters += _options(kinds[parameter.name])
         else:
             parameters.append(parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY))
+    parameters.append(inspect.Parameter(_CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
     where = command.__name__.removesuffix("_command")
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
+        source_of = given.pop(_CONTEXT).get_parameter_source
         for parameter, kind in kinds.items():
             types = flat_types(kind)
-            values = {name: from_text(name, types[name], given.pop(name)) for name in flat_fields(kind)}
+            texts = {name: given.pop(name) for name in flat_fields(kind)}
+            # A default is left out: what is given wins over what another option stands for.
+            values = {
+                name: from_text(name, types[name], text)
+                for name, text in texts.items()
+                if source_of(name).name != "DEFAULT"
+            }
             given[parameter] = build(kind, values, where)
         command(**given)
 

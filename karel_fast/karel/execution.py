@@ -62,6 +62,11 @@ class Trace:
     _start: Worlds
     _backend: str
 
+    @property
+    def walls(self) -> NDArray[np.bool_]:
+        """bool (N, H, W): the worlds' walls, which no action changes."""
+        return self._start.walls
+
     def worlds_at(self, t: int) -> Worlds:
         """The N worlds after `t` actions (0..S), found by replaying them; runs that ended earlier are in their final state.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from karel_fast.probing.differences import Clusters
-from karel_fast.probing.measures import SUMS
+from karel_fast.probing.measures import SUMS, stored_kinds
 from karel_fast.probing.places import Places, place_arrays
 from karel_fast.probing.probes.types import ProbeResult
 from karel_fast.support.files import write_whole
@@ -30,12 +30,12 @@ def cluster_sums(results: Sequence[ProbeResult], actions: np.ndarray) -> Cluster
     return Clusters(programs, sums)
 
 
-def write_clusters(path: Path, clusters: Clusters, places: Places | None = None) -> None:
-    """Write `actions` and every sum, bits as float32 and counts as whole numbers; and the sums by place."""
-    kinds = {name: np.float32 if name in ("surprisal", "loss") else np.int32 for name in SUMS}
+def write_clusters(path: Path, clusters: Clusters, places: Places | None = None, exact: bool = False) -> None:
+    """Write `actions` and every sum, bits as float32 (unless exact) and counts as whole numbers; and the sums by place."""
+    kinds = stored_kinds(exact)
     arrays: dict[str, Any] = {name: clusters.sums[name].astype(kinds[name]) for name in SUMS}
     if places is not None:
-        arrays |= place_arrays(places)
+        arrays |= place_arrays(places, exact)
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as file:

@@ -13,7 +13,7 @@ models on the same programs, all under every meaning.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from karel_fast.probing.differences import differences as differences
 from karel_fast.probing.differences import differences_in_differences
 from karel_fast.probing.features import Setting, TraceArrays, label_set, resolve_feature
 from karel_fast.probing.measures import measures
+from karel_fast.probing.pieces import Piece, PieceStore, Trained, joined_pieces, pieces_of
 from karel_fast.probing.places import place_sums
 from karel_fast.probing.probes.training import TEST, TRAIN, VALIDATION, ProbeResult, Task, train_probes
 from karel_fast.probing.settings import SPLITS as SPLITS
@@ -87,13 +88,19 @@ def gather_rows(split: Split, grid: Grid, name: str, most: int, tracer: Tracer =
     that no label falls on are left out.
     """
     table, setting = split.table, setting_of(split)
-    wanted = table.finished.copy()
+    if grid.unfinished and not table.unfinished and not table.finished.all():
+        raise ValueError(
+            f"{table.directory} keeps no states of unfinished programs; fill a table with unfinished=True, or leave out "
+            "the grid's unfinished"
+        )
+    wanted = (table.kept if grid.unfinished else table.finished).copy()
     if grid.outcome != "all":
         wanted &= table.correct if grid.outcome == "correct" else ~table.correct
     wanted &= table.lengths > 0
     if grid.split_by == "program":
         wanted &= on_its_side(table.actions, name)
-    examples = len(split.inputs) // max(1, table.programs)
+    all_examples = len(split.inputs) // max(1, table.programs)
+    examples = min(1, all_examples) if grid.worlds == "first" else all_examples
     order = np.random.default_rng(0).permutation(table.programs)
     order = order[wanted[order]]
     # A program of L actions has about L - 1 usable rows; a third more than needed are traced and the surplus cut.
@@ -107,7 +114,7 @@ def gather_rows(split: Split, grid: Grid, name: str, most: int, tracer: Tracer =
             labels |= {(s, o, feature): np.empty(shape, np.int8) for s in grid.semantics for o in grid.offsets}
         return Rows(none, none, none, labels, 0)
     lengths = table.lengths[chosen]
-    runs = (chosen[:, None] * examples + np.arange(examples)).ravel()
+    runs = (chosen[:, None] * all_examples + np.arange(examples)).ravel()
     worlds = split.inputs[runs]
     actions = np.ascontiguousarray(table.actions[chosen])
     local_sample, action = np.nonzero(np.arange(table.max_actions) < lengths[:, None])
@@ -135,11 +142,9 @@ def gather_rows(split: Split, grid: Grid, name: str, most: int, tracer: Tracer =
     keep = np.flatnonzero(useful)
     if len(keep) > most:
         keep = np.sort(np.random.default_rng(1).permutation(keep)[:most])
-    # Rows lie in the table program by program: a program's first row, then one per action.
-    first_row = np.concatenate([[0], np.cumsum(np.where(table.finished, table.lengths, 0))])
     sample = chosen[local_sample[keep]]
     return Rows(
-        rows=first_row[sample] + action[keep],
+        rows=table.first_row[sample] + action[keep],
         sample=sample,
         action=action[keep],
         labels={k: v[keep] for k, v in labels.items()},
@@ -147,27 +152,37 @@ def gather_rows(split: Split, grid: Grid, name: str, most: int, tracer: Tracer =
     )
 
 
-def run_experiment(
+@dataclass(frozen=True)
+class Prepared:
+    """Everything of an experiment but the training.
+
+    models: tables of the trained model and of each untrained one. tasks: what is read of each, controls last and of the
+    trained model's states only.
+    """
+
+    models: tuple[Mapping[str, Split], ...]
+    grid: Grid
+    gathered: Mapping[str, Rows]
+    parts: np.ndarray
+    tasks: tuple[Sequence[Task], ...]
+    layers: list[int | str]
+    test_programs: np.ndarray  # (test rows, L)
+    test_after: np.ndarray  # (test rows,) actions of the program after the row's
+
+    def pieces(self, divided: bool) -> list[Piece]:
+        """All of its work, see `karel_fast.probing.pieces`."""
+        keys = [[task.key for task in tasks] for tasks in self.tasks]
+        probes = len(self.grid.depths) * len(self.grid.seeds)
+        return list(pieces_of(keys, len(self.layers), probes, divided))
+
+
+def prepare(
     splits: Mapping[str, Split],
     grid: Grid,
-    *,
-    config: ProbeConfig | None = None,
-    device: str = "cpu",
     untrained: Sequence[Mapping[str, Split]] = (),
-    clusters: Path | None = None,
     tracer: Tracer = trace_programs,
-    progress: Callable[[int], None] | None = None,
-) -> dict[str, Any]:
-    """Train the whole grid; returns what a run folder's probing file holds (JSON values, no NaN).
-
-    splits: train, validation and test. untrained: for each untrained model, tables of the same programs with its states,
-    in the same order. records: one per probe, with labels "true", "shuffled" or "control", states "trained" or
-    "untrained", and the untrained model's number as `initialisation`. differences, differences_in_differences: see
-    `karel_fast.probing.differences`. notes: what could not be done, and why. clusters: also write the sums per test
-    program and per place in a program there (NumPy's .npz), from which other intervals and measures can be made.
-    Raises ValueError for a missing split or layer, or tables that do not fit together.
-    """
-    config = config or ProbeConfig()
+) -> Prepared:
+    """Choose the rows, run the programs under every meaning and label them. Raises ValueError, see `run_experiment`."""
     for name in SPLITS:
         if name not in splits:
             raise ValueError(f"an experiment needs the splits {', '.join(SPLITS)}; {name} is missing")
@@ -186,31 +201,87 @@ def run_experiment(
     if grid.control_task:
         forms = [forms_of(splits[name].table.actions, gathered[name].sample, gathered[name].action) for name in SPLITS]
         controls += control_tasks(tasks, parts, np.concatenate(forms))
+    test, test_rows = splits["test"].table, gathered["test"]
+    return Prepared(
+        models=(splits, *untrained),
+        grid=grid,
+        gathered=gathered,
+        parts=parts,
+        tasks=([*tasks, *controls], *([tasks] * len(untrained))),
+        layers=layers,
+        test_programs=test.actions[test_rows.sample],
+        test_after=test.lengths[test_rows.sample] - 1 - test_rows.action,
+    )
 
-    results: list[tuple[ProbeResult, dict[str, Any]]] = []
-    for layer in layers:
-        for number, (tables, chosen) in enumerate([(splits, [*tasks, *controls]), *((u, tasks) for u in untrained)]):
-            trained = _train(tables, gathered, layer, chosen, parts, grid, config, device, progress)
-            kind = {"states": "untrained", "initialisation": number - 1} if number else {"states": "trained"}
-            results += [(result, {"layer": layer, **kind}) for result in trained]
-    records = [record_of(result, **extra) for result, extra in results]
-    test = splits["test"].table.actions[gathered["test"].sample]
-    sums = cluster_sums([result for result, _ in results], test)
+
+def train_piece(
+    prepared: Prepared,
+    piece: Piece,
+    config: ProbeConfig,
+    device: str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> Trained:
+    """Train the probes of one piece."""
+    tasks = [prepared.tasks[piece.model][i] for i in piece.tasks]
+    layer = prepared.layers[piece.layer]
+    results = _train(
+        prepared.models[piece.model], prepared.gathered, layer, tasks, prepared.parts, prepared.grid, config, device, progress
+    )  # fmt: skip
+    kind = {"states": "untrained", "initialisation": piece.model - 1} if piece.model else {"states": "trained"}
+    records = [record_of(result, layer=layer, **kind) for result in results]
+    places = place_sums([result.tally for result in results], prepared.gathered["test"].action, prepared.test_after)
+    return Trained(records, cluster_sums(results, prepared.test_programs), places)
+
+
+def run_experiment(
+    splits: Mapping[str, Split],
+    grid: Grid,
+    *,
+    config: ProbeConfig | None = None,
+    device: str = "cpu",
+    untrained: Sequence[Mapping[str, Split]] = (),
+    clusters: Path | None = None,
+    tracer: Tracer = trace_programs,
+    progress: Callable[[int], None] | None = None,
+    store: PieceStore | None = None,
+) -> dict[str, Any]:
+    """Train the whole grid; returns what a run folder's probing file holds (JSON values, no NaN).
+
+    splits: train, validation and test. untrained: for each untrained model, tables of the same programs with its states,
+    in the same order. records: one per probe, with labels "true", "shuffled" or "control", states "trained" or
+    "untrained", and the untrained model's number as `initialisation`. differences, differences_in_differences: see
+    `karel_fast.probing.differences`. notes: what could not be done, and why. clusters: also write the sums per test
+    program and per place in a program there (NumPy's .npz), from which other intervals and measures can be made.
+    store: keep every piece there as soon as it is trained, and train no piece that it holds.
+    Raises ValueError for a missing split or layer, or tables that do not fit together.
+    """
+    config = config or ProbeConfig()
+    prepared = prepare(splits, grid, untrained, tracer)
+    done = []
+    for piece in prepared.pieces(divided=store is not None):
+        trained = store.get(piece.number) if store else None
+        if trained is None:
+            trained = train_piece(prepared, piece, config, device, progress)
+            if store:
+                store.put(piece.number, trained)
+        elif progress:
+            progress(len(trained.records))
+        done.append((piece, trained))
+    whole = joined_pieces(done)
     if clusters is not None:
-        rows = gathered["test"]
-        after = splits["test"].table.lengths[rows.sample] - 1 - rows.action
-        write_clusters(clusters, sums, place_sums([result.tally for result, _ in results], rows.action, after))
+        write_clusters(clusters, whole.clusters, whole.places)
+    gathered = prepared.gathered
     return {
         "format": FORMAT,
         "grid": grid.to_json(),
-        "config": asdict(config),
-        "layers": layers,
+        "config": config.to_json(),
+        "layers": prepared.layers,
         "rows": {name: len(gathered[name].rows) for name in SPLITS},
         "programs": {name: len(np.unique(gathered[name].sample)) for name in SPLITS},
-        "records": records,
-        "differences": differences(records, sums),
-        "differences_in_differences": differences_in_differences(records, sums),
-        "notes": _notes(splits, gathered, grid, records),
+        "records": whole.records,
+        "differences": differences(whole.records, whole.clusters),
+        "differences_in_differences": differences_in_differences(whole.records, whole.clusters),
+        "notes": _notes(splits, gathered, grid, whole.records),
     }
 
 
@@ -268,12 +339,14 @@ def _train(
 
 def record_of(result: ProbeResult, **extra: object) -> dict[str, Any]:
     """A probe's result as JSON values, with the measures that `karel_fast.probing.measures` defines."""
+    on_test = {} if result.best_on_test is None else {"best_on_test": result.best_on_test}
     return {
         **result.key,
         **extra,
         "depth": result.depth,
         "seed": result.seed,
         "accuracy": result.accuracy,
+        **on_test,
         "joint": result.joint,
         "validation": result.validation,
         "majority": result.majority,
@@ -297,7 +370,7 @@ def _notes(
         unfinished = int((~table.finished).sum())
         if not table.correct.any():
             notes.append(f"{name}: the snapshot wrote no correct program")
-        if unfinished:
+        if unfinished and not grid.unfinished:
             notes.append(
                 f"{name}: {unfinished} of {table.programs} programs were cut off at the length limit and left out"
             )
@@ -305,7 +378,7 @@ def _notes(
             notes.append(
                 f"{name}: {rows.stopped} runs stopped before their program's end; states after that are masked"
             )
-        lengths = np.unique(table.lengths[table.finished])
+        lengths = np.unique(table.lengths[table.kept if grid.unfinished else table.finished])
         if len(lengths) == 1:
             notes.append(
                 f"{name}: every program has {lengths[0]} actions, so position in the program says all about its end"

@@ -44,6 +44,8 @@ class TraceArrays(Protocol):
     def right_clear(self) -> np.ndarray: ...  # bool (N, S+1)
     @property
     def steps(self) -> np.ndarray: ...  # int32 (N,)
+    @property
+    def walls(self) -> np.ndarray: ...  # bool (N, height, width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,17 @@ def _walls(
     np.logical_not(clear[:, window], out=out, casting="unsafe")
 
 
+def _walls_around(
+    trace: TraceArrays, head: int, window: slice, lengths: np.ndarray, setting: Setting, out: np.ndarray
+) -> None:
+    row, column = (trace.robot[:, window, axis].astype(np.intp) for axis in (0, 1))
+    down, right = _STEPS[head]
+    np.copyto(out, trace.walls[np.arange(len(row))[:, None], row + down, column + right], casting="unsafe")
+
+
+_STEPS = ((-1, 0), (0, 1), (1, 0), (0, -1))  # rows and columns from a cell to the next, by direction
+
+
 def _markers(
     trace: TraceArrays, head: int, window: slice, lengths: np.ndarray, setting: Setting, out: np.ndarray
 ) -> None:
@@ -192,6 +205,14 @@ WALLS = Feature(
     _walls,
     _wall,
 )
+WALLS_AROUND = Feature(
+    "walls_around",
+    DIRECTION_NAMES,
+    "walls to the north, east, south and west, wherever the robot faces",
+    lambda s: 2,
+    _walls_around,
+    _wall,
+)
 MARKERS = Feature(
     "markers", ("count",), "markers under the robot, nine or more as one", lambda s: MOST_MARKERS + 1, _markers, _plain
 )
@@ -200,10 +221,12 @@ STEPS_LEFT = Feature(
 )
 
 FEATURES: dict[str, Feature] = {
-    f.name: f for f in (DIRECTION, POSITION, FACING, ABSOLUTE, FROM_END, WALLS, MARKERS, STEPS_LEFT)
+    f.name: f for f in (DIRECTION, POSITION, FACING, ABSOLUTE, FROM_END, WALLS, WALLS_AROUND, MARKERS, STEPS_LEFT)
 }
 PAPER_FEATURES = ("direction", "position", "facing")
 """The three of Jin & Rinard (ICML 2024), section 4."""
+CODE_FEATURES = ("direction", "position", "from_end", "facing", "absolute", "walls_around")
+"""The six of their published code, in its order (charlesjin/emergent-semantics, probe/dataset.py)."""
 
 
 def resolve_feature(feature: str | Feature) -> Feature:

@@ -32,6 +32,12 @@ SUMS = ("known", "majority", "surprisal", "right", "loss")
 the labels under their own frequencies, pairs that the probe gets right, bits that the probe loses."""
 
 
+def stored_kinds(exact: bool = False) -> dict[str, type]:
+    """How each of `SUMS` is stored: counts as whole numbers, bits as float32, or exactly."""
+    bits = np.float64 if exact else np.float32
+    return {name: bits if name in ("surprisal", "loss") else np.int32 for name in SUMS}
+
+
 def measures(
     accuracy: float | None,
     majority: float | None,

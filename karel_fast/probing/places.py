@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from karel_fast.probing.measures import SUMS
+from karel_fast.probing.measures import SUMS, stored_kinds
 
 SIDES = ("start", "end")
 """What the distance of an action is counted from."""
@@ -49,9 +49,9 @@ def place_sums(tallies: Sequence[Any], before: np.ndarray, after: np.ndarray) ->
     return Places(places, sums)
 
 
-def place_arrays(places: Places) -> dict[str, np.ndarray]:
-    """What is stored of them, by array name: bits as float32 and counts as whole numbers."""
-    kinds = {name: np.float32 if name in ("surprisal", "loss") else np.int32 for name in SUMS}
+def place_arrays(places: Places, exact: bool = False) -> dict[str, np.ndarray]:
+    """What is stored of them, by array name; see `stored_kinds`."""
+    kinds = stored_kinds(exact)
     return {"places": places.places, **{_PREFIX + name: places.sums[name].astype(kinds[name]) for name in SUMS}}
 
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from karel_fast.karel.language.semantics import resolve_meaning
-from karel_fast.probing.features import PAPER_FEATURES, resolve_feature
+from karel_fast.probing.features import CODE_FEATURES, PAPER_FEATURES, resolve_feature
 from karel_fast.support.checks import one_of, whole
-from karel_fast.support.settings import named, part, setting
+from karel_fast.support.settings import build, bundle, default_of, named, part, setting
 
 SPLITS = ("train", "validation", "test")
 
@@ -25,7 +25,9 @@ DEPTHS: dict[str, tuple[int, ...]] = {"linear": (), "mlp1": (256,), "mlp2": (256
 class ProbeConfig:
     """How probes are trained.
 
-    The rate rises over the first twentieth of the steps, then falls linearly to nothing. precision, "float32" or
+    schedule: "linear" rises over the first twentieth of the steps, then falls linearly to nothing; "exponential" falls from
+    the start, 150 times by 5 %, as in the published code. normalization "batch" stands after every hidden layer's ReLU,
+    trained on a minibatch's statistics and scored with running ones. precision, "float32" or
     "bfloat16" (matrix products only; weights, loss and optimiser stay float32), is decided by the decoding's precision
     and the device, and is kept with the results.
     """
@@ -38,6 +40,15 @@ class ProbeConfig:
     batch_size: int = setting(512, "Rows per step of probe training.")
     learning_rate: float = setting(3e-3, "Peak learning rate of probes.")
     weight_decay: float = setting(0.01, "AdamW's, of the probes' matrices.")
+    schedule: Literal["linear", "exponential"] = setting(
+        "linear", "How the probes' learning rate falls: linear (after a short rise), or exponential."
+    )
+    normalization: Literal["none", "batch"] = setting(
+        "none", "Of a probe's hidden layers, after the ReLU: none, or batch."
+    )
+    best_on_test: bool = setting(
+        False, "Also keep the best test accuracy after any epoch, as the published code reports: it flatters."
+    )
     precision: str = "float32"
     group_bytes: int | None = setting(None, "Memory for one group of probes; it changes speed only.")
 
@@ -47,8 +58,15 @@ class ProbeConfig:
                 raise ValueError(f"ProbeConfig.{name} must be at least 1, got {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise ValueError(f"ProbeConfig.learning_rate must be above 0, got {self.learning_rate}")
+        if self.weight_decay < 0:
+            raise ValueError(f"ProbeConfig.weight_decay must be 0 or more, got {self.weight_decay}")
+        one_of("schedule", self.schedule, ("linear", "exponential"))
+        one_of("normalization", self.normalization, ("none", "batch"))
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"ProbeConfig.precision must be 'float32' or 'bfloat16', got {self.precision!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        return _without_later(self, asdict(self))
 
 
 @named
@@ -71,6 +89,10 @@ class Grid:
         ("original", "flip", "adversarial"), "Names of meanings; or written>performed pairs joined by +."
     )
     seeds: tuple[int, ...] = setting((0, 1, 2, 3, 4), "Of the probes' weights and order of rows.")
+    worlds: Literal["all", "first"] = setting(
+        "all", "Which of a specification's worlds a probe answers: all, or the first only."
+    )
+    unfinished: bool = setting(False, "Programs that the length limit cut off give rows too.")
     outcome: Literal["all", "correct", "wrong"] = setting(
         "all", "Which programs give rows: all, correct or wrong ones."
     )
@@ -103,6 +125,7 @@ class Grid:
             one_of("a split of actions", split, SPLITS)
         one_of("outcome", self.outcome, ("all", "correct", "wrong"))
         one_of("split_by", self.split_by, ("specification", "program"))
+        one_of("worlds", self.worlds, ("all", "first"))
 
     def size(self, layers: int, untrained: int = 0) -> int:
         """How many probes it has, with its controls and so many untrained models."""
@@ -111,7 +134,7 @@ class Grid:
         return layers * each * (len(self.offsets) * (1 + untrained) + controls)
 
     def to_json(self) -> dict[str, Any]:
-        return {k: _plain(v) for k, v in asdict(self).items()}
+        return _without_later(self, {k: _plain(v) for k, v in asdict(self).items()})
 
 
 @named
@@ -127,6 +150,12 @@ class ProbeRun:
 
     closer: results go to RUN/closer, beside those that all snapshots were probed for alike. What is said of one
     snapshot then comes from there; what is said of training does not.
+
+    pieces: part of what decides the results, because a matrix product's last bits follow how many probes stand in it.
+
+    protocol: stands for the values in PROTOCOLS of whatever is not given itself, and gives the results a folder of their
+    own, RUN/paper-grid or RUN/paper. In Python a `grid` or `config` that is given is given whole; from flat names:
+    `ProbeRun.of(protocol="paper", seeds=(0,))`.
     """
 
     grid: Grid = part(Grid)
@@ -134,6 +163,9 @@ class ProbeRun:
     programs: Mapping[str, int] = setting(
         {"train": 16_000, "validation": 1_600, "test": 1_600},
         "Specifications per split that the model writes programs for.",
+    )
+    shortest: int | None = setting(
+        None, "Fewest actions of the specifications' own programs (default: the recipe's); the authors': 1."
     )
     test_start: int = setting(0, "First specification of the test split: a slice that no choice was made on.")
     layers: Layers = setting("mean", "mean, all, or a list of states (0: the embedding).")
@@ -147,6 +179,20 @@ class ProbeRun:
         None, "For reference programs: input or space in place of the specifications' outputs."
     )
     closer: bool = setting(False, "Keep the results apart (RUN/closer): the report's figures of one snapshot use them.")
+    protocol: Literal["own", "paper-grid", "paper"] = bundle(
+        "own",
+        "Whose values, unless given: own; paper (the published code's); paper-grid (its probes, trained our way).",
+        lambda name: PROTOCOLS[one_of("protocol", name, PROTOCOLS)],
+    )
+    pieces: bool = setting(
+        False, "Keep what is done after every meaning and offset, to go on from; with ray, each is a task."
+    )
+
+    @classmethod
+    def of(cls, **values: Any) -> ProbeRun:
+        """From flat names, as on the command line: what is given wins over the protocol's values. Raises InputError."""
+        made: ProbeRun = build(cls, values, "probing")
+        return made
 
     def __post_init__(self) -> None:
         _check_splits("programs", self.programs)
@@ -164,6 +210,14 @@ class ProbeRun:
             )
         if self.closer and self.programs_from == "reference":
             raise ValueError("a closer look is at programs that the model writes, not at the reference programs")
+        if self.closer and self.protocol != "own":
+            raise ValueError(f"a closer look has settings of its own: leave out protocol {self.protocol!r}, or closer")
+        if self.protocol != "own" and self.programs_from == "reference":
+            raise ValueError(
+                f"protocol {self.protocol!r} is of programs that the model writes; leave out programs_from, or protocol"
+            )
+        if self.shortest is not None:
+            whole("shortest", self.shortest, 1)
 
     def first(self, split: str) -> int:
         """The first specification taken of a probing split."""
@@ -174,13 +228,17 @@ class ProbeRun:
         """Which folder of a run the results go to."""
         if self.programs_from == "reference":
             return f"latent/{self.withhold or 'shown'}"
+        if self.protocol != "own":
+            return self.protocol
         return "closer" if self.closer else "probing"
 
     def to_json(self) -> dict[str, Any]:
         layers = self.layers if isinstance(self.layers, str) else list(self.layers)
-        return {
+        values = {
+            "protocol": self.protocol,
+            "shortest": self.shortest,
             "grid": self.grid.to_json(),
-            "config": asdict(self.config),
+            "config": self.config.to_json(),
             "programs": dict(self.programs),
             "test_start": self.test_start,
             "layers": layers,
@@ -190,7 +248,52 @@ class ProbeRun:
             "programs_from": self.programs_from,
             "withhold": self.withhold,
             "closer": self.closer,
+            "pieces": self.pieces,
         }
+        return _without_later(self, values)
+
+
+_GRID: dict[str, Any] = {
+    "features": CODE_FEATURES,
+    "semantics": ("original", "map0", "map3", "map5", "map8", "map11"),
+    "offsets": (0, 1, 2, -1, -2),
+    "seeds": (0, 1, 2, 3, 4),
+    "depths": ("linear", "mlp1", "mlp2"),
+    "worlds": "first",
+    "unfinished": True,
+    "shortest": 1,
+    "max_rows": {"train": 100_000, "validation": 10_000, "test": 100_000},
+    "shuffled": False,
+    "control_task": False,
+    "untrained": False,
+    "examples": 0,
+    "pieces": True,
+}
+_TRAINING: dict[str, Any] = {
+    "programs": {"train": 50_000, "validation": 10_000, "test": 10_000},
+    "epochs": 100,
+    "least_steps": 1,
+    "batch_size": 1024,
+    "learning_rate": 0.02,
+    "weight_decay": 0.2,
+    "schedule": "exponential",
+    "normalization": "batch",
+    "best_on_test": True,
+}
+PROTOCOLS: dict[str, dict[str, Any]] = {"own": {}, "paper-grid": _GRID, "paper": {**_GRID, **_TRAINING}}
+"""What each protocol sets, read off charlesjin/emergent-semantics at commit 75e0384 (docs/protocol.md says where)."""
+
+_LATER: dict[type, tuple[str, ...]] = {
+    ProbeConfig: ("schedule", "normalization", "best_on_test"),
+    Grid: ("worlds", "unfinished"),
+    ProbeRun: ("protocol", "shortest", "pieces"),
+}
+"""Settings that are younger than stored results: at their defaults they are not written, so that old results still count."""
+
+
+def _without_later(owner: Any, values: dict[str, Any]) -> dict[str, Any]:
+    later = {name: default_of(type(owner).__dataclass_fields__[name]) for name in _LATER[type(owner)]}
+    return {name: value for name, value in values.items() if name not in later or value != later[name]}
 
 
 @named

@@ -7,6 +7,7 @@ that sees the run folder, and give the same results.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,16 @@ import torch
 from karel_fast.data import Recipe, Samples, Tokenizer, generate
 from karel_fast.model import Transformer
 from karel_fast.probing.examples import describe_examples
-from karel_fast.probing.experiments import Split, gather_rows, joined, run_experiment, trace_programs
+from karel_fast.probing.experiments import (
+    Split,
+    gather_rows,
+    joined,
+    prepare,
+    run_experiment,
+    trace_programs,
+    train_piece,
+)
+from karel_fast.probing.pieces import PieceStore
 from karel_fast.probing.probes.training import ProbeWeights, train_probes
 from karel_fast.probing.settings import SPLITS, Grid, Layers
 from karel_fast.probing.settings import ProbeRun as ProbeRun
@@ -36,7 +46,20 @@ def is_done(run: str | Path, step: int, probe_run: ProbeRun) -> bool:
     return (stored.get("experiment"), stored.get("weights")) == (probe_run.to_json(), weights)
 
 
-def probe_snapshot(
+@dataclass(frozen=True)
+class Tables:
+    """A snapshot's states, and those of untrained models on the same programs, with what they are of."""
+
+    recipe: Recipe
+    splits: dict[str, Split]
+    untrained: list[dict[str, Split]]
+
+    def tracer(self, actions: Any, lengths: Any, worlds: Any, semantics: str) -> Any:
+        """The meaning the data was made with is the original one of this run."""
+        return trace_programs(actions, lengths, worlds, self.recipe.semantics if semantics == "original" else semantics)
+
+
+def write_tables(
     run: str | Path,
     snapshot: str | Path,
     probe_run: ProbeRun,
@@ -46,23 +69,17 @@ def probe_snapshot(
     batch_size: int = 256,
     compile_model: bool = True,
     progress: Callable[[str, int, int], None] | None = None,
-) -> Path:
-    """Decode, probe, write RUN/probing/step-*.json (and examples); returns that file. Done already: nothing happens.
-
-    progress is called with (stage, done, of how many). Tables are kept, so a killed run or another grid goes on from
-    them.
-    """
+) -> Tables:
+    """Fill the tables that an experiment needs, or go on with them; see `probe_snapshot`."""
     folder = RunFolder(run)
     card = read_card(snapshot)
     step = int(card["step"])
-    target = folder.file(probe_run.kind, step)
-    if is_done(run, step, probe_run):
-        return target
     if not card.get("recipe"):
         raise ValueError(f"{snapshot} does not say what it was trained on; train with a recipe to probe it")
-    recipe = Recipe.from_json(card["recipe"])
+    trained_on = Recipe.from_json(card["recipe"])
+    model = open_snapshot(snapshot, Tokenizer(trained_on, layout=card["layout"])).to(device).eval()
+    recipe = _with_shortest(trained_on, probe_run.shortest)
     tokenizer = Tokenizer(recipe, layout=card["layout"])
-    model = open_snapshot(snapshot, tokenizer).to(device).eval()
     layers: Layers = list(range(model.states)) if probe_run.layers == "all" else probe_run.layers
 
     def tables(
@@ -87,6 +104,7 @@ def probe_snapshot(
                 programs=probe_run.programs_from,
                 same_programs_as=written_splits[split].table if written_splits else None,
                 withhold=probe_run.withhold,
+                unfinished=probe_run.grid.unfinished,
                 batch_size=batch_size,
                 dtype=dtype,
                 compile_model=compile_model,
@@ -107,8 +125,32 @@ def probe_snapshot(
         torch.manual_seed(seed)
         fresh = Transformer(model.config).to(device).eval()
         untrained.append(tables(fresh, f"untrained {seed}, programs of {source}", splits, seed))
+    return Tables(recipe, splits, untrained)
+
+
+def probe_snapshot(
+    run: str | Path,
+    snapshot: str | Path,
+    probe_run: ProbeRun,
+    *,
+    device: str = "cpu",
+    progress: Callable[[str, int, int], None] | None = None,
+    **decoding: Any,
+) -> Path:
+    """Decode, probe, write RUN/probing/step-*.json (and examples); returns that file. Done already: nothing happens.
+
+    progress is called with (stage, done, of how many). decoding: dtype, batch_size, compile_model, as in `write_tables`.
+    Tables are kept, and with `probe_run.pieces` every piece of the grid, so a killed run goes on from them.
+    """
+    folder = RunFolder(run)
+    step = int(read_card(snapshot)["step"])
+    target = folder.file(probe_run.kind, step)
+    if is_done(run, step, probe_run):
+        return target
+    tables = write_tables(run, snapshot, probe_run, device=device, progress=progress, **decoding)
+    splits = tables.splits
     done = 0
-    count = probe_run.grid.size(len(splits["train"].table.layers), len(untrained))
+    count = probe_run.grid.size(len(splits["train"].table.layers), len(tables.untrained))
 
     def advance(probes: int) -> None:
         nonlocal done
@@ -116,31 +158,66 @@ def probe_snapshot(
         if progress:
             progress("train probes", done, count)
 
-    def tracer(actions: Any, lengths: Any, worlds: Any, semantics: str) -> Any:
-        # The meaning the data was made with is the original one of this run.
-        return trace_programs(actions, lengths, worlds, recipe.semantics if semantics == "original" else semantics)
-
+    store = _pieces(folder, step, snapshot, probe_run) if probe_run.pieces else None
     result = run_experiment(
         splits,
         probe_run.grid,
         config=probe_run.config,
         device=device,
-        untrained=untrained,
+        untrained=tables.untrained,
         clusters=folder.sums(probe_run.kind, step),
-        tracer=tracer,
+        tracer=tables.tracer,
         progress=advance,
+        store=store,
     )
     if probe_run.examples and probe_run.programs_from == "written":
-        samples = specification_samples(recipe, "test", probe_run.programs["test"], probe_run.first("test"))
+        samples = specification_samples(tables.recipe, "test", probe_run.programs["test"], probe_run.first("test"))
         depth = list(probe_run.grid.depths.items())[-1]
         examples = describe_examples(
             splits, samples, count=probe_run.examples, features=probe_run.grid.features, depth=depth, config=probe_run.config,
-            device=device, tracer=tracer,
+            device=device, tracer=tables.tracer,
         )  # fmt: skip
         write_json(folder.file("examples", step), {"step": step, **examples})
     # Last, because this file says that the snapshot is done.
     write_json(target, {"step": step, "experiment": probe_run.to_json(), "weights": weights_digest(snapshot), **result})
+    if store:
+        store.clear()
     return target
+
+
+def pieces_left(
+    run: str | Path, snapshot: str | Path, probe_run: ProbeRun, *, device: str = "cpu", **decoding: Any
+) -> list[int]:
+    """Fill the tables of a snapshot, and say which pieces of its grid are not there yet."""
+    tables = write_tables(run, snapshot, probe_run, device=device, **decoding)
+    store = _pieces(RunFolder(run), int(read_card(snapshot)["step"]), snapshot, probe_run)
+    pieces = prepare(tables.splits, probe_run.grid, tables.untrained, tables.tracer).pieces(divided=True)
+    return [piece.number for piece in pieces if store.get(piece.number) is None]
+
+
+def probe_piece(
+    run: str | Path, snapshot: str | Path, probe_run: ProbeRun, number: int, *, device: str = "cpu", **decoding: Any
+) -> None:
+    """Train one piece of a snapshot's grid and keep it; `probe_snapshot` joins them."""
+    tables = write_tables(run, snapshot, probe_run, device=device, **decoding)
+    store = _pieces(RunFolder(run), int(read_card(snapshot)["step"]), snapshot, probe_run)
+    prepared = prepare(tables.splits, probe_run.grid, tables.untrained, tables.tracer)
+    store.put(number, train_piece(prepared, prepared.pieces(divided=True)[number], probe_run.config, device))
+
+
+def _pieces(folder: RunFolder, step: int, snapshot: str | Path, probe_run: ProbeRun) -> PieceStore:
+    identity = {"experiment": probe_run.to_json(), "weights": weights_digest(snapshot)}
+    return PieceStore(folder.pieces(probe_run.kind, step), identity)
+
+
+def _with_shortest(recipe: Recipe, shortest: int | None) -> Recipe:
+    if shortest is None:
+        return recipe
+    if shortest > recipe.lengths[1]:
+        raise ValueError(
+            f"shortest is {shortest}, but the programs of the snapshot's recipe have at most {recipe.lengths[1]} actions"
+        )
+    return replace(recipe, lengths=(shortest, recipe.lengths[1]))
 
 
 def steer_snapshot(
@@ -253,6 +330,10 @@ def _table_name(probe_run: ProbeRun, split: str, initialisation: int | None, dty
     ]
     if probe_run.programs_from == "reference":
         parts += ["reference", probe_run.withhold or ""]
+    parts += [
+        f"shortest-{probe_run.shortest}" if probe_run.shortest else "",
+        "unfinished" if probe_run.grid.unfinished else "",
+    ]
     return "-".join(part for part in parts if part)
 
 

@@ -38,6 +38,7 @@ def write_table(
     programs: str = "written",
     same_programs_as: HiddenTable | None = None,
     withhold: str | None = None,
+    unfinished: bool = False,
     batch_size: int = 256,
     part: int = 2048,
     dtype: torch.dtype = torch.float32,
@@ -48,6 +49,7 @@ def write_table(
 
     programs: "written" by the model under the grammar; "reference", the specifications' own, read by forced decoding;
     or, with `same_programs_as`, those of another table. withhold: see `forced_states`, for programs the model does not write.
+    unfinished: programs cut off at the length limit have rows too.
     source: what the model is (a snapshot's path), for the table's identity. Goes on where an earlier call stopped; at
     most `part` programs are in memory. progress is called with the number of programs on disk. Raises ValueError for
     a recipe with control flow: its written actions are not its states' steps.
@@ -68,6 +70,7 @@ def write_table(
         width=model.config.n_embd,
         layers=named,
         max_actions=recipe.symbol_width,
+        unfinished=unfinished,
         identity={
             "recipe": recipe.hash,
             "layout": tokenizer.layout,

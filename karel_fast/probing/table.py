@@ -5,8 +5,8 @@
                      actions.npy (programs, L) uint8 padded with 255, lengths.npy, correct.npy, finished.npy (programs,)
 
 Programs are appended in order, a part at a time; a part is put in place whole, then
-`table.json` is replaced, so a killed writer goes on at `.programs` and never repeats or loses a program. Only
-programs that ended have rows: the states of one cut off at the length limit have no trace to be compared with.
+`table.json` is replaced, so a killed writer goes on at `.programs` and never repeats or loses a program. Unless a table is
+made to keep the unfinished too, only programs that ended have rows.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class TableWriter:
     """Appends programs to a table, or goes on with one left unfinished.
 
     width: D. layers: what each kept layer is called, e.g. ("mean",) or (0, 1, 2). identity: what the states came from
-    (snapshot, recipe, split), JSON values; going on with a table of another identity is a ValueError.
+    (snapshot, recipe, split), JSON values; going on with a table of another identity is a ValueError. unfinished: programs cut
+    off at the length limit have rows too, as if they ended there.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class TableWriter:
         max_actions: int,
         identity: Mapping[str, Any],
         dtype: str = "float32",
+        unfinished: bool = False,
     ) -> None:
         if dtype not in ("float32", "bfloat16"):
             raise ValueError(f"a table's dtype must be 'float32' or 'bfloat16', got {dtype!r}")
@@ -63,7 +65,10 @@ class TableWriter:
             "dtype": dtype,
             "identity": json.loads(json.dumps(dict(identity))),
         }
+        if unfinished:
+            self._head["unfinished"] = True
         self._parts: list[dict[str, int]] = []
+        self._complete = False
         head = self.directory / HEAD
         if head.exists():
             stored_head = read_json(head)
@@ -78,6 +83,7 @@ class TableWriter:
                         "choose another folder or remove it"
                     )
             self._parts = stored_head["parts"]
+            self._complete = stored_head["complete"]
         else:
             write_json(head, {**self._head, "parts": [], "complete": False})
 
@@ -105,7 +111,9 @@ class TableWriter:
             )
         padded = np.full((programs, most), 255, np.uint8)
         padded[:, :columns] = actions
-        rows = (np.arange(columns) < np.asarray(lengths)[:, None]) & np.asarray(finished)[:, None]
+        rows = np.arange(columns) < np.asarray(lengths)[:, None]
+        if not self._head.get("unfinished"):
+            rows &= np.asarray(finished)[:, None]
         states = np.ascontiguousarray(hidden[rows], np.float32)
         if not np.isfinite(states).all():
             raise ValueError("the hidden states hold values that are not finite; the snapshot's training has diverged")
@@ -130,7 +138,9 @@ class TableWriter:
         write_json(self.directory / HEAD, {**self._head, "parts": self._parts, "complete": False})
 
     def close(self) -> None:
-        """Say that no program is missing."""
+        """Say that no program is missing. A table that says so already is left as it is: others may be reading it."""
+        if self._complete:
+            return
         write_json(self.directory / HEAD, {**self._head, "parts": self._parts, "complete": True})
 
 
@@ -138,7 +148,7 @@ class HiddenTable:
     """A table to read. Raises FileNotFoundError when there is none, ValueError when it is unfinished or of another
     version.
 
-    programs: count n. actions uint8 (n, L), lengths int32 (n,), correct and finished bool (n,) per program;
+    programs: count n. actions uint8 (n, L), lengths int32 (n,), correct, finished and kept (has rows) bool (n,) per program;
     sample int32, action int16, length int16, right bool (rows,) per row; `hidden` reads states.
     """
 
@@ -159,6 +169,7 @@ class HiddenTable:
         self.max_actions: int = values["max_actions"]
         self.dtype: str = values["dtype"]
         self.identity: dict[str, Any] = values["identity"]
+        self.unfinished: bool = values.get("unfinished", False)
         self._folders = [self.directory / f"part-{i:05d}" for i in range(len(values["parts"]))]
         self._rows = [part["rows"] for part in values["parts"]]
         self.programs = sum(part["programs"] for part in values["parts"])
@@ -185,8 +196,17 @@ class HiddenTable:
         return self._joined("finished", (0,), np.bool_)
 
     @cached_property
+    def kept(self) -> np.ndarray:
+        return np.ones_like(self.finished) if self.unfinished else self.finished
+
+    @cached_property
+    def first_row(self) -> np.ndarray:
+        """(n + 1,) each program's first row, one per action from there; last, the number of rows."""
+        return np.concatenate([[0], np.cumsum(np.where(self.kept, self.lengths, 0))])
+
+    @cached_property
     def _index(self) -> tuple[np.ndarray, np.ndarray]:
-        sample, action = np.nonzero((np.arange(self.max_actions) < self.lengths[:, None]) & self.finished[:, None])
+        sample, action = np.nonzero((np.arange(self.max_actions) < self.lengths[:, None]) & self.kept[:, None])
         return sample.astype(np.int32), action.astype(np.int16)
 
     @property

@@ -25,7 +25,8 @@ TITLES = {
     "facing": "Facing a wall",
     "absolute": "Cell",
     "from_end": "Offset from the end",
-    "walls": "Walls around",
+    "walls": "Walls ahead, left, right",
+    "walls_around": "Walls in four directions",
     "markers": "Markers here",
     "steps_left": "Steps left",
 }

@@ -9,6 +9,8 @@
     RUN/probing/step-000100.json        probe scores: {"step", "records", "differences", "notes", ...}
     RUN/probing/step-000100.npz         sums of every probe, per test program and per place in a program; closer, latent too
     RUN/closer/step-000100.json         the same of a closer look at one snapshot: more programs, depths, baselines
+    RUN/paper-grid/step-000100.json     the same of the published code's grid of probes; RUN/paper: trained as there, too
+    RUN/paper-grid/step-000100.pieces/  the pieces of such a grid that are done, until all are (karel_fast.probing.pieces)
     RUN/examples/step-000100.json       a few specifications with the written program, its trace and what probes read
     RUN/latent/space/step-000100.json   probe scores on programs the model only read; input, space: what stood in place
                                         of the specifications' outputs; shown: the outputs themselves
@@ -51,6 +53,8 @@ EVALUATION_FIELDS = {
 
 CONFIG, METRICS, TENSORBOARD, TIME = "config.json", "metrics.jsonl", "tensorboard", "time.json"
 """Files that are written before there is a folder to be read; the folder makes paths of all others."""
+PAPER = ("paper-grid", "paper")
+"""Folders of the published code's grid of probes: trained our way, and as there."""
 LATENT = {"latent/shown": None, "latent/input": "input", "latent/space": "space"}
 """Folders of latent causal probing, and what is withheld in each."""
 
@@ -82,12 +86,16 @@ class RunFolder:
             raise FileNotFoundError(f"there is no run folder at {self.path}")
 
     def file(self, kind: str, step: int) -> Path:
-        """The JSON file of a snapshot; `kind` is evaluation, probing, closer, examples, steering or one of LATENT."""
+        """The JSON file of a snapshot; `kind` is evaluation, probing, closer, examples, steering, or one of PAPER or LATENT."""
         return self.path / kind / f"{step_name(step)}.json"
 
     def sums(self, kind: str, step: int) -> Path:
         """The sums beside a snapshot's probe records, in their order; see `karel_fast.probing.clusters` and `places`."""
         return self.file(kind, step).with_suffix(".npz")
+
+    def pieces(self, kind: str, step: int) -> Path:
+        """The folder of what is done of a snapshot's grid of probes that is kept in pieces."""
+        return self.path / kind / f"{step_name(step)}.pieces"
 
     def table(self, step: int, name: str) -> Path:
         """The folder of a snapshot's hidden states."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field
 from typing import Any, TypeVar, get_type_hints
 
@@ -25,13 +25,21 @@ def setting(default: Any, help: str) -> Any:
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def bundle(default: str, help: str, values_of: Callable[[str], Mapping[str, Any]]) -> Any:
+    """A setting that stands for values of others, its own class's or a part's, wherever those are not given themselves.
+
+    values_of: flat names and values of a choice; ValueError for a choice it does not know.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "bundle": values_of})
+
+
 def part(kind: type) -> Any:
     """A field that is a settings class of its own."""
     return dataclasses.field(default_factory=kind, metadata={"part": kind})
 
 
 def named(kind: Kind) -> Kind:
-    """Make a dataclass refuse an unknown name with the nearest one it has (TypeError)."""
+    """Make a dataclass refuse an unknown name with the nearest one it has (TypeError), and fill in what a bundle stands for."""
     known = [field.name for field in dataclasses.fields(kind)]
     plain = kind.__init__  # type: ignore[misc]
 
@@ -40,6 +48,14 @@ def named(kind: Kind) -> Kind:
         for name in values:
             if name not in known:
                 raise TypeError(f"{kind.__name__} has no setting {name!r}; {nearest(name, known)}")
+        given = {**dict(zip(known, args, strict=False)), **values}
+        filled = _bundled(kind, given)
+        for field in dataclasses.fields(kind) if filled else ():
+            if "part" in field.metadata and field.name not in given:
+                own = {name: filled[name] for name in flat_fields(field.metadata["part"]) if name in filled}
+                values[field.name] = _build(field.metadata["part"], own)
+            elif field.name in filled:
+                values[field.name] = filled[field.name]
         plain(self, *args, **values)
 
     kind.__init__ = init  # type: ignore[misc]
@@ -85,9 +101,19 @@ def build(kind: type, values: Mapping[str, Any], where: str) -> Any:
         if name not in known:
             raise InputError(f"{where}: unknown setting {name!r}; {nearest(name, known)}")
     try:
-        return _build(kind, {name: _tuples(value) for name, value in values.items()})
+        given = {name: _tuples(value) for name, value in values.items()}
+        return _build(kind, {**_bundled(kind, given), **given})
     except (ValueError, TypeError) as error:
         raise InputError(f"{where}: {error}") from error
+
+
+def _bundled(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the bundles among a class's settings stand for, without the names that are given."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        if "bundle" in field.metadata:
+            values |= field.metadata["bundle"](given.get(field.name, field.default))
+    return {name: value for name, value in values.items() if name not in given}
 
 
 def _build(kind: type, values: Mapping[str, Any]) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from karel_fast.probing.probes.normalization import Normalization
 from karel_fast.probing.probes.types import Task
 from karel_fast.probing.settings import ProbeConfig
 
@@ -58,9 +59,20 @@ def initial_weights(sizes: tuple[int, ...], seed: int) -> list[tuple[Tensor, Ten
 
 
 class Network:
-    """P probes of one shape: parameters, gradients and every intermediate of one minibatch, allocated once."""
+    """P probes of one shape: parameters, gradients and every intermediate of one minibatch, allocated once.
 
-    def __init__(self, sizes: tuple[int, ...], seeds: Sequence[int], tasks: int, batch: int, data: Data) -> None:
+    normalized: with batch normalisation after every hidden layer's ReLU, see `probes.normalization`.
+    """
+
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        seeds: Sequence[int],
+        tasks: int,
+        batch: int,
+        data: Data,
+        normalized: bool = False,
+    ) -> None:
         device, dtype = data.device, data.dtype
         initial = [initial_weights(sizes, seed) for seed in seeds]
 
@@ -76,9 +88,16 @@ class Network:
             parameter.grad = gradient
         for parameter in self.biases:
             parameter.grad = torch.zeros_like(parameter)
+        self.normalizations = [Normalization(probes, o, device) for o in sizes[1:-1]] if normalized else []
         self.low = dtype != torch.float32
-        # In reduced precision the products read copies of the weights and write gradients that are then widened.
-        self.copies = [torch.empty_like(m, dtype=dtype) if self.low else m for m in self.matrices]
+        # In reduced precision the products read copies of the weights and write gradients that are then widened. A layer
+        # that reads a normalised one has the normalisation folded into its copies.
+        folded = [normalized and layer > 0 for layer in range(depth)]
+        self.copies = [
+            torch.empty_like(m, dtype=dtype) if self.low or fold else m
+            for m, fold in zip(self.matrices, folded, strict=True)
+        ]
+        self.added = [torch.empty_like(b) if fold else b for b, fold in zip(self.biases, folded, strict=True)]
         self.products = [
             torch.empty_like(m, dtype=dtype) if self.low else g
             for m, g in zip(self.matrices, self.gradients, strict=True)
@@ -86,18 +105,50 @@ class Network:
         self.outputs = [torch.empty(probes, batch, o, device=device, dtype=dtype) for o in sizes[1:]]
         self.deltas = [torch.empty_like(out) for out in self.outputs[:-1]]
 
-    def refresh(self) -> None:
+    @property
+    def decayed(self) -> list[Tensor]:
+        """The parameters that weight decay pulls to nothing. The published code spares biases and shifts only."""
+        return [*self.matrices, *(norm.scale for norm in self.normalizations)]
+
+    @property
+    def undecayed(self) -> list[Tensor]:
+        return [*self.biases, *(norm.shift for norm in self.normalizations)]
+
+    @property
+    def state(self) -> list[Tensor]:
+        """Everything that scoring depends on, each (P, ..)."""
+        return [*self.matrices, *self.biases, *(t for norm in self.normalizations for t in norm.state)]
+
+    def refresh(self, scoring: bool = False) -> None:
+        """Bring the copies up to date. scoring: as a trained probe, with running statistics."""
         if self.low:
             for copy, matrix in zip(self.copies, self.matrices, strict=True):
                 copy.copy_(matrix)
+        if scoring:
+            for layer, (matrix, bias) in enumerate(self.plain_layers()):
+                if layer and self.normalizations:
+                    self.copies[layer].copy_(matrix)
+                    self.added[layer].copy_(bias)
+
+    def plain_layers(self) -> list[tuple[Tensor, Tensor]]:
+        """(matrix (P, I, O), bias (P, 1, O)) of every layer, normalisations folded in."""
+        layers = list(zip(self.matrices, self.biases, strict=True))
+        folded = [norm.of_run(*layer) for norm, layer in zip(self.normalizations, layers[1:], strict=False)]
+        return [layers[0], *folded] if folded else layers
 
     def forward(self, x_PBD: Tensor, outputs: Sequence[Tensor] | None = None) -> Tensor:
-        """Logits (P, B, H*C); the hidden activations stay in `outputs`."""
+        """Logits (P, B, H*C). With `outputs` a step of training, whose hidden activations stay there; without, scoring."""
         out = outputs or [x_PBD.new_empty(*x_PBD.shape[:2], m.shape[-1]) for m in self.matrices]
         h = x_PBD
-        for layer, (matrix, bias) in enumerate(zip(self.copies, self.biases, strict=True)):
-            torch.bmm(h, matrix, out=out[layer])
-            h = out[layer].add_(bias)
+        for layer in range(len(self.matrices)):
+            if outputs is not None and layer and self.normalizations:
+                norm = self.normalizations[layer - 1]
+                norm.observe(h, self.deltas[layer - 1])
+                matrix, bias = norm.of_batch(self.matrices[layer], self.biases[layer])
+                self.copies[layer].copy_(matrix)
+                self.added[layer].copy_(bias)
+            torch.bmm(h, self.copies[layer], out=out[layer])
+            h = out[layer].add_(self.added[layer])
             if layer < len(self.matrices) - 1:
                 h.relu_()
         return h
@@ -109,9 +160,16 @@ class Network:
             torch.bmm(h.transpose(1, 2), g_PBO, out=self.products[layer])
             if self.low:
                 self.gradients[layer].copy_(self.products[layer])
-            torch.sum(g_PBO, 1, keepdim=True, dtype=torch.float32, out=self.biases[layer].grad)
+            sum_P1O = self.biases[layer].grad
+            assert sum_P1O is not None
+            torch.sum(g_PBO, 1, keepdim=True, dtype=torch.float32, out=sum_P1O)
             if layer:
                 torch.bmm(g_PBO, self.copies[layer].transpose(1, 2), out=self.deltas[layer - 1])
+                if self.normalizations:
+                    slope, level = self.normalizations[layer - 1].backward(
+                        self.gradients[layer], sum_P1O, self.matrices[layer], h.shape[1]
+                    )
+                    self.deltas[layer - 1].addcmul_(h, slope.to(h.dtype), value=-1).add_(level.to(h.dtype))
                 g_PBO = torch.ops.aten.threshold_backward.grad_input(
                     self.deltas[layer - 1], h, 0, grad_input=self.deltas[layer - 1]
                 )

@@ -1,10 +1,10 @@
 """Many probes trained together on the same hidden states.
 
-A probe is a small classifier from a hidden state to one feature's labels: linear, or with hidden layers (ReLU). It
-has one softmax per head and world. Probes of equal shape are trained as one batch of matrices (`torch.bmm`), with the
-backward pass written out so that every intermediate lives in a preallocated buffer. Nothing is shared between probes
-but the rows: a probe's initial weights and its order of rows come from its seed alone, and its loss, gradient and
-optimiser state are its own.
+A probe is a small classifier from a hidden state to one feature's labels: linear, or with hidden layers (ReLU, and
+batch normalisation if asked). It has one softmax per head and world. Probes of equal shape are trained as one batch of
+matrices (`torch.bmm`), with the backward pass written out so that every intermediate lives in a preallocated buffer.
+Nothing is shared between probes but the rows: a probe's initial weights and its order of rows come from its seed
+alone, and its loss, gradient and optimiser state are its own.
 
 The mean and standard deviation of the inputs come from training rows; after every epoch each probe is scored on
 validation rows and its best epoch is kept (the earliest of equals); only then is it scored on test rows.
@@ -119,6 +119,7 @@ def train_probes(
                         entropy=check.entropy,
                         cross_entropy=score.cross_entropy,
                         temperature=score.temperature,
+                        best_on_test=score.best_on_test,
                         tally=Tally(**check.sums, right=score.right, loss=score.loss) if keep_tallies else None,
                         weights=score.weights,
                     )
@@ -203,6 +204,20 @@ def _chunks(
 # One group.
 
 
+def _linear(step: int, total: int) -> float:
+    warmup = max(1, total // 20)
+    return min(1.0, (step + 1) / warmup, (total - step) / max(1, total - warmup))
+
+
+def _exponential(step: int, total: int) -> float:
+    """The published code's: from the full rate, 150 times 5 % less (probe/train.py)."""
+    return 0.95 ** (step // max(1, total // 150))
+
+
+SCHEDULES = {"linear": _linear, "exponential": _exponential}
+"""The learning rate of a step out of so many, as a share of its peak."""
+
+
 @dataclass(frozen=True)
 class _Score:
     accuracy: float | None
@@ -211,6 +226,7 @@ class _Score:
     epoch: int
     cross_entropy: float | None
     temperature: float
+    best_on_test: float | None
     right: np.ndarray  # worlds right per test row
     loss: np.ndarray  # bits lost per test row
     weights: ProbeWeights | None
@@ -235,20 +251,21 @@ def _train_group(
     total = steps * epochs
     every = max(1, epochs // max(config.epochs, 20))
     labels = [stack_labels(tasks, rows, device) for rows in data.rows]
-    network = Network(sizes, seeds, count, batch, data)
+    network = Network(sizes, seeds, count, batch, data, config.normalization == "batch")
     optimizer = torch.optim.AdamW(
         [
-            {"params": network.matrices, "weight_decay": config.weight_decay},
-            {"params": network.biases, "weight_decay": 0.0},
+            {"params": network.decayed, "weight_decay": config.weight_decay},
+            {"params": network.undecayed, "weight_decay": 0.0},
         ],
         lr=config.learning_rate,
         fused=True,
     )
     orders = [torch.Generator().manual_seed((0x85EBCA6B * (seed + 1)) & MASK_32) for seed in seeds]
-    best = [p.clone() for p in (*network.matrices, *network.biases)]
+    best = [tensor.clone() for tensor in network.state]
     best_validation = np.full(probes, -1.0)
     best_epoch = np.zeros(probes, np.int64)
-    warmup = max(1, total // 20)
+    best_on_test = np.full(probes, np.nan)
+    rate = SCHEDULES[config.schedule]
 
     step = 0
     for epoch in range(1, epochs + 1):
@@ -256,9 +273,8 @@ def _train_group(
         for start in range(0, steps * batch, batch):
             rows_SB = order_SR[:, start : start + batch]
             x_PBD = per_probe(inputs_RD[rows_SB], count)
-            rate = min((step + 1) / warmup, (total - step) / max(1, total - warmup))
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * min(1.0, rate)
+                group["lr"] = config.learning_rate * rate(step, total)
             network.refresh()
             logits_PBO = network.forward(x_PBD, network.outputs)
             network.backward(x_PBD, loss_gradient(logits_PBO, labels[0][rows_SB], classes))
@@ -266,32 +282,33 @@ def _train_group(
             step += 1
         if epoch % every and epoch < epochs:
             continue
-        network.refresh()
+        network.refresh(scoring=True)
         validation = accuracy_of(network, data.inputs[1], labels[1], tasks, classes, len(seeds))
+        if config.best_on_test:
+            on_test = accuracy_of(network, data.inputs[2], labels[2], tasks, classes, len(seeds))
+            best_on_test = np.fmax(best_on_test, on_test)
         # Without validation rows every epoch scores 0 and the last is kept.
         improved = validation > best_validation if not np.isnan(validation).all() else np.ones(probes, bool)
         if improved.any():
             which = torch.from_numpy(np.flatnonzero(improved)).to(device)
-            for kept, now in zip(best, (*network.matrices, *network.biases), strict=True):
+            for kept, now in zip(best, network.state, strict=True):
                 kept[which] = now[which]
             best_validation[improved] = validation[improved]
             best_epoch[improved] = epoch
-    for kept, now in zip(best, (*network.matrices, *network.biases), strict=True):
+    for kept, now in zip(best, network.state, strict=True):
         now.copy_(kept)
-    network.refresh()
+    network.refresh(scoring=True)
     temperatures = choose_temperatures(network, data.inputs[1], labels[1], tasks, classes, len(seeds))
     right, loss = answers_of(network, data.inputs[2], labels[2], tasks, classes, len(seeds), temperatures)
     known = np.stack([(task.labels[data.rows[2].numpy()] >= 0).all(-1).sum(-1) for task in tasks])
     known = np.tile(known, (len(seeds), 1))
+    plain = network.plain_layers()
     scores = []
     for p in range(probes):
         weights = None
         if keep_weights:
             shape = tasks[p % count].labels.shape
-            layers = tuple(
-                (m[p].cpu().clone(), b[p, 0].cpu().clone())
-                for m, b in zip(network.matrices, network.biases, strict=True)
-            )
+            layers = tuple((m[p].cpu().clone(), b[p, 0].cpu().clone()) for m, b in plain)
             weights = ProbeWeights(layers, data.mean, data.std, shape[1], shape[2], classes)
         scores.append(
             _Score(
@@ -301,6 +318,7 @@ def _train_group(
                 epoch=int(best_epoch[p]),
                 cross_entropy=_share(loss[p].sum(dtype=np.float64), known[p].sum()),
                 temperature=float(temperatures[p]),
+                best_on_test=_number(best_on_test[p]),
                 right=right[p],
                 loss=loss[p],
                 weights=weights,

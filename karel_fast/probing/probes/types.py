@@ -40,7 +40,10 @@ class Task:
 
 @dataclass(frozen=True)
 class ProbeWeights:
-    """A trained probe: `layers` of (matrix (I, O), bias (O,)) for inputs standardised with `mean` and `std` (D,)."""
+    """A trained probe: `layers` of (matrix (I, O), bias (O,)) for inputs standardised with `mean` and `std` (D,).
+
+    Batch normalisation, where it was trained with, is folded into the layers.
+    """
 
     layers: tuple[tuple[Tensor, Tensor], ...]
     mean: Tensor
@@ -80,7 +83,8 @@ class ProbeResult:
     accuracy: share of (row, world) right on test rows, as the paper's published code counts. joint: share of test rows
     with every world right. majority: the accuracy of always answering each head's most frequent training class.
     entropy and cross_entropy: bits per (row, world), see `karel_fast.probing.measures`; temperature: what the scores
-    were divided by for the cross entropy, chosen on validation rows. epoch counts from 1. rows: how many rows with a
+    were divided by for the cross entropy, chosen on validation rows. best_on_test: the best accuracy on test rows after any
+    epoch, if asked for: what the published code reports, biased upwards. epoch counts from 1. rows: how many rows with a
     label train, validation and test have.
     """
 
@@ -97,5 +101,6 @@ class ProbeResult:
     entropy: float | None = None
     cross_entropy: float | None = None
     temperature: float | None = None
+    best_on_test: float | None = None
     tally: Tally | None = field(default=None, repr=False, compare=False)
     weights: ProbeWeights | None = field(default=None, repr=False, compare=False)
