@@ -130,7 +130,7 @@ def test_the_named_semantics():
     assert table("map8") == [1, 0, 2, 4, 3]
     assert table("map9") == [2, 1, 0, 4, 3]
     assert table("map11") == [2, 0, 1, 4, 3]
-    assert len(NAMED_SEMANTICS) == 15
+    assert len(NAMED_SEMANTICS) == 16
     assert all(resolve_semantics(name).name == name for name in NAMED_SEMANTICS)
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from karel_fast.analysis.by_place import places_of
+from karel_fast.analysis.mapping_rank import ranks_of
 from karel_fast.analysis.phases import PAPER_SHARES, RULE
 from karel_fast.analysis.regression import beside_regression
 from karel_fast.analysis.series import Run, boundaries_of, content_of, mean, number, phases_of, regressions_of
@@ -23,7 +24,8 @@ def results_of(run: Run) -> dict[str, Any]:
     final: evaluation of the last evaluated snapshot. phases: see `karel_fast.analysis.phases`. semantic_content: per
     depth, by step. regression: generative accuracy on semantic content over the snapshots of training, per feature
     (None: all), depth, offset, measure and lag. beside_regression: see `karel_fast.analysis.regression`. probes:
-    `last_probes`. by_place: see `karel_fast.analysis.by_place`. latent: the same per kind of latent causal probing.
+    `last_probes`. by_place, rank: see `by_place` and `mapping_rank` beside this module. latent: the same as probes per kind of
+    latent causal probing.
     """
     evaluated = [s for s in run.steps if number(run.evaluation.get(s, {}).get("generative_accuracy")) is not None]
     last = evaluated[-1] if evaluated else None
@@ -61,6 +63,7 @@ def results_of(run: Run) -> dict[str, Any]:
         ],
         "probes": last_probes(run),
         "by_place": places_of(run),
+        "rank": [rank.to_json() for stored in run.rank.values() for rank in ranks_of(stored)],
         "latent": {kind: probe_rows(run.reading(kind)) for kind in run.latent},
         "problems": list(run.problems),
     }

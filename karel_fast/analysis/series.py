@@ -40,6 +40,7 @@ class Run:
     problems: list[str]
     latent: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
     closer: dict[int, dict[str, Any]] = field(default_factory=dict)
+    rank: dict[int, dict[str, Any]] = field(default_factory=dict)
     folder: RunFolder | None = None
     kind: str = "probing"  # which folder of the run `probing` comes from
     _records: dict[int, list[Record]] = field(default_factory=dict)
@@ -57,6 +58,7 @@ class Run:
             examples=folder.read_all("examples"),
             steering=folder.read_all("steering"),
             closer=folder.read_all("closer"),
+            rank=folder.read_all("rank"),
             latent={kind: readings for kind in LATENT if (readings := folder.read_all(kind))},
             problems=folder.problems,
             folder=folder,

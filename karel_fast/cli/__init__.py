@@ -16,6 +16,7 @@ from karel_fast.cli import bench, reproduce
 from karel_fast.cli import data as data_commands
 from karel_fast.cli import karel as commands
 from karel_fast.cli import probing as probing_commands
+from karel_fast.cli import rank as rank_commands
 from karel_fast.cli import report as report_commands
 from karel_fast.cli import solve as solve_commands
 from karel_fast.cli import training as training_commands
@@ -33,6 +34,7 @@ for room in (
     data_commands,
     training_commands,
     probing_commands,
+    rank_commands,
     report_commands,
     solve_commands,
     reproduce,

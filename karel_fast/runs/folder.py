@@ -14,6 +14,7 @@
     RUN/examples/step-000100.json       a few specifications with the written program, its trace and what probes read
     RUN/latent/space/step-000100.json   probe scores on programs the model only read; input, space: what stood in place
                                         of the specifications' outputs; shown: the outputs themselves
+    RUN/rank/step-000100.json           probe scores under every bijective mapping (karel_fast.probing.mapping_rank); pieces beside it
     RUN/steering/step-000100.json       {"step", "records"}: what editing the robot's direction does, per layer
     RUN/tables/step-000100/NAME/        hidden states (karel_fast.probing.table): train, validation, test, ...
     RUN/time.json                       wall seconds of each stage: {"train": {"seconds", "longest"}, ...}
@@ -86,7 +87,7 @@ class RunFolder:
             raise FileNotFoundError(f"there is no run folder at {self.path}")
 
     def file(self, kind: str, step: int) -> Path:
-        """The JSON file of a snapshot; `kind` is evaluation, probing, closer, examples, steering, or one of PAPER or LATENT."""
+        """The JSON file of a snapshot; `kind` is evaluation, probing, closer, examples, rank, steering, or one of PAPER or LATENT."""
         return self.path / kind / f"{step_name(step)}.json"
 
     def sums(self, kind: str, step: int) -> Path:

@@ -1,7 +1,7 @@
 """Which action is performed for each action written: the text stays the same, its meaning changes.
 
 "original", "flip" and "adversarial" are those of Jin & Rinard (2024); "map0" to "map11" are the numbered mappings of
-their code, some of which are equal to one another.
+their code, some of which are equal to one another; "identity" performs every action as it is written.
 """
 
 from __future__ import annotations
@@ -107,6 +107,8 @@ NAMED_SEMANTICS: dict[str, Semantics] = {
         _numbered(9, "p>u u>p R>M M>R"),
         _numbered(10, "p>u u>p R>M L>R M>L"),
         _numbered(11, "p>u u>p R>L L>M M>R"),
+        # What "original" is, but where that name stands for another meaning that a run was trained on.
+        Semantics(name="identity"),
     )
 }
 """Every semantics that has a name, by that name."""

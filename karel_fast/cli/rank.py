@@ -1,0 +1,83 @@
+"""The command `karel-fast rank`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from karel_fast.cli.options import with_settings
+from karel_fast.model.shape import DecodingConfig
+from karel_fast.probing.rank_settings import RankRun
+from karel_fast.support.memory import freed_memory_kept
+from karel_fast.support.progress import Progress
+
+if TYPE_CHECKING:
+    from karel_fast.analysis.mapping_rank import Rank
+
+# torch takes seconds to load, so the command imports what it needs when it runs.
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("rank")(rank_command)
+
+
+@with_settings
+@freed_memory_kept()
+def rank_command(
+    run: Annotated[Path, typer.Argument(help="Folder of the run, with its snapshots.")],
+    rank_run: RankRun,
+    decoding: DecodingConfig,
+    step: Annotated[int | None, typer.Option(help="The snapshot's step (default: the last).")] = None,
+) -> None:
+    """Probe a snapshot under every bijective mapping of the actions: where does the meaning of training stand?
+
+    The same command goes on where it was stopped.
+    """
+    import torch
+
+    from karel_fast.analysis.mapping_rank import ranks_of
+    from karel_fast.model.device import resolve_device, resolve_precision
+    from karel_fast.probing.mapping_rank import rank_snapshot
+    from karel_fast.runs.snapshots import choose_snapshots
+    from karel_fast.support.files import read_json
+
+    place = resolve_device(decoding.device)
+    dtype = resolve_precision(decoding.precision, place)
+    products = "bfloat16" if dtype == torch.bfloat16 else "float32"
+    rank_run = dataclasses.replace(rank_run, config=dataclasses.replace(rank_run.config, precision=products))
+    snapshot = choose_snapshots(run, None if step is None else [step])[-1]
+    with Progress() as progress:
+        bar = progress.bar(snapshot.name)
+        path = rank_snapshot(
+            run,
+            snapshot,
+            rank_run,
+            device=str(place),
+            dtype=dtype,
+            batch_size=decoding.decode_batch_size,
+            compile_model=decoding.compile_decoding,
+            progress=lambda stage, done, total: bar.show(done, total, f"{snapshot.name}: {stage}"),
+        )
+    _print(ranks_of(read_json(path)))
+    typer.echo(str(path))
+
+
+def _print(ranks: list[Rank]) -> None:
+    """One line per ranking; lifts in points."""
+    from karel_fast.analysis.mapping_rank import KINDS
+
+    lines = [["feature", "probe", "offset", "ranked by", "own", "median", "best", "rank", "p", "best mapping"]]
+    for rank in ranks:
+        row = rank.to_json()
+        numbers = ["-" if row[name] is None else f"{100 * row[name]:.1f}" for name in ("own", "median", "best")]
+        place = f"{rank.rank} of {len(rank.values)}"
+        lines.append(
+            [rank.feature, rank.depth, str(rank.offset), KINDS[rank.kind], *numbers, place, f"{rank.p:.3f}", rank.best]
+        )
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    for line in lines:
+        typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
