@@ -13,6 +13,7 @@ import sys
 import typer
 
 from karel_fast.cli import bench, reproduce
+from karel_fast.cli import crossover as crossover_commands
 from karel_fast.cli import data as data_commands
 from karel_fast.cli import karel as commands
 from karel_fast.cli import probing as probing_commands
@@ -35,6 +36,7 @@ for room in (
     training_commands,
     probing_commands,
     rank_commands,
+    crossover_commands,
     report_commands,
     solve_commands,
     reproduce,

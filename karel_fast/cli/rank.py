@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from karel_fast.cli.options import with_settings
+from karel_fast.cli.tables import columns
 from karel_fast.model.shape import DecodingConfig
 from karel_fast.probing.rank_settings import RankRun
 from karel_fast.support.memory import freed_memory_kept
@@ -78,6 +79,5 @@ def _print(ranks: list[Rank]) -> None:
         lines.append(
             [rank.feature, rank.depth, str(rank.offset), KINDS[rank.kind], *numbers, place, f"{rank.p:.3f}", rank.best]
         )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    for line in lines:
-        typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    for line in columns(lines, left=4):
+        typer.echo(line)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from karel_fast.cli.tables import columns
+
 if TYPE_CHECKING:
     from karel_fast.analysis.compare import Comparison
 
@@ -105,7 +107,8 @@ def _print(comparison: Comparison) -> None:
             "(0: the state after the predicted action); in %, "
             "R2 and bits aside."
         )
-    _print_lines(lines)
+    for line in columns(lines):
+        typer.echo(line)
     for note in comparison.notes:
         typer.echo(f"Note: {note}.")
 
@@ -119,14 +122,5 @@ def _print_places(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         cells = ["-" if row[name] is None else f"{100 * row[name]:.1f}" for name in names]
         lines.append([str(row["distance"]), str(row["pairs"]), *cells])
-    _print_lines(lines)
-
-
-def _print_lines(lines: Sequence[Sequence[str]]) -> None:
-    """Columns, the first to the left, all others to the right."""
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    for line in lines:
-        first, *rest = (
-            text.ljust(w) if not i else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True))
-        )
-        typer.echo("  ".join([first, *rest]).rstrip())
+    for line in columns(lines):
+        typer.echo(line)

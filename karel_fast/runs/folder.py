@@ -56,6 +56,8 @@ CONFIG, METRICS, TENSORBOARD, TIME = "config.json", "metrics.jsonl", "tensorboar
 """Files that are written before there is a folder to be read; the folder makes paths of all others."""
 PAPER = ("paper-grid", "paper")
 """Folders of the published code's grid of probes: trained our way, and as there."""
+SNAPSHOTS, CARD = "snapshots", "karel_fast.json"
+"""Where snapshots lie, and what says of one where it comes from; `karel_fast.runs.snapshots` writes and reads them."""
 LATENT = {"latent/shown": None, "latent/input": "input", "latent/space": "space"}
 """Folders of latent causal probing, and what is withheld in each."""
 
@@ -130,6 +132,15 @@ class RunFolder:
     def config(self) -> dict[str, Any]:
         """The run's settings, {} when it has none."""
         return self._read(self.settings) or {} if self.settings.exists() else {}
+
+    def recipe(self) -> str | dict[str, Any] | None:
+        """What the run was trained on: the JSON text in a snapshot's card, or the table in the run's settings; None without both."""
+        for path in sorted((self.path / SNAPSHOTS).glob(f"*/{CARD}"))[-1:]:
+            found = (self._read(path) or {}).get("recipe")
+            if isinstance(found, str):
+                return found
+        experiment = self.config().get("experiment")
+        return dict(experiment.get("recipe", {})) if isinstance(experiment, dict) else None
 
     def metrics(self) -> list[dict[str, Any]]:
         """The training log, by step."""

@@ -25,13 +25,13 @@ from torch import Tensor
 from karel_fast.data import Tokenizer
 from karel_fast.model import Transformer, from_hf, to_hf
 from karel_fast.model.hub import WEIGHTS
+from karel_fast.runs.folder import CARD as CARD
+from karel_fast.runs.folder import SNAPSHOTS as SNAPSHOTS
 from karel_fast.runs.folder import step_name, step_of
 from karel_fast.support.files import read_json, write_folder, write_json, write_whole
 from karel_fast.support.version import VERSION
 
-CARD = "karel_fast.json"
 RESUME = "resume.safetensors"
-SNAPSHOTS = "snapshots"
 
 
 def snapshot_path(run: str | Path, step: int) -> Path:

@@ -1,0 +1,128 @@
+"""Runs trained on two meanings, each probed under both."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from rich.console import Console
+from scipy import stats
+from test_reproduce import TINY
+from typer.testing import CliRunner
+
+from karel_fast.analysis.compare import read_runs
+from karel_fast.analysis.crossover import GAIN, crossover, recipe_of
+from karel_fast.cli import crossover as commands
+from karel_fast.experiment.preset import load_preset, read_changes
+from karel_fast.experiment.reproduce import reproduce
+from karel_fast.karel.language import Semantics, resolve_semantics
+from karel_fast.probing.measures import measures
+from karel_fast.runs.folder import step_name
+from karel_fast.support.checks import InputError
+from karel_fast.support.files import write_json
+
+
+def write_run(path: Path, trained: str, lifts: dict[str, float], recipe: dict | None = None) -> Path:
+    """A run trained on a meaning; lifts: what direction probes read under each name, of two probe seeds."""
+    experiment = {"recipe": {"lengths": [2, 3], "semantics": trained, **(recipe or {})}}
+    write_json(path / "config.json", {"experiment": experiment})
+    records = [
+        {
+            "feature": "direction", "offset": 0, "semantics": name, "labels": "true", "states": states, "layer": "mean",
+            "depth": "linear", "seed": seed, "accuracy": 0.25 + lift + change, "majority": 0.25,
+            **measures(0.25 + lift + change, 0.25, 2.0, 1.5),
+        }
+        for name, value in lifts.items()
+        for states, lift in (("trained", value), ("untrained", 0.02))
+        for seed, change in ((0, 0.01), (1, -0.01))
+    ]  # fmt: skip
+    write_json(path / "probing" / f"{step_name(8)}.json", {"step": 8, "records": records, "notes": []})
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path) -> tuple[list[Path], list[Path]]:
+    first = [write_run(tmp_path / f"a{i}", "original", {"original": 0.2 + i / 50, "map8": 0.1}) for i in range(3)]
+    # In the other runs' files "original" is the meaning they were trained on.
+    other = [write_run(tmp_path / f"b{i}", "map8", {"original": 0.3 + i / 100, "identity": 0.1}) for i in range(2)]
+    return first, other
+
+
+def test_the_interaction_and_its_interval(runs):
+    first, other = runs
+    found = crossover(read_runs(first), read_runs(other))
+    assert (found.a, found.b) == ("identity", "map8")
+    row = next(row for row in found.rows if row["measure"] == "lift")
+    assert [row[cell] for cell in ("a_a", "a_b", "b_a", "b_b")] == pytest.approx([0.22, 0.1, 0.1, 0.305])
+    assert row["interaction"] == pytest.approx(0.12 + 0.205)
+    test = stats.ttest_ind([0.1, 0.12, 0.14], [-0.2, -0.21], equal_var=False)
+    assert [row["low"], row["high"]] == pytest.approx(list(test.confidence_interval(0.95)))
+    assert row["p"] == pytest.approx(test.pvalue)
+    gain = next(row for row in found.rows if row["measure"] == GAIN)
+    assert gain["a_a"] == pytest.approx(0.2)
+    assert gain["interaction"] == pytest.approx(row["interaction"])
+    json.dumps(found.to_json(), allow_nan=False)
+    # The other way round it is the same number.
+    turned = crossover(read_runs(other), read_runs(first))
+    assert next(r for r in turned.rows if r["measure"] == "lift")["interaction"] == pytest.approx(row["interaction"])
+
+
+def test_one_run_of_each_has_no_interval(runs):
+    found = crossover(read_runs(runs[0][:1]), read_runs(runs[1][:1]))
+    assert {row["low"] for row in found.rows} == {None}
+
+
+def test_a_meaning_by_pairs_is_the_one_it_names(tmp_path, runs):
+    pairs = "move>turn_left+turn_left>move+pick_marker>put_marker+put_marker>pick_marker"
+    one = write_run(tmp_path / "pairs", "original", {"original": 0.2, pairs: 0.1})
+    assert crossover(read_runs([one]), read_runs(runs[1])).b == "map8"
+
+
+def test_the_command(tmp_path, runs):
+    app = typer.Typer()
+    commands.register(app)
+    options = [item for path in runs[1] for item in ("--against", str(path))]
+    done = CliRunner().invoke(
+        app, [*map(str, runs[0]), *options, "--out", str(tmp_path / "out")], catch_exceptions=False
+    )
+    assert done.exit_code == 0
+    assert "a: identity, 3 runs; b: map8, 2 runs." in done.stdout
+    assert done.stdout.splitlines()[2].split()[:4] == ["direction", "linear", "0", "lift"]
+    assert sorted(p.suffix for p in (tmp_path / "out").iterdir()) == [".csv", ".json", ".png", ".svg"]
+    lines = (tmp_path / "out" / "crossover.csv").read_text().splitlines()
+    assert len({line.count(",") for line in lines}) == 1
+
+
+def test_wrong_runs_are_said_in_one_line(tmp_path, runs):
+    first, other = runs
+    bare = write_run(tmp_path / "bare", "map8", {"original": 0.2})
+    longer = write_run(tmp_path / "longer", "map8", {"original": 0.2, "identity": 0.1}, {"lengths": [2, 4]})
+    nothing = write_run(tmp_path / "nothing", "map8", {"original": 0.2, "identity": 0.1})
+    (nothing / "config.json").unlink()
+    for against, said in (
+        ([bare], "bare was not probed under identity: karel-fast probe .*bare --semantics identity,original"),
+        ([longer], r"longer was trained on another recipe than a0 \(lengths\)"),
+        ([first[1]], "all runs were trained on identity"),
+        ([other[0], first[1]], "b0 was trained on map8, those beside it on identity"),
+        ([nothing], "nothing does not say what it was trained on"),
+    ):
+        with pytest.raises(InputError, match=said):
+            crossover(read_runs(first[:1]), read_runs(against))
+    with pytest.raises(InputError, match="for position; they share: direction linear 0"):
+        crossover(read_runs(first), read_runs(other), "position")
+
+
+def test_a_preset_trains_on_another_meaning(tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    changes = read_changes(['recipe.semantics="map8"', 'probing.semantics=["original", "identity"]'])
+    reproduce(load_preset(str(path), changes), tmp_path / "run", Console(quiet=True))
+    run = read_runs([tmp_path / "run"])[0]
+    assert recipe_of(run).semantics == resolve_semantics("map8")
+    (tmp_path / "run" / "snapshots").rename(tmp_path / "elsewhere")
+    assert recipe_of(run).semantics == resolve_semantics("map8")
+    assert {record["semantics"] for record in run.records(4)} == {"original", "identity"}
+    pairs = load_preset(str(path), read_changes(['recipe.semantics="move>turn_left+turn_left>move"']))
+    assert pairs.recipe.semantics == Semantics(move="turn_left", turn_left="move")
