@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from karel_fast.data.sampling.plan import Plan
 from karel_fast.data.tokens.layout import Layout
+from karel_fast.exact.ideal_states import Question, StateCodes
 from karel_fast.exact.problem import Problem
 
 def run(
@@ -122,3 +123,13 @@ def solve_along(
     problem: Problem, actions: NDArray[np.uint8], lengths: NDArray[np.int32], max_states: int, threads: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """Posteriors (n, L+1, 6) after every prefix of one program per specification, and the longest prefix of a satisfying one."""
+
+def read_specifications(
+    problem: Problem, states: StateCodes, question: Question, max_states: int, threads: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Right and loss of the reader of specification and prefix, then of the one of the specification: (n, K, M, J, F)."""
+
+def read_prefixes(
+    pool: Problem, states: StateCodes, question: Question, max_states: int, threads: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Right and loss of the reader of the prefix: (n, K, M, J, F)."""

@@ -1,7 +1,10 @@
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <limits>
 
+#include "../karel/ceiling.hpp"
 #include "../karel/solver.hpp"
 #include "../karel/world.hpp"
 #include "arrays.hpp"
@@ -132,6 +135,116 @@ py::tuple along(const py::handle& problem, const array& actions, const array& le
     return py::make_tuple(posteriors.array, on_track.array);
 }
 
+// From karel_fast.exact.ideal_states.StateCodes, by its field names.
+StateCodes make_state_codes(const py::handle& source, const Specifications& specifications) {
+    const auto heads = source.attr("heads").cast<array>(), classes = source.attr("classes").cast<array>();
+    const auto codes = source.attr("codes").cast<array>();
+    const auto features = heads.ndim() == 1 ? heads.shape(0) : -1;
+    const StateCodes made{static_cast<int>(features), codes.ndim() == 4 ? static_cast<int>(codes.shape(3)) : 0,
+                          checked<std::int32_t>(heads, "heads", {-1}), checked<std::int32_t>(classes, "classes", {features}),
+                          checked<std::int16_t>(codes, "codes", {specifications.count * specifications.examples, features,
+                                                                 py::ssize_t{4} * specifications.height * specifications.width, -1})};
+    if (made.levels < 1) throw py::value_error("codes must tell at least one level of markers");
+    for (int f = 0; f < made.features; ++f) {
+        std::int64_t labels = 1;
+        for (int head = 0; head < made.heads[f] && head <= 8; ++head) labels *= std::clamp(made.classes[f], 1, 1 << 15);
+        if (made.heads[f] < 1 || made.heads[f] > 8 || made.classes[f] < 1 || labels > 1 << 15) {
+            throw py::value_error("a feature must have 1..8 heads and at most 2**15 labels");
+        }
+        const auto most = static_cast<std::int16_t>(labels - 1);
+        const std::int64_t places = codes.shape(2) * codes.shape(3);
+        for (py::ssize_t w = 0; w < codes.shape(0); ++w) {
+            const std::int16_t* const first = made.codes + (w * features + f) * places;
+            if (std::any_of(first, first + places, [&](std::int16_t code) { return code > most; })) {
+                throw py::value_error("codes must be below classes ** heads");
+            }
+        }
+    }
+    return made;
+}
+
+// From karel_fast.exact.ideal_states.Question, by its field names.
+Question make_question(const py::handle& source, const StateCodes& states) {
+    const auto get = [&](const char* name) { return source.attr(name).cast<array>(); };
+    const auto actions = get("actions"), lengths = get("lengths"), performed = get("performed"), offsets = get("offsets"),
+               labels = get("labels");
+    Question made{};
+    made.actions = checked<std::uint8_t>(actions, "actions", {-1, -1});
+    const py::ssize_t n = actions.shape(0), width = actions.shape(1);
+    made.lengths = checked<std::int32_t>(lengths, "lengths", {n});
+    made.performed = checked<std::uint8_t>(performed, "performed", {-1, action_count});
+    made.offset = checked<std::int32_t>(offsets, "offsets", {-1});
+    made.labels = checked<std::int16_t>(labels, "labels", {n, width, performed.shape(0), offsets.shape(0), states.features, -1});
+    made.count = n;
+    made.width = static_cast<int>(width);
+    made.meanings = static_cast<int>(performed.shape(0));
+    made.offsets = static_cast<int>(offsets.shape(0));
+    made.examples = static_cast<int>(labels.shape(5));
+    made.rest = source.attr("rest").cast<int>();
+    made.doubt = source.attr("doubt").cast<double>();
+    bool fits = width <= 10'000 && (made.rest == 0 || made.rest == 1) && 0.0 <= made.doubt && made.doubt <= 1.0;
+    for (py::ssize_t i = 0; i < n; ++i) {
+        fits = fits && 0 <= made.lengths[i] && made.lengths[i] <= width;
+        for (std::int32_t k = 0; fits && k < made.lengths[i]; ++k) fits = made.actions[i * width + k] < action_count;
+    }
+    for (py::ssize_t k = 0; k < performed.size(); ++k) fits = fits && made.performed[k] < action_count;
+    for (int j = 0; j < made.offsets; ++j) fits = fits && std::abs(made.offset[j]) <= 10'000;
+    if (!fits) throw py::value_error("the question's actions, lengths, meanings, offsets, rest or doubt are out of range");
+    for (int f = 0; f < states.features; ++f) {
+        std::int64_t most = 1;
+        for (int head = 0; head < states.heads[f]; ++head) most *= states.classes[f];
+        for (py::ssize_t row = 0; row < n * width * made.meanings * made.offsets; ++row) {
+            for (int e = 0; e < made.examples; ++e) {
+                if (made.labels[(row * states.features + f) * made.examples + e] >= most) {
+                    throw py::value_error("labels must be below classes ** heads");
+                }
+            }
+        }
+    }
+    return made;
+}
+
+struct MadeAnswers {
+    Made<double> right, loss;
+    explicit MadeAnswers(const Question& q, const StateCodes& s)
+        : right({static_cast<py::ssize_t>(q.count), q.width, q.meanings, q.offsets, s.features}),
+          loss({static_cast<py::ssize_t>(q.count), q.width, q.meanings, q.offsets, s.features}) {}
+    Answers answers() const { return {right.data, loss.data}; }
+};
+
+py::tuple specification_readers(const py::handle& problem, const py::handle& states, const py::handle& question,
+                                std::int64_t max_states, int threads) {
+    const Prior prior = make_prior(problem.attr("prior"));
+    const Specifications specifications = make_specifications(problem);
+    check_limits(max_states, threads);
+    const StateCodes codes = make_state_codes(states, specifications);
+    const Question asked = make_question(question, codes);
+    if (asked.count != specifications.count || asked.examples != specifications.examples || asked.examples != specifications.shown) {
+        throw py::value_error("every specification needs one program, with labels for each of its examples");
+    }
+    const MadeAnswers with_prefix(asked, codes), without_prefix(asked, codes);
+    run_interruptibly([&](Interrupt& interrupt) {
+        return read_specifications(specifications, prior, codes, asked, max_states, threads, with_prefix.answers(),
+                                   without_prefix.answers(), interrupt);
+    });
+    return py::make_tuple(with_prefix.right.array, with_prefix.loss.array, without_prefix.right.array, without_prefix.loss.array);
+}
+
+py::tuple prefix_reader(const py::handle& problem, const py::handle& states, const py::handle& question, std::int64_t max_states,
+                        int threads) {
+    const Prior prior = make_prior(problem.attr("prior"));
+    const Specifications pool = make_specifications(problem);
+    check_limits(max_states, threads);
+    if (pool.count < 1 || pool.examples != pool.shown) throw py::value_error("the pool needs specifications without held-out examples");
+    const StateCodes codes = make_state_codes(states, pool);
+    const Question asked = make_question(question, codes);
+    const MadeAnswers made(asked, codes);
+    run_interruptibly([&](Interrupt& interrupt) {
+        return read_prefixes(pool, prior, codes, asked, max_states, threads, made.answers(), interrupt);
+    });
+    return py::make_tuple(made.right.array, made.loss.array);
+}
+
 }  // namespace
 }  // namespace karel::bindings
 
@@ -140,5 +253,8 @@ void register_exact(pybind11::module_& module) {
     using py::arg;
     module.def("solve", &solve_all, arg("problem"), arg("max_states"), arg("threads"));
     module.def("solve_graph", &graph_of, arg("problem"), arg("specification"), arg("max_states"));
+    module.def("read_specifications", &specification_readers, arg("problem"), arg("states"), arg("question"), arg("max_states"),
+               arg("threads"));
+    module.def("read_prefixes", &prefix_reader, arg("pool"), arg("states"), arg("question"), arg("max_states"), arg("threads"));
     module.def("solve_along", &along, arg("problem"), arg("actions"), arg("lengths"), arg("max_states"), arg("threads"));
 }

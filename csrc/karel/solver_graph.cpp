@@ -12,6 +12,24 @@ bool as_probable(double a, double best) { return a >= best * (1.0 - 1e-12); }
 
 }  // namespace
 
+std::uint32_t total_weight(const Prior& prior) {
+    std::uint32_t total = 0;
+    for (const std::uint32_t weight : prior.weights) total += weight;
+    return total;
+}
+
+std::uint32_t drawn_with(const Prior& prior, const std::array<bool, action_count>& changes,
+                         std::array<std::uint32_t, action_count>& weights) {
+    weights = prior.weights;
+    std::uint32_t useful = 0;
+    for (int a = 0; a < action_count; ++a) useful += changes[prior.performed[a]] ? prior.weights[a] : 0;
+    if (!useful) return total_weight(prior);
+    for (int a = 0; a < action_count; ++a) {
+        if (!changes[prior.performed[a]]) weights[a] = 0;
+    }
+    return useful;
+}
+
 void write_shortest(const Graph& graph, std::uint8_t* actions) {
     std::size_t node = 0;
     while (graph.shortest[node] > 0) {

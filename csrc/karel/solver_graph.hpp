@@ -19,6 +19,12 @@ struct Prior {
     bool avoid_noops;  // actions that would change no shown world weigh nothing, unless all would
 };
 
+std::uint32_t total_weight(const Prior& prior);
+
+// The weights that the next action is drawn with where the performed actions `changes` change some shown world. Returns their sum.
+std::uint32_t drawn_with(const Prior& prior, const std::array<bool, action_count>& changes,
+                         std::array<std::uint32_t, action_count>& weights);
+
 // The nodes of one specification, in order of their number of actions. Node 0 is the empty program's.
 struct Graph {
     std::vector<std::int64_t> starts;                              // (longest + 2,): first node of each number of actions

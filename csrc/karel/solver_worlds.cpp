@@ -225,16 +225,20 @@ std::int32_t WorldStates::state_of(std::int32_t marking, int pose) {
     return found;
 }
 
+int WorldStates::pose_after(int pose, std::uint8_t action) const {
+    const Effect effect = effect_of(action);
+    if (effect.moves) return after_move_[static_cast<std::size_t>(pose)];
+    return pose / 4 * 4 + (pose % 4 + effect.quarters) % 4;
+}
+
 std::int32_t WorldStates::find_next(std::int32_t state, std::uint8_t action) {
     const auto at = static_cast<std::size_t>(state);
     const std::int32_t marking = marking_of_[at];
     const int pose = poses_[at], cell = pose / 4;
     const Effect effect = effect_of(action);
     std::int32_t found = state;
-    if (effect.moves) {
-        found = state_of(marking, after_move_[static_cast<std::size_t>(pose)]);
-    } else if (effect.quarters) {
-        found = state_of(marking, cell * 4 + (pose % 4 + effect.quarters) % 4);
+    if (effect.moves || effect.quarters) {
+        found = state_of(marking, pose_after(pose, action));
     } else {
         const int markers = markers_at(marking, cell) + effect.markers;
         if (markers > markers_most) found = stopped;

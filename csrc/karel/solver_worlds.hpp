@@ -49,6 +49,11 @@ public:
         return known == unknown ? find_next(state, action) : known;
     }
     const Need& need(std::int32_t state) const { return needs_[static_cast<std::size_t>(state)]; }
+    // Where the robot stands and looks: cell * 4 + direction; how many markers are under it.
+    int pose(std::int32_t state) const { return poses_[static_cast<std::size_t>(state)]; }
+    int markers_here(std::int32_t state) const { return markers_at(marking_of_[static_cast<std::size_t>(state)], pose(state) / 4); }
+    // The pose after an action, which no marker has a say in.
+    int pose_after(int pose, std::uint8_t action) const;
     std::int64_t size() const { return static_cast<std::int64_t>(needs_.size()); }
 
 private:

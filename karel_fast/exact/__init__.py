@@ -12,14 +12,20 @@ if TYPE_CHECKING:
     from karel_fast.exact.graph import Graph as Graph
     from karel_fast.exact.ideal_loss import Floor as Floor
     from karel_fast.exact.ideal_loss import floor as floor
+    from karel_fast.exact.ideal_states import Ceiling as Ceiling
+    from karel_fast.exact.ideal_states import StateCodes as StateCodes
+    from karel_fast.exact.ideal_states import ceiling as ceiling
     from karel_fast.exact.solution import Solution as Solution
     from karel_fast.exact.solution import solve as solve
 
 _HOME = {
+    "Ceiling": "ideal_states",
     "Contender": "contender",
     "Floor": "ideal_loss",
     "Graph": "graph",
     "Solution": "solution",
+    "StateCodes": "ideal_states",
+    "ceiling": "ideal_states",
     "contend": "contender",
     "floor": "ideal_loss",
     "solve": "solution",

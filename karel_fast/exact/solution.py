@@ -141,7 +141,7 @@ class Solution:
         Returns posteriors float64 (n, L+1, 6), as `posterior` gives them, NaN past a program's length, and int32 (n,) the length
         of the longest prefix that some satisfying program has, -1 where no program satisfies the specification.
         """
-        rows, sizes = _program_rows(actions, lengths, len(self))
+        rows, sizes = program_rows(actions, lengths, len(self))
         arrays = solver_of(self._backend).solve_along(self.problem, rows, sizes, self._max_states, self._threads)
         return arrays[0], arrays[1]
 
@@ -187,7 +187,7 @@ def solve(
             raise TypeError("give samples, or inputs, outputs and recipe=, for example recipe=Recipe.paper()")
         problem = from_worlds(inputs, outputs, recipe, examples, held_out)
     limit = whole("max_states", max_states, 1, HIGHEST_MAX_STATES)
-    name = _resolve(backend)
+    name = resolve_backend(backend)
     n_threads = check_threads(threads)
     return Solution(
         problem,
@@ -215,7 +215,8 @@ def prefix_actions(prefix: Program | str | Sequence[int]) -> tuple[int, ...]:
     return tuple(map(int, program.actions))
 
 
-def _resolve(backend: str | None) -> str:
+def resolve_backend(backend: str | None) -> str:
+    """The name of the backend to use, with a warning if the default is the slow one."""
     if backend is None:
         if "cpp" in available_backends():
             return "cpp"
@@ -229,7 +230,8 @@ def _resolve(backend: str | None) -> str:
     return name
 
 
-def _program_rows(actions: ArrayLike, lengths: ArrayLike, count: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+def program_rows(actions: ArrayLike, lengths: ArrayLike, count: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """One program per specification as the compiled code takes them, checked."""
     rows, sizes = np.asarray(actions), np.asarray(lengths)
     if rows.ndim != 2 or len(rows) != count or rows.dtype.kind not in "iu":
         raise ValueError(

@@ -68,6 +68,8 @@ class Feature:
 
     `heads` name the numbers that describe it (column and row, say): a probe answers each for each world of the
     specification. `classes(setting)` is the number of classes of each head. `description` is one line for people.
+    `of_state`: whether a state, with the world before the program, says it all; else it is about how the program ends.
+    `sees_markers`: whether markers have a say in it.
     """
 
     name: str
@@ -76,6 +78,8 @@ class Feature:
     classes: Callable[[Setting], int]
     _value: Callable[[TraceArrays, int, slice, np.ndarray, Setting, np.ndarray], None]
     _names: Callable[[int, Setting], str]
+    of_state: bool = True
+    sees_markers: bool = False
 
     def class_name(self, label: int, setting: Setting) -> str:
         """The label as a person would say it."""
@@ -196,6 +200,7 @@ FROM_END = Feature(
     lambda s: 2 * s.reach + 1,
     _from_end,
     _signed,
+    of_state=False,
 )
 WALLS = Feature(
     "walls",
@@ -214,11 +219,13 @@ WALLS_AROUND = Feature(
     _wall,
 )
 MARKERS = Feature(
-    "markers", ("count",), "markers under the robot, nine or more as one", lambda s: MOST_MARKERS + 1, _markers, _plain
-)
+    "markers", ("count",), "markers under the robot, nine or more as one", lambda s: MOST_MARKERS + 1, _markers, _plain,
+    sees_markers=True,
+)  # fmt: skip
 STEPS_LEFT = Feature(
-    "steps_left", ("count",), "actions still to be written", lambda s: s.max_actions + 1, _steps_left, _plain
-)
+    "steps_left", ("count",), "actions still to be written", lambda s: s.max_actions + 1, _steps_left, _plain,
+    of_state=False,
+)  # fmt: skip
 
 FEATURES: dict[str, Feature] = {
     f.name: f for f in (DIRECTION, POSITION, FACING, ABSOLUTE, FROM_END, WALLS, WALLS_AROUND, MARKERS, STEPS_LEFT)

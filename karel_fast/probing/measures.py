@@ -13,6 +13,13 @@ bits        H(Y) - cross entropy: usable information (V-information). Below zero
             frequencies.
 bits_share  bits / H(Y)
 
+What ideal readers know of the same labels (`karel_fast.probing.ceilings`) is in records with the setting `ideal`, for the reader of
+both, specification and prefix, for that of the specification alone and for that of the prefix alone:
+
+ceiling_both_accuracy, ceiling_specification_accuracy, ceiling_prefix_accuracy     and their bits, as ceiling_both_bits
+lift_share   lift / (ceiling_both_accuracy - majority): of what could be known above the base rate, the share that is read
+bits_share_of_ceiling   bits / ceiling_both_bits
+
 The cross entropy is that of the probe's scores divided by one temperature, chosen on validation rows: probes are trained
 for accuracy and can be too sure of themselves, which would be counted as ignorance.
 """
@@ -53,6 +60,31 @@ def measures(
         "bits": bits,
         "bits_share": None if bits is None or not entropy else bits / entropy,
     }
+
+
+def ceiling_measures(
+    record: Mapping[str, Any], known: Mapping[str, tuple[float | None, float | None]]
+) -> dict[str, float | None]:
+    """What ideal readers know beside what a record's probe reads; None where something is missing or undefined.
+
+    known: for each reader, "both" among them, its accuracy and its cross entropy in bits on the record's labels.
+    """
+    found: dict[str, float | None] = {}
+    entropy = record.get("entropy")
+    for reader, (accuracy, cross_entropy) in known.items():
+        found[f"ceiling_{reader}_accuracy"] = accuracy
+        found[f"ceiling_{reader}_bits"] = None if entropy is None or cross_entropy is None else entropy - cross_entropy
+    majority, best = record.get("majority"), found["ceiling_both_accuracy"]
+    room = None if best is None or majority is None else best - majority
+    return {
+        **found,
+        "lift_share": _share(record.get("lift"), room),
+        "bits_share_of_ceiling": _share(record.get("bits"), found["ceiling_both_bits"]),
+    }
+
+
+def _share(part: float | None, whole: float | None) -> float | None:
+    return None if part is None or whole is None or whole <= 0 else part / whole
 
 
 def measures_of_sums(sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -178,6 +178,7 @@ class ProbeRun:
     withhold: Literal["input", "space"] | None = setting(
         None, "For reference programs: input or space in place of the specifications' outputs."
     )
+    ideal: bool = setting(False, "Also say what ideal readers of the specifications know: the ceiling of each probe.")
     closer: bool = setting(False, "Keep the results apart (RUN/closer): the report's figures of one snapshot use them.")
     protocol: Literal["own", "paper-grid", "paper"] = bundle(
         "own",
@@ -208,6 +209,8 @@ class ProbeRun:
             raise ValueError(
                 "a model cannot write for specifications whose outputs are withheld; use the reference programs"
             )
+        if self.ideal and self.withhold is not None:
+            raise ValueError("ideal readers read whole specifications; leave out ideal, or withhold")
         if self.closer and self.programs_from == "reference":
             raise ValueError("a closer look is at programs that the model writes, not at the reference programs")
         if self.closer and self.protocol != "own":
@@ -247,6 +250,7 @@ class ProbeRun:
             "examples": self.examples,
             "programs_from": self.programs_from,
             "withhold": self.withhold,
+            "ideal": self.ideal,
             "closer": self.closer,
             "pieces": self.pieces,
         }
@@ -286,7 +290,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {"own": {}, "paper-grid": _GRID, "paper":
 _LATER: dict[type, tuple[str, ...]] = {
     ProbeConfig: ("schedule", "normalization", "best_on_test"),
     Grid: ("worlds", "unfinished"),
-    ProbeRun: ("protocol", "shortest", "pieces"),
+    ProbeRun: ("protocol", "shortest", "pieces", "ideal"),
 }
 """Settings that are younger than stored results: at their defaults they are not written, so that old results still count."""
 

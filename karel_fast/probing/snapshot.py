@@ -6,6 +6,7 @@ that sees the run folder, and give the same results.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +18,7 @@ import torch
 
 from karel_fast.data import Recipe, Samples, Tokenizer, generate
 from karel_fast.model import Transformer
+from karel_fast.probing.ceilings import POOL_WORLDS, ceilings_of_rows, share_of_wrong
 from karel_fast.probing.examples import describe_examples
 from karel_fast.probing.experiments import (
     Split,
@@ -27,6 +29,7 @@ from karel_fast.probing.experiments import (
     trace_programs,
     train_piece,
 )
+from karel_fast.probing.measures import ceiling_measures
 from karel_fast.probing.pieces import PieceStore
 from karel_fast.probing.probes.training import ProbeWeights, train_probes
 from karel_fast.probing.settings import SPLITS, Grid, Layers
@@ -170,6 +173,8 @@ def probe_snapshot(
         progress=advance,
         store=store,
     )
+    if probe_run.ideal:
+        add_ceilings(result, tables, probe_run)
     if probe_run.examples and probe_run.programs_from == "written":
         samples = specification_samples(tables.recipe, "test", probe_run.programs["test"], probe_run.first("test"))
         depth = list(probe_run.grid.depths.items())[-1]
@@ -183,6 +188,31 @@ def probe_snapshot(
     if store:
         store.clear()
     return target
+
+
+def add_ceilings(result: dict[str, Any], tables: Tables, probe_run: ProbeRun) -> None:
+    """Adds what ideal readers know to an experiment's records, or a note that says why not."""
+    recipe, grid = tables.recipe, probe_run.grid
+    if not recipe.straight_line:
+        result["notes"].append("no ceilings: the recipe has control flow, and only straight-line programs can be solved exactly")
+        return
+    test = tables.splits["test"]
+    rows = gather_rows(test, grid, "test", grid.max_rows["test"], tables.tracer)
+    known, notes = ceilings_of_rows(
+        specification_samples(recipe, "test", probe_run.programs["test"], probe_run.first("test")),
+        specification_samples(recipe, "train", math.ceil(POOL_WORLDS / recipe.examples)),
+        test.table,
+        rows.sample,
+        rows.action,
+        rows.labels,
+        last_state=grid.last_state,
+        doubt=share_of_wrong(tables.splits["train"].table, grid.outcome),
+    )
+    result["notes"] += notes
+    for record in result["records"]:
+        key = (record["semantics"], record["offset"], record["feature"])
+        if record["labels"] == "true" and key in known:
+            record |= ceiling_measures(record, known[key])
 
 
 def pieces_left(

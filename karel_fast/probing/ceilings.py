@@ -1,0 +1,272 @@
+"""The ceilings of probes: how much of the features that they read ideal readers know (`karel_fast.exact.ceiling`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from karel_fast.data.sampling.samples import Samples
+from karel_fast.exact.ideal_states import MOST_LABELS, Ceiling, StateCodes, ceiling
+from karel_fast.exact.ideal_states import READERS as READERS
+from karel_fast.karel.execution import trace
+from karel_fast.karel.language import CompiledPrograms
+from karel_fast.karel.language.semantics import Semantics, resolve_meaning
+from karel_fast.karel.world import Worlds
+from karel_fast.probing.features import MOST_MARKERS, PAPER_FEATURES, Feature, Setting, label_set, resolve_feature
+from karel_fast.probing.table import HiddenTable
+
+CHUNK = 4_000
+"""Specifications that are answered at once: their labels, answers and states' codes take some 100 MB at most."""
+
+POOL_WORLDS = 500
+"""Worlds of the train split that the reader of prefixes expects: as many specifications as have them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _States:
+    """All states of N worlds as if each world's robot had passed through them: what `label_set` takes."""
+
+    robot: np.ndarray
+    markers_here: np.ndarray
+    front_clear: np.ndarray
+    left_clear: np.ndarray
+    right_clear: np.ndarray
+    steps: np.ndarray
+
+
+def all_states(worlds: Worlds, levels: int) -> _States:
+    """The first state, then every pose (cell * 4 + direction) with 0 .. levels - 1 markers under the robot."""
+    n, height, width = worlds.walls.shape
+    cells, directions = np.arange(height * width), np.arange(4)
+    rows, columns = cells // width, cells % width
+    # The ring is wall whatever the array says, and so is all beyond.
+    clear = np.zeros((n, height + 2, width + 2), bool)
+    clear[:, 2:-2, 2:-2] = ~worlds.walls[:, 1:-1, 1:-1]
+    steps = np.array([(-1, 0), (0, 1), (1, 0), (0, -1)])
+    to = np.stack([rows, columns], axis=1)[:, None] + steps + 1  # (cells, directions, 2), in the padded array
+    ahead = clear[:, to[..., 0], to[..., 1]]
+
+    def with_first(values: np.ndarray, first: np.ndarray) -> np.ndarray:
+        return np.concatenate(
+            [first[:, None], np.repeat(values.reshape(n, -1, *values.shape[3:]), levels, axis=1)], axis=1
+        )
+
+    poses = np.empty((height * width, 4, 3), np.uint8)
+    poses[..., 0], poses[..., 1], poses[..., 2] = rows[:, None], columns[:, None], directions
+    at = worlds.robot.astype(np.intp)
+    nobody = np.zeros(n, bool)  # no feature looks at what was ahead at first
+    sides = [with_first(np.roll(ahead, -quarters, axis=2), nobody) for quarters in (0, 3, 1)]
+    here = np.broadcast_to(np.arange(levels, dtype=np.uint8), (n, height * width * 4, levels)).reshape(n, -1)
+    return _States(
+        robot=with_first(np.broadcast_to(poses, (n, *poses.shape)), worlds.robot),
+        markers_here=np.concatenate([worlds.markers[np.arange(n), at[:, 0], at[:, 1]][:, None], here], axis=1),
+        front_clear=sides[0],
+        left_clear=sides[1],
+        right_clear=sides[2],
+        steps=np.full(n, here.shape[1], np.int32),
+    )
+
+
+def state_codes(worlds: Worlds, features: Sequence[str | Feature]) -> StateCodes:
+    """What features say of every state of every world. ValueError for one that is about how a program ends."""
+    chosen = [resolve_feature(feature) for feature in features]
+    for feature in chosen:
+        if not feature.of_state:
+            raise ValueError(
+                f"{feature.name!r} is about how a program ends, which no state tells; there is no ceiling for it: leave it out"
+            )
+    levels = MOST_MARKERS + 1 if any(feature.sees_markers for feature in chosen) else 1
+    states = all_states(worlds, levels)
+    count = states.robot.shape[1] - 1
+    setting = Setting(worlds.height, worlds.width, count)
+    lengths = np.full(len(worlds), count, np.int32)
+    values = label_set(states, tuple(chosen), lengths=lengths, setting=setting, last_state=True)
+    codes = np.empty((len(worlds), len(chosen), count // levels, levels), np.int16)
+    for f, feature in enumerate(chosen):
+        codes_of_feature = joint_codes(values[feature.name], feature.classes(setting))
+        codes[:, f] = codes_of_feature[:, :, 0].reshape(len(worlds), -1, levels)
+    walls = worlds.walls.copy()  # no robot stands there, and the ring is wall whatever the array says
+    walls[:, [0, -1]] = walls[:, :, [0, -1]] = True
+    codes.transpose(0, 2, 1, 3)[np.repeat(walls.reshape(len(worlds), -1), 4, axis=1)] = -1
+    return StateCodes(
+        codes,
+        np.array([len(feature.heads) for feature in chosen], np.int32),
+        np.array([feature.classes(setting) for feature in chosen], np.int32),
+    )
+
+
+def joint_codes(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Labels (..., heads) as one code each, int16 (...): the heads are its digits, the first the lowest; -1 where one has none."""
+    digits = labels.astype(np.int32) * classes ** np.arange(labels.shape[-1])
+    return np.where((labels >= 0).all(axis=-1), digits.sum(axis=-1), -1).astype(np.int16)
+
+
+def ceilings(
+    samples: Samples,
+    actions: np.ndarray,
+    lengths: np.ndarray,
+    *,
+    features: Sequence[str | Feature] = PAPER_FEATURES,
+    offsets: Sequence[int] = (0,),
+    semantics: Sequence[str | Semantics] = ("original",),
+    first_state: bool = False,
+    last_state: bool = False,
+    doubt: float = 0.0,
+    pool: Samples | None = None,
+    backend: str | None = None,
+    threads: int | None = None,
+) -> Ceiling:
+    """How well ideal readers know the features of the states that one written program per specification passes through.
+
+    samples: n specifications. actions: (n, K), lengths: (n,) of the programs. features, offsets, semantics: F, J and M of them, as of
+    probes; "original" is the recipe's own meaning. first_state, last_state: also ask for the states before the first and after the
+    last action, which the specification shows. pool: specifications whose worlds the reader of prefixes expects; without them it is
+    not asked. The rest, and the errors, as for `karel_fast.exact.ceiling`.
+    """
+    rows = np.asarray(actions)
+    sizes = np.asarray(lengths)
+    if rows.ndim != 2 or len(rows) != len(samples) or sizes.shape != (len(samples),):
+        raise ValueError(
+            f"actions has shape {rows.shape} and lengths {sizes.shape}; give one row for each of {len(samples)} specifications"
+        )
+    chosen = [resolve_feature(feature) for feature in features]
+    if not len(samples) or not chosen or not rows.shape[1]:
+        raise ValueError("there is nothing to ask: give at least one specification, one feature and one action")
+    setting = Setting(samples.recipe.height, samples.recipe.width, rows.shape[1])
+    inputs, _ = samples.shown()
+    labels = np.empty((*rows.shape, len(semantics), len(offsets), len(chosen), samples.recipe.examples), np.int16)
+    programs = CompiledPrograms.from_actions(np.ascontiguousarray(rows, np.uint8), sizes)
+    for m, meaning in enumerate(semantics):
+        performed = samples.recipe.semantics if meaning == "original" else resolve_meaning(meaning)
+        traced = trace(programs, inputs, semantics=performed)
+        for j, offset in enumerate(offsets):
+            found = label_set(
+                traced,
+                tuple(chosen),
+                offset,
+                lengths=sizes,
+                setting=setting,
+                first_state=first_state,
+                last_state=last_state,
+            )
+            for f, feature in enumerate(chosen):
+                labels[:, :, m, j, f] = joint_codes(found[feature.name], feature.classes(setting))
+    return ceilings_of_labels(
+        samples, rows, sizes, labels, features=chosen, offsets=offsets, semantics=semantics, last_state=last_state, doubt=doubt,
+        pool=pool, backend=backend, threads=threads,
+    )  # fmt: skip
+
+
+def ceilings_of_labels(
+    samples: Samples,
+    actions: np.ndarray,
+    lengths: np.ndarray,
+    labels: np.ndarray,
+    *,
+    features: Sequence[str | Feature],
+    offsets: Sequence[int],
+    semantics: Sequence[str | Semantics],
+    last_state: bool,
+    doubt: float,
+    pool: Samples | None,
+    backend: str | None = None,
+    threads: int | None = None,
+) -> Ceiling:
+    """`ceilings` of labels that are known already: codes (n, K, M, J, F, E), negative where nothing is asked."""
+    if pool is not None and not len(pool):
+        raise ValueError("the pool has no specifications; give at least one, or none at all (pool=None)")
+    expected = None if pool is None else (pool, state_codes(pool.shown()[0], features))
+    parts = [
+        ceiling(
+            samples[span], actions[span], lengths[span], labels[span], state_codes(samples[span].shown()[0], features),
+            offsets=offsets, meanings=semantics, last_state=last_state, doubt=doubt, pool=expected, backend=backend, threads=threads,
+        )
+        for span in _spans(len(samples))
+    ]  # fmt: skip
+
+    def joined(values: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        return {reader: np.concatenate([each[reader] for each in values]) for reader in values[0]}
+
+    return Ceiling(
+        np.concatenate([part.known for part in parts]),
+        joined([part.right for part in parts]),
+        joined([part.loss for part in parts]),
+    )
+
+
+def ceilings_of_rows(
+    samples: Samples,
+    pool: Samples,
+    table: HiddenTable,
+    sample: np.ndarray,
+    action: np.ndarray,
+    labels: Mapping[tuple[str, int, str], np.ndarray],
+    *,
+    last_state: bool,
+    doubt: float,
+) -> tuple[dict[tuple[str, int, str], dict[str, tuple[float | None, float | None]]], list[str]]:
+    """For each (meaning, offset, feature) what each reader knows of a table's rows, as accuracy and cross entropy in bits (None: it
+    holds some label to be impossible, or there is none); and notes on what could not be asked.
+
+    samples: the table's specifications. sample, action, labels: those of the rows, as `Rows` of `karel_fast.probing.experiments` has them.
+    """
+    setting = Setting(samples.recipe.height, samples.recipe.width, table.max_actions)
+    features, notes = [], []
+    for name in dict.fromkeys(feature for _, _, feature in labels):
+        feature = resolve_feature(name)
+        if not feature.of_state:
+            notes.append(f"{name}: no ceiling, as it is about how the program ends")
+        elif feature.classes(setting) ** len(feature.heads) > MOST_LABELS:
+            notes.append(f"{name}: no ceiling, as it has more than {MOST_LABELS} labels in worlds of this size")
+        else:
+            features.append(feature)
+    if not features or not len(sample):
+        return {}, notes
+    meanings = list(dict.fromkeys(meaning for meaning, _, _ in labels))
+    offsets = list(dict.fromkeys(offset for _, offset, _ in labels))
+    codes = np.full(
+        (len(samples), table.max_actions, len(meanings), len(offsets), len(features), samples.recipe.examples),
+        -1,
+        np.int16,
+    )
+    for m, meaning in enumerate(meanings):
+        for j, offset in enumerate(offsets):
+            for f, feature in enumerate(features):
+                codes[sample, action, m, j, f] = joint_codes(
+                    labels[meaning, offset, feature.name], feature.classes(setting)
+                )
+    lengths = np.where(np.isin(np.arange(len(samples)), sample), table.lengths, 0)  # nothing is asked of other programs
+    found = ceilings_of_labels(
+        samples, table.actions, lengths, codes, features=features, offsets=offsets,
+        semantics=[meaning if meaning == "original" else resolve_meaning(meaning) for meaning in meanings],
+        last_state=last_state, doubt=doubt, pool=pool,
+    )  # fmt: skip
+    known = {reader: (found.accuracy(reader), found.cross_entropy(reader)) for reader in found.readers}
+    return {
+        (meaning, offset, feature.name): {
+            reader: (_finite(accuracy[m, j, f]), _finite(cross_entropy[m, j, f]))
+            for reader, (accuracy, cross_entropy) in known.items()
+        }
+        for m, meaning in enumerate(meanings)
+        for j, offset in enumerate(offsets)
+        for f, feature in enumerate(features)
+    }, notes
+
+
+def share_of_wrong(table: HiddenTable, outcome: str) -> float:
+    """Of a table's finished programs that give rows (`Grid.outcome`), the share that is wrong; each kind counted once more, so never
+    0 or 1. It is what a reader doubts a program's specification by."""
+    wanted = table.finished & (table.lengths > 0)
+    if outcome != "all":
+        wanted &= table.correct if outcome == "correct" else ~table.correct
+    return (int((wanted & ~table.correct).sum()) + 1) / (int(wanted.sum()) + 2)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _spans(count: int) -> Iterator[slice]:
+    return (slice(start, start + CHUNK) for start in range(0, count, CHUNK))

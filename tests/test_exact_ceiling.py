@@ -1,0 +1,150 @@
+"""The ideal readers: compiled against a listing of all programs, and what must hold of any reader that misses nothing."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import semantics
+
+import karel_fast as kf
+from karel_fast.data import Recipe, generate
+from karel_fast.probing.ceilings import ceilings
+from karel_fast.probing.features import FEATURES
+
+needs_cpp = pytest.mark.skipif("cpp" not in kf.available_backends(), reason="the compiled core is missing")
+OF_STATES = [name for name, feature in FEATURES.items() if feature.of_state]
+TINY = Recipe(height=5, width=5, examples=2, held_out=1, lengths=(1, 3))
+
+
+def written_programs(draw, n, longest):
+    rows = draw(st.lists(st.lists(st.integers(0, 4), max_size=longest), min_size=n, max_size=n))
+    actions = np.full((n, longest), 255, np.uint8)
+    for row, program in zip(actions, rows, strict=True):
+        row[: len(program)] = program
+    return actions, np.array([len(program) for program in rows], np.int32)
+
+
+@st.composite
+def questions(draw):
+    """Specifications, a program written for each (often its own), and all choices of a question."""
+    shortest = draw(st.integers(1, 2))
+    weights = draw(st.lists(st.integers(0, 3), min_size=5, max_size=5).filter(any))
+    recipe = Recipe(
+        examples=draw(st.integers(1, 2)), lengths=(shortest, draw(st.integers(shortest, 3))), action_weights=tuple(weights),
+        avoid_noops=draw(st.booleans()), semantics=draw(semantics), height=draw(st.integers(4, 5)), width=draw(st.integers(4, 5)),
+        wall_probability=0.2,
+    )  # fmt: skip
+    seed = draw(st.integers(0, 50))
+    samples = generate(recipe, "test", start=seed, count=2)
+    if draw(st.booleans()):
+        actions, lengths = written_programs(draw, 2, recipe.lengths[1])
+    else:
+        actions, lengths = samples.actions, samples.lengths
+    pool = generate(recipe, "train", start=seed, count=2) if draw(st.booleans()) else None
+    choices = {
+        "features": tuple(draw(st.lists(st.sampled_from(OF_STATES), min_size=1, max_size=2, unique=True))),
+        "offsets": tuple(draw(st.lists(st.integers(-2, 2), min_size=1, max_size=3, unique=True))),
+        "semantics": tuple(draw(st.lists(st.sampled_from(["original", "flip", "adversarial", "map8"]), min_size=1, max_size=2))),
+        "first_state": draw(st.booleans()),
+        "last_state": draw(st.booleans()),
+        "doubt": draw(st.sampled_from([0.0, 0.3, 1.0])),
+        "pool": pool,
+    }  # fmt: skip
+    return samples, actions, lengths, choices
+
+
+@needs_cpp
+@given(questions())
+@settings(max_examples=25, deadline=None)
+def test_compiled_readers_equal_a_listing_of_all_programs(question):
+    samples, actions, lengths, choices = question
+    compiled = ceilings(samples, actions, lengths, backend="cpp", **choices)
+    listed = ceilings(samples, actions, lengths, backend="reference", **choices)
+    assert compiled.readers == listed.readers
+    assert np.array_equal(compiled.known, listed.known)
+    for reader in listed.readers:
+        np.testing.assert_allclose(compiled.right[reader], listed.right[reader], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(compiled.loss[reader], listed.loss[reader], rtol=1e-9, atol=1e-9)
+
+
+def test_what_was_written_tells_what_is_past():
+    samples = generate(TINY.replace(lengths=(2, 4)), "test", count=30)
+    found = ceilings(
+        samples, samples.actions, samples.lengths, offsets=(-2, -1, 0), semantics=("original", "map8"), first_state=True
+    )
+    assert found.known[:, :, :, :2].sum() > 0
+    assert (found.accuracy("both")[:, :2] == 1).all()
+    assert (found.cross_entropy("both")[:, :2] == 0).all()
+    assert (found.accuracy("both")[:, 2] < 1).all()
+
+
+def test_the_ideal_reader_is_right_as_often_as_it_thinks():
+    """On programs that the recipe drew, who knows more is surprised less."""
+    samples = generate(TINY.replace(lengths=(2, 4)), "test", count=1500)
+    pool = generate(TINY.replace(lengths=(2, 4)), "train", count=100)
+    found = ceilings(samples, samples.actions, samples.lengths, features=("direction", "position"), pool=pool)
+    both, specification, prefix = (found.cross_entropy(reader)[0, 0] for reader in ("both", "specification", "prefix"))
+    assert (both < specification).all()
+    assert (both < prefix).all()
+    assert (found.accuracy("both") > found.accuracy("specification")).all()
+
+
+def test_equal_actions_under_an_altered_meaning_leave_nothing_to_know():
+    samples = generate(TINY, "test", count=20)
+    still = kf.Semantics(move="turn_left", turn_right="turn_left", pick_marker="turn_left", put_marker="turn_left")
+    found = ceilings(
+        samples,
+        samples.actions,
+        samples.lengths,
+        features=("direction", "position"),
+        semantics=(still,),
+        last_state=True,
+    )
+    assert (found.accuracy("both") == 1).all()
+    assert (found.accuracy("specification") == 1).all()  # so many turns to the left
+    assert np.allclose(found.cross_entropy("both"), 0)
+
+
+def test_doubt_keeps_a_wrong_program_from_being_impossible():
+    samples = generate(TINY.replace(lengths=(2, 3)), "test", count=40)
+    others = samples.actions[::-1].copy()
+    lengths = samples.lengths[::-1].copy()
+    sure = ceilings(samples, others, lengths, last_state=True)
+    open_minded = ceilings(samples, others, lengths, last_state=True, doubt=0.01)
+    assert np.isinf(sure.cross_entropy("both")).any()
+    assert np.isfinite(open_minded.cross_entropy("both")).all()
+
+
+@needs_cpp
+@pytest.mark.parametrize("examples", [1, 20])
+def test_any_number_of_examples_and_threads(examples):
+    recipe = TINY.replace(examples=examples, lengths=(2, 4))
+    samples, pool = generate(recipe, "test", count=20), generate(recipe, "train", count=3)
+    one, many = (
+        ceilings(samples, samples.actions, samples.lengths, offsets=(0, 1), pool=pool, doubt=0.1, threads=threads)
+        for threads in (1, 7)
+    )
+    for reader in one.readers:
+        assert np.array_equal(one.right[reader], many.right[reader])
+        assert np.array_equal(one.loss[reader], many.loss[reader])
+
+
+def test_wrong_input_says_what_is_wrong():
+    samples = generate(TINY, "test", count=3)
+    rows, lengths = samples.actions, samples.lengths
+    with pytest.raises(ValueError, match="each of 3 specifications"):
+        ceilings(samples, np.zeros((4, 3), np.uint8), np.full(4, 3))
+    with pytest.raises(ValueError, match="unknown feature 'colour'"):
+        ceilings(samples, rows, lengths, features=("colour",))
+    with pytest.raises(ValueError, match="'from_end' is about how a program ends"):
+        ceilings(samples, rows, lengths, features=("from_end",))
+    with pytest.raises(ValueError, match="at least one specification"):
+        ceilings(samples[:0], rows[:0], lengths[:0])
+    with pytest.raises(ValueError, match="at most 3 actions"):
+        ceilings(samples, np.zeros((3, 9), np.uint8), np.full(3, 9, np.int32))
+    with pytest.raises(ValueError, match="doubt is 2"):
+        ceilings(samples, rows, lengths, doubt=2)
+    with pytest.raises(ValueError, match="prior"):
+        ceilings(samples, rows, lengths, pool=generate(TINY.replace(lengths=(1, 2)), "train", count=2))
+    with pytest.raises(ValueError, match="pool has no specifications"):
+        ceilings(samples, rows, lengths, pool=generate(TINY, "train", count=2)[:0])
