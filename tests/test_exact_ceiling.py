@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from strategies import semantics
 
 import karel_fast as kf
-from karel_fast.data import Recipe, generate
+from karel_fast.data import ControlFlow, Recipe, generate
 from karel_fast.probing.ceilings import ceilings
 from karel_fast.probing.features import FEATURES
 
@@ -148,3 +148,6 @@ def test_wrong_input_says_what_is_wrong():
         ceilings(samples, rows, lengths, pool=generate(TINY.replace(lengths=(1, 2)), "train", count=2))
     with pytest.raises(ValueError, match="pool has no specifications"):
         ceilings(samples, rows, lengths, pool=generate(TINY, "train", count=2)[:0])
+    control = generate(TINY.replace(control=ControlFlow()), "test", count=3)
+    with pytest.raises(ValueError, match="control flow"):
+        ceilings(control, rows, lengths)

@@ -309,6 +309,30 @@ def test_no_specification_is_as_long_as_asked(run):
         probe_snapshot(run, choose_snapshots(run)[-1], asked, compile_model=False)
 
 
+def test_records_say_what_ideal_readers_know(tmp_path):
+    tokenizer = Tokenizer(RECIPE)
+    card = {"recipe": RECIPE.to_json(), "recipe_hash": RECIPE.hash, "layout": "compact"}
+    snapshot = write_snapshot(tmp_path, 100, make_model(tokenizer, seed=1), card)
+    grid = replace(SMALL.grid, features=("direction", "walls_around", "steps_left"), offsets=(-1, 0), seeds=(0,))
+    ideal = replace(SMALL, grid=grid, layers="mean", ideal=True)
+    result = json.loads(probe_snapshot(tmp_path, snapshot, ideal, compile_model=False).read_text())
+    assert is_done(tmp_path, 100, ideal)
+    assert not is_done(tmp_path, 100, replace(ideal, ideal=False))
+    assert "ideal" not in SMALL.to_json(), "results from before the setting are still results of the same experiment"
+    assert any(note.startswith("steps_left: no ceiling") for note in result["notes"])
+    known = [r for r in result["records"] if "ceiling_both_accuracy" in r]
+    wanted = {(f, o, s) for f in ("direction", "walls_around") for o in (-1, 0) for s in ("original", "flip")}
+    assert {(r["feature"], r["offset"], r["semantics"]) for r in known} == wanted
+    assert {r["labels"] for r in known} == {"true"}
+    for record in known:
+        if record["offset"] < 0:
+            assert record["ceiling_both_accuracy"] == 1
+            assert record["ceiling_both_bits"] == pytest.approx(record["entropy"])
+            assert record["lift_share"] == pytest.approx(record["normalised"])
+        assert record["ceiling_specification_accuracy"] <= 1
+        assert record["ceiling_prefix_bits"] <= record["entropy"]
+
+
 def test_other_weights_are_not_taken_for_those_probed(tmp_path):
     tokenizer = Tokenizer(RECIPE)
     card = {"recipe": RECIPE.to_json(), "recipe_hash": RECIPE.hash, "layout": "compact"}

@@ -34,39 +34,47 @@ class _States:
     left_clear: np.ndarray
     right_clear: np.ndarray
     steps: np.ndarray
+    walls: np.ndarray
 
 
 def all_states(worlds: Worlds, levels: int) -> _States:
-    """The first state, then every pose (cell * 4 + direction) with 0 .. levels - 1 markers under the robot."""
+    """The first state, then every pose (cell * 4 + direction) with 0 .. levels - 1 markers under the robot; where that cell is wall,
+    the first state's cell."""
     n, height, width = worlds.walls.shape
-    cells, directions = np.arange(height * width), np.arange(4)
-    rows, columns = cells // width, cells % width
-    # The ring is wall whatever the array says, and so is all beyond.
-    clear = np.zeros((n, height + 2, width + 2), bool)
-    clear[:, 2:-2, 2:-2] = ~worlds.walls[:, 1:-1, 1:-1]
-    steps = np.array([(-1, 0), (0, 1), (1, 0), (0, -1)])
-    to = np.stack([rows, columns], axis=1)[:, None] + steps + 1  # (cells, directions, 2), in the padded array
-    ahead = clear[:, to[..., 0], to[..., 1]]
+    walls = standing_on_walls(worlds)
+    cells = np.arange(height * width)
+    robot = np.empty((n, height * width, 4, 3), np.uint8)
+    robot[..., 0], robot[..., 1], robot[..., 2] = (cells // width)[:, None], (cells % width)[:, None], np.arange(4)
+    robot[..., :2] = np.where(walls[:, :, None, None], worlds.robot[:, None, None, :2], robot[..., :2])
+    at = robot.reshape(n, -1, 3).astype(np.intp)
+    world = np.arange(n)[:, None]
+    by_cell = walls.reshape(n, height, width)
 
-    def with_first(values: np.ndarray, first: np.ndarray) -> np.ndarray:
-        return np.concatenate(
-            [first[:, None], np.repeat(values.reshape(n, -1, *values.shape[3:]), levels, axis=1)], axis=1
-        )
+    def clear(quarters: int) -> np.ndarray:
+        step = np.array([(-1, 0), (0, 1), (1, 0), (0, -1)])[(at[..., 2] + quarters) % 4]
+        return with_first(~by_cell[world, at[..., 0] + step[..., 0], at[..., 1] + step[..., 1]])
 
-    poses = np.empty((height * width, 4, 3), np.uint8)
-    poses[..., 0], poses[..., 1], poses[..., 2] = rows[:, None], columns[:, None], directions
-    at = worlds.robot.astype(np.intp)
-    nobody = np.zeros(n, bool)  # no feature looks at what was ahead at first
-    sides = [with_first(np.roll(ahead, -quarters, axis=2), nobody) for quarters in (0, 3, 1)]
-    here = np.broadcast_to(np.arange(levels, dtype=np.uint8), (n, height * width * 4, levels)).reshape(n, -1)
+    def with_first(values: np.ndarray) -> np.ndarray:
+        # What is around the first state, no feature of another state looks at.
+        return np.concatenate([np.zeros((n, 1), bool), np.repeat(values, levels, axis=1)], axis=1)
+
+    here = np.tile(np.arange(levels, dtype=np.uint8), (n, height * width * 4))
     return _States(
-        robot=with_first(np.broadcast_to(poses, (n, *poses.shape)), worlds.robot),
-        markers_here=np.concatenate([worlds.markers[np.arange(n), at[:, 0], at[:, 1]][:, None], here], axis=1),
-        front_clear=sides[0],
-        left_clear=sides[1],
-        right_clear=sides[2],
+        robot=np.concatenate([worlds.robot[:, None], np.repeat(robot.reshape(n, -1, 3), levels, axis=1)], axis=1),
+        markers_here=np.concatenate([np.zeros((n, 1), np.uint8), here], axis=1),
+        front_clear=clear(0),
+        left_clear=clear(3),
+        right_clear=clear(1),
         steps=np.full(n, here.shape[1], np.int32),
+        walls=worlds.walls,
     )
+
+
+def standing_on_walls(worlds: Worlds) -> np.ndarray:
+    """bool (N, H * W): the cells that no robot stands on. The ring is wall whatever the array says."""
+    walls = worlds.walls.copy()
+    walls[:, [0, -1]] = walls[:, :, [0, -1]] = True
+    return walls.reshape(len(walls), -1)
 
 
 def state_codes(worlds: Worlds, features: Sequence[str | Feature]) -> StateCodes:
@@ -87,9 +95,7 @@ def state_codes(worlds: Worlds, features: Sequence[str | Feature]) -> StateCodes
     for f, feature in enumerate(chosen):
         codes_of_feature = joint_codes(values[feature.name], feature.classes(setting))
         codes[:, f] = codes_of_feature[:, :, 0].reshape(len(worlds), -1, levels)
-    walls = worlds.walls.copy()  # no robot stands there, and the ring is wall whatever the array says
-    walls[:, [0, -1]] = walls[:, :, [0, -1]] = True
-    codes.transpose(0, 2, 1, 3)[np.repeat(walls.reshape(len(worlds), -1), 4, axis=1)] = -1
+    codes.transpose(0, 2, 1, 3)[np.repeat(standing_on_walls(worlds), 4, axis=1)] = -1
     return StateCodes(
         codes,
         np.array([len(feature.heads) for feature in chosen], np.int32),
@@ -238,12 +244,19 @@ def ceilings_of_rows(
                     labels[meaning, offset, feature.name], feature.classes(setting)
                 )
     lengths = np.where(np.isin(np.arange(len(samples)), sample), table.lengths, 0)  # nothing is asked of other programs
-    found = ceilings_of_labels(
+    longest = samples.recipe.lengths[1]
+    if (lengths > longest).any():
+        notes.append(
+            f"test: {int((lengths > longest).sum())} programs longer than the recipe's have no part in the ceilings"
+        )
+        codes[lengths > longest] = -1
+        lengths[lengths > longest] = 0
+    answers = ceilings_of_labels(
         samples, table.actions, lengths, codes, features=features, offsets=offsets,
         semantics=[meaning if meaning == "original" else resolve_meaning(meaning) for meaning in meanings],
         last_state=last_state, doubt=doubt, pool=pool,
     )  # fmt: skip
-    known = {reader: (found.accuracy(reader), found.cross_entropy(reader)) for reader in found.readers}
+    known = {reader: (answers.accuracy(reader), answers.cross_entropy(reader)) for reader in answers.readers}
     return {
         (meaning, offset, feature.name): {
             reader: (_finite(accuracy[m, j, f]), _finite(cross_entropy[m, j, f]))

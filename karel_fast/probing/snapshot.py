@@ -194,7 +194,9 @@ def add_ceilings(result: dict[str, Any], tables: Tables, probe_run: ProbeRun) ->
     """Adds what ideal readers know to an experiment's records, or a note that says why not."""
     recipe, grid = tables.recipe, probe_run.grid
     if not recipe.straight_line:
-        result["notes"].append("no ceilings: the recipe has control flow, and only straight-line programs can be solved exactly")
+        result["notes"].append(
+            "no ceilings: the recipe has control flow, and only straight-line programs can be solved exactly"
+        )
         return
     test = tables.splits["test"]
     rows = gather_rows(test, grid, "test", grid.max_rows["test"], tables.tracer)
