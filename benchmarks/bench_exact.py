@@ -17,6 +17,7 @@ from conftest import Compare, Contender, Figure
 
 import karel_fast as kf
 from karel_fast.data import Recipe, Samples, generate
+from karel_fast.probing.ceilings import POOL_WORLDS, READERS, ceilings
 
 PAPER = Recipe.paper()
 # The laptop preset's, but with programs drawn without regard to what they change, as brute force weighs them.
@@ -152,4 +153,28 @@ def bench_against_brute_force(compare: Compare, size: str) -> None:
         lambda: everything(samples),
         {"every program run": Contender(lambda: brute_force(every, samples), target=50, at_least=True)},
         units=len(samples), unit="specifications", rounds=1, warm=False,
+    )  # fmt: skip
+
+
+@pytest.mark.benchmark(group="exact")
+def bench_ceilings(compare: Compare, size: str) -> None:
+    """What three ideal readers know of 16,000 of the paper's programs: 3 features, 5 offsets, 3 meanings."""
+    offsets, meanings = (-2, -1, 0, 1, 2), ("original", "flip", "adversarial")
+    small = generate(TINY.replace(lengths=(2, 3)), "test", count=3)
+    asked = {"offsets": offsets, "semantics": meanings, "doubt": 0.1, "pool": generate(small.recipe, "train", count=2)}
+    ours, listed = (
+        ceilings(small, small.actions, small.lengths, backend=backend, **asked) for backend in ("cpp", "reference")
+    )
+    for reader in READERS:
+        np.testing.assert_allclose(ours.right[reader], listed.right[reader], atol=1e-9)
+        np.testing.assert_allclose(ours.loss[reader], listed.loss[reader], atol=1e-9)
+
+    count = 50 if size == "quick" else 16_000
+    samples = generate(PAPER, "test", count=count)
+    pool = generate(PAPER, "train", count=POOL_WORLDS // PAPER.examples)
+    compare(
+        lambda: ceilings(
+            samples, samples.actions, samples.lengths, offsets=offsets, semantics=meanings, doubt=0.1, pool=pool, threads=THREADS
+        ),
+        {}, units=count, unit="programs", target_rate=16_000 / 300, rounds=1, warm=False,
     )  # fmt: skip

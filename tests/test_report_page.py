@@ -22,7 +22,7 @@ from karel_fast.support.files import write_json
 
 FIGURES = (
     "phases", "probes", "regression", "offsets", "interventions", "differences", "layers", "baselines", "latent",
-    "steering", "text", "lengths", "draws", "loss",
+    "steering", "text", "lengths", "draws", "floor", "loss",
 )  # fmt: skip
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -123,6 +123,11 @@ def test_drawn_numbers_are_the_run_s(report):
     ]
     assert float(row["mean"]) == pytest.approx(sum(mine) / len(mine))
     assert row["seeds"] == "3"
+    known = {r["depth"]: r["mean"] for r in rows if (r["feature"], r["offset"]) == ("facing", "2")}
+    assert [float(known[f"ideal reader: {reader}"]) for reader in ("both", "specification")] == [0.95, 0.7]
+    known = {r["kind"]: r["mean"] for r in table_of(report, "baselines") if r["feature"] == "facing"}
+    assert float(known["ideal reader: specification"]) == 0.7
+    assert float(table_of(report, "floor")[-1]["divergence"]) == evaluation["divergence"]
 
 
 def test_latent_probing_is_drawn_and_said(report):

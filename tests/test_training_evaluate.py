@@ -13,8 +13,9 @@ import karel_fast as kf
 from karel_fast.cli.training import register
 from karel_fast.data import Recipe, Tokenizer, generate
 from karel_fast.model import Capture, Transformer, model_config, to_hf
-from karel_fast.runs.snapshots import list_snapshots
+from karel_fast.runs.snapshots import list_snapshots, open_snapshot
 from karel_fast.training import TrainConfig, train
+from karel_fast.training.divergence import divergence_metrics, log_probabilities
 from karel_fast.training.evaluate import evaluate, ideal_metrics
 from karel_fast.training.rows import generated_rows
 from karel_fast.training.written import generated_programs
@@ -200,6 +201,38 @@ def test_ideal_metrics():
     assert metrics["excess_length"] == pytest.approx((lengths - shortest)[right].mean())
     assert 0 < metrics["ideal_generalization"] <= 1
     assert ideal_metrics(samples, tokens, np.full(8, -1))["excess_length"] is None
+
+
+def test_divergence_from_the_ideal_reader(run):
+    """The model's loss is that of the ideal reader and the divergence, on average over the programs of one specification."""
+    model = open_snapshot(list_snapshots(run)[-1], TOKENIZER)
+    metrics = evaluate(model, TOKENIZER, SAMPLES, ideal=True, text=False, **PLAIN).metrics
+    assert metrics["divergence"] > 0
+    assert metrics["solver_accuracy"] == 1
+    assert 0 < metrics["solver_generalization"] <= 1
+    ids = (*TOKENIZER.action_ids, TOKENIZER.end_id)
+    rows = TOKENIZER.encode(SAMPLES)
+    settings = {"dtype": torch.float32, "compile_model": False, "batch_size": 25}
+    scores = log_probabilities(model, rows, TOKENIZER.prompt_length, ids, **settings)
+    solution = kf.exact.solve(SAMPLES)
+    tokens = [*zip(*np.nonzero(rows[:, TOKENIZER.prompt_length :] != TOKENIZER.pad_id), strict=True)]
+    by_hand = []
+    for i, t in tokens:
+        ideal = solution.posterior(i, SAMPLES.actions[i, :t].tolist())
+        by_hand.append(sum(p * (np.log(p) - scores[i, t, a]) for a, p in enumerate(ideal) if p > 0))
+    assert metrics["divergence"] == pytest.approx(np.mean(by_hand))
+    for t, mean in enumerate(metrics["divergence_by_position"]):
+        assert mean == pytest.approx(
+            np.mean([value for value, (_, at) in zip(by_hand, tokens, strict=True) if at == t])
+        )
+    there = [scores[i, t, ids.index(rows[i, TOKENIZER.prompt_length + t])] for i, t in tokens]
+    assert -np.mean(there) == pytest.approx(metrics["loss"], rel=1e-5)
+
+
+def test_no_divergence_where_actions_are_several_tokens():
+    tokenizer = Tokenizer(RECIPE, layout="reference")
+    model = Transformer(shape(tokenizer))
+    assert divergence_metrics(model, tokenizer, SAMPLES[:2], compile_model=False)["divergence"] is None
 
 
 def test_commands(tmp_path):

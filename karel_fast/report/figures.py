@@ -17,7 +17,7 @@ from karel_fast.report.probe_figures import baselines_plot, layers_plot, offsets
 from karel_fast.report.rank_figure import rank_plot
 from karel_fast.report.style import styled
 from karel_fast.report.text_figures import draws_plot, lengths_plot, text_plot
-from karel_fast.report.training_figures import loss_plot, phases_plot, regression_plot
+from karel_fast.report.training_figures import floor_plot, loss_plot, phases_plot, regression_plot
 
 
 def all_plots(run: Run) -> list[Plot]:
@@ -38,6 +38,7 @@ def all_plots(run: Run) -> list[Plot]:
         text_plot,
         lengths_plot,
         draws_plot,
+        floor_plot,
         loss_plot,
     )
     with styled():

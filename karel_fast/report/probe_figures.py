@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from matplotlib.axes import Axes
 
 from karel_fast.analysis.series import Run, mean
 from karel_fast.report.plots import (
@@ -25,6 +28,28 @@ from karel_fast.report.plots import (
     whiskers,
 )
 from karel_fast.report.style import GROUND, INK, RULE, look
+
+CEILINGS = {
+    "both": ("ideal reader of specification and prefix", "-"),
+    "specification": ("ideal reader of the specification alone", (0, (5, 2))),
+    "prefix": ("ideal reader of the prefix alone", (0, (5, 2, 1, 2))),
+}
+"""What the ideal readers are called, and how their lines are drawn. docs/exact.md says what each knows."""
+
+
+def draw_ceilings(
+    ax: Axes, run: Run, step: int, feature: str, offsets: Sequence[int], ends: tuple[float, float] | None = None
+) -> list[list[float | None]]:
+    """A line for each ideal reader over the offsets, or between two ends at the first; returns (readers, offsets), their accuracy."""
+    found = []
+    for reader, (label, line) in CEILINGS.items():
+        name = f"ceiling_{reader}_accuracy"
+        heights = [mean(run.values(step, name, feature=feature, offset=o, semantics="original")) for o in offsets]
+        found.append(heights)
+        if any(height is not None for height in heights):
+            x, y = (offsets, heights) if ends is None else (ends, [heights[0]] * 2)
+            ax.plot(x, gaps(y), color=INK, linewidth=1, linestyle=line, label=label, zorder=1.5)
+    return found
 
 
 def probes_plot(run: Run) -> Plot:
@@ -64,7 +89,7 @@ def offsets_plot(run: Run) -> Plot:
         "Past, present and future states",
         "Probe accuracy for the state so many actions after (+) or before (−) the one the hidden state predicted, at "
         "the last probed snapshot. Above zero, the model has not written those actions yet. Whiskers: lowest to "
-        "highest seed.",
+        "highest seed. Ideal readers, where they were asked: what could be known.",
     )
     run = run.closest
     if not run.probed:
@@ -85,6 +110,12 @@ def offsets_plot(run: Run) -> Plot:
             mean(run.values(step, "majority", feature=feature, offset=o, semantics="original")) for o in offsets
         ]
         ax.plot(offsets, gaps(majority), color=INK, linewidth=0.9, linestyle=(0, (1, 2)), label="majority class")
+        for reader, heights in zip(CEILINGS, draw_ceilings(ax, run, step, feature, offsets), strict=True):
+            rows += [
+                (step, feature, f"ideal reader: {reader}", o, height, height, height, None)
+                for o, height in zip(offsets, heights, strict=True)
+                if height is not None
+            ]
         ax.axvline(0, color=RULE, linewidth=1, zorder=0)
         ax.set_title(TITLES.get(feature, feature))
         ax.set_xticks(offsets, [f"{o:+d}".replace("-", "−") if o else "0" for o in offsets])
@@ -141,7 +172,8 @@ def baselines_plot(run: Run) -> Plot:
         "Last probed snapshot, state after the predicted action. Trained: the probes above. Untrained: the same probes "
         "on the states of a model that never trained, for the same programs. Control: a label fixed for the last three "
         "actions, which says nothing of what they do; the gap to trained is the probe's selectivity. Shuffled: labels permuted "
-        "among rows. Control and shuffled have majorities of about the same height as the dotted one. Whiskers: lowest to highest seed.",
+        "among rows. Control and shuffled have majorities of about the same height as the dotted one. Whiskers: lowest to highest seed. "
+        "Ideal readers, where they were asked: what could be known.",
     )
     run = run.closest
     if not run.probed:
@@ -182,6 +214,10 @@ def baselines_plot(run: Run) -> Plot:
         if majority is not None:
             ax.axhline(100 * majority, color=INK, linewidth=1, linestyle=(0, (1, 2)), label="majority class")
             rows.append((step, feature, None, "majority class", majority, majority, majority, None))
+        ends = (-0.5, len(depths) - 0.5)
+        for reader, (height,) in zip(CEILINGS, draw_ceilings(ax, run, step, feature, [0], ends), strict=True):
+            if height is not None:
+                rows.append((step, feature, None, f"ideal reader: {reader}", height, height, height, None))
         ax.set_title(TITLES.get(feature, feature))
         ax.set_xticks(range(len(depths)), ["\n".join(DEPTH_TITLES.get(d, d).rsplit(" ", 1)) for d in depths])
         ax.set_ylim(0, 105)

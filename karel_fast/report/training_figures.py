@@ -28,7 +28,7 @@ from karel_fast.report.style import INK, PALETTE, look, new_figure
 def phases_plot(run: Run) -> Plot:
     """Accuracy, generalization, diversity, perplexity and length over training, with the phases shaded."""
     phases = phases_of(run)
-    shares = ("generative_accuracy", "generalization", "distinct", "top_share", "parse_rate")
+    shares = ("generative_accuracy", "generalization", "solver_generalization", "distinct", "top_share", "parse_rate")
     names = (*shares, "perplexity", "floor_perplexity", "mean_length", "reference_mean_length")
     series = {name: run.evaluated(name) for name in names}
     caption = (
@@ -49,7 +49,12 @@ def phases_plot(run: Run) -> Plot:
         return undrawn(plot, "the run folder has no evaluation")
     figure, axes = new_figure(9, 5.6, 2, 2, sharex=True)
     groups = (
-        ("Right programs", "specifications (%)", ("generative_accuracy", "generalization"), True),
+        (
+            "Right programs",
+            "specifications (%)",
+            ("generative_accuracy", "generalization", "solver_generalization"),
+            True,
+        ),
         ("Diversity", "programs (%)", ("distinct", "top_share", "parse_rate"), True),
         ("Perplexity", "per token of reference programs", ("perplexity", "floor_perplexity"), False),
         ("Program length", "actions", ("mean_length", "reference_mean_length"), False),
@@ -57,6 +62,7 @@ def phases_plot(run: Run) -> Plot:
     labels = {
         "generative_accuracy": "accuracy, shown worlds",
         "generalization": "generalization, held-out world",
+        "solver_generalization": "generalization, exact solver",
         "distinct": "distinct programs",
         "top_share": "most frequent program",
         "parse_rate": "whole programs",
@@ -151,3 +157,27 @@ def loss_plot(run: Run) -> Plot:
         legend(ax)
     rows = [(line["step"], *(number(line.get(n)) for n in names)) for line in run.log]
     return drawn(plot, figure, ("step", *names), rows)
+
+
+def floor_plot(run: Run) -> Plot:
+    """The loss of reference programs, the least that it can be, and the divergence from the ideal reader."""
+    names = ("loss", "floor_loss", "divergence")
+    plot = Plot(
+        "floor",
+        "How far from the ideal reader",
+        "Loss of the reference programs of unseen specifications, the loss of a reader that knows every program that satisfies them "
+        "(no model can do better, but by chance), and the divergence of what the model expects of the next token from what that reader "
+        "expects. What the loss is above the floor is the divergence, up to chance.",
+    )
+    series = {name: run.evaluated(name) for name in names}
+    if not any(value is not None for name in names[1:] for value in series[name]):
+        return undrawn(plot, "the evaluation asked no ideal reader (evaluate with ideal)")
+    figure, (ax,) = new_figure(9, 2.8)
+    labels = {"loss": "model", "floor_loss": "ideal reader", "divergence": "divergence: KL(ideal || model)"}
+    for index, name in enumerate(names):
+        if any(value is not None for value in series[name]):
+            curve(ax, run.steps, series[name], labels[name], index)
+    ax.set_ylabel("nats per token")
+    step_axis(ax)
+    legend(ax)
+    return drawn(plot, figure, ("step", *names), [(s, *(series[n][i] for n in names)) for i, s in enumerate(run.steps)])

@@ -44,6 +44,8 @@ EVALUATION_FIELDS = {
     "mean_length": "actions per written program",
     "reference_mean_length": "actions per reference program",
     "floor_perplexity": "the least perplexity that any reader of the specifications can have on those programs",
+    "divergence": "how far the model is from that reader: KL(ideal || model) in nats per token",
+    "solver_generalization": "share whose most probable program of all, found by the exact solver, is right on the held-out worlds",
     "excess_length": "actions of correct programs beyond the shortest that would do",
     "parse_rate": "share of outputs that are whole programs without the grammar's help",
     "pass_at_k": "share with a right program among k drawn at random, by k; see karel_fast.training.search",

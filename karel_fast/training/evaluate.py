@@ -24,6 +24,7 @@ from karel_fast.model.decode import Decoder, Generated, join
 from karel_fast.model.device import autocast, memory_advice, resolve_device, resolve_precision
 from karel_fast.runs.snapshots import open_snapshot
 from karel_fast.training.config import SearchConfig
+from karel_fast.training.divergence import divergence_metrics
 from karel_fast.training.loop import loss_sum
 from karel_fast.training.search import search_metrics
 from karel_fast.training.text import text_metrics
@@ -72,7 +73,8 @@ def evaluate(
       DIVERSITY_SAMPLES, which does not fall with the number of samples; top_program and top_share: the most frequent
       one; mean_length and reference_mean_length: in actions; parse_rate: well-formed and ended in free decoding,
       without the grammar (None for free=False); and, for ideal=True (see `ideal_metrics`), floor_loss,
-      floor_perplexity, excess_length, ideal_generalization; for text=True what `text.text_metrics` has; and what `search` asks for (see
+      floor_perplexity, excess_length, ideal_generalization, solver_accuracy, solver_generalization, and what
+      `divergence.divergence_metrics` has; for text=True what `text.text_metrics` has; and what `search` asks for (see
       `search.search_metrics`).
 
     snapshot: a folder, or a model (then no recipe is checked). any_recipe: let the snapshot's recipe differ from the
@@ -136,6 +138,8 @@ def evaluate(
         metrics |= ideal_metrics(samples, tokens, np.where(correct, generated.lengths, -1))
     settings: dict[str, Any] = {"batch_size": batch_size, "dtype": dtype, "compile_model": compile_model}
     with memory_advice(f"lower batch_size ({batch_size})"):
+        if ideal:
+            metrics |= divergence_metrics(model, tokenizer, samples, **settings)
         if text:
             metrics |= text_metrics(model, tokenizer, samples, generated, correct, **settings)
         if search is not None:
@@ -152,7 +156,8 @@ def ideal_metrics(samples: Samples, tokens: int, correct_lengths: np.ndarray) ->
     floor_loss: nats per token, what the ideal reader loses on the reference programs; no model loses less but by chance.
     floor_perplexity: its exponential. excess_length: actions of correct programs beyond the shortest of any length that
     satisfies the specification, on average (None if none is correct). ideal_generalization: the chance that a program drawn from the
-    ideal reader's posterior satisfies the held-out examples too (None if there are none).
+    ideal reader's posterior satisfies the held-out examples too (None if there are none). solver_accuracy and solver_generalization:
+    the solver as one that writes programs, where the most probable program of all satisfies the shown examples, and the held-out ones.
 
     Raises ValueError for recipes and sizes that `kf.exact.solve` refuses.
     """
@@ -168,6 +173,8 @@ def ideal_metrics(samples: Samples, tokens: int, correct_lengths: np.ndarray) ->
         "floor_perplexity": math.exp(floor_loss),
         "excess_length": float((correct_lengths - shortest)[right].mean()) if right.any() else None,
         "ideal_generalization": float(solution.generalises.mean()) if recipe.held_out else None,
+        "solver_accuracy": float((solution.counts > 0).mean()),
+        "solver_generalization": float(solution.mode_generalises.mean()) if recipe.held_out else None,
     }
 
 
