@@ -24,6 +24,7 @@ def results_of(run: Run) -> dict[str, Any]:
     depth, by step. regression: generative accuracy on semantic content over the snapshots of training, per feature
     (None: all), depth, offset, measure and lag. beside_regression: see `karel_fast.analysis.regression`. probes:
     `last_probes`. by_place: see `karel_fast.analysis.by_place`. latent: the same per kind of latent causal probing.
+    paper: the same per grid of the published code's probes.
     """
     evaluated = [s for s in run.steps if number(run.evaluation.get(s, {}).get("generative_accuracy")) is not None]
     last = evaluated[-1] if evaluated else None
@@ -62,6 +63,7 @@ def results_of(run: Run) -> dict[str, Any]:
         "probes": last_probes(run),
         "by_place": places_of(run),
         "latent": {kind: probe_rows(run.reading(kind)) for kind in run.latent},
+        "paper": {kind: probe_rows(run.reading(kind)) for kind in run.paper},
         "problems": list(run.problems),
     }
 
