@@ -159,6 +159,9 @@ def make(path: Path, snapshots: int = 8, seeds: int = 3, layers: list | None = N
         grid = {"actions": {"train": [0, 1], "test": [2]}}
         result = {"step": steps[-1], "grid": grid, "records": found, "differences": differences(found), "notes": []}
         write_json(path / "latent" / kind / f"{step_name(steps[-1])}.json", result)
+    found = records(steps[-1], 0.8, seeds, ["mean"], rng)
+    result = {"step": steps[-1], "records": found, "differences": differences(found), "notes": []}
+    write_json(path / "paper-grid" / f"{step_name(steps[-1])}.json", result)
     if examples:
         made = [example(i, i % 2 == 0, rng) for i in range(examples)]
         found = {"step": steps[-1], "reader": "mlp2", "examples": made}

@@ -14,7 +14,7 @@ from karel_fast import cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
-TABLES = ["README.md", "docs/results.md", "docs/results-avoid-noops.md", "docs/performance.md"]
+TABLES = ["README.md", "docs/results.md", "docs/results-avoid-noops.md", "docs/performance.md", "docs/protocol.md"]
 RESULTS = ROOT / "benchmarks" / "results" / "laptop-epyc-zen4-2cpu"
 
 LONGEST_LINE = 160

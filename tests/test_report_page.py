@@ -22,7 +22,7 @@ from karel_fast.support.files import write_json
 
 FIGURES = (
     "phases", "probes", "regression", "offsets", "interventions", "differences", "layers", "baselines", "latent",
-    "steering", "text", "lengths", "draws", "floor", "loss",
+    "protocol", "steering", "text", "lengths", "draws", "floor", "loss",
 )  # fmt: skip
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -145,6 +145,25 @@ def test_latent_probing_is_drawn_and_said(report):
         ]
         assert float(row["mean"]) == pytest.approx(sum(mine) / len(mine))
     assert "Outputs left empty: learnt on actions 1, 2, tested on 3." in report.read_text()
+
+
+def test_the_published_grid_is_drawn_and_said(report):
+    rows = table_of(report, "protocol")
+    found = next(iter(RunFolder(report.parent.parent).read_all("paper-grid").values()))["records"]
+    assert len(rows) == 3 * 3 * 3 * 5  # features, depths, meanings, offsets
+    for row in rows[::7]:
+        mine = [
+            r["lift"]
+            for r in found
+            if (r["feature"], r["depth"], r["semantics"], r["offset"])
+            == (row["feature"], row["depth"], row["semantics"], int(row["offset"]))
+            and (r["labels"], r["states"]) == ("true", "trained")
+        ]
+        assert len(mine) == int(row["seeds"]) == 3
+        assert float(row["lift"]) == pytest.approx(sum(mine) / 3)
+        assert float(row["lowest"]) == pytest.approx(min(mine))
+    results = json.loads((report.parent / "results.json").read_text())
+    assert len(results["paper"]["paper-grid"]) == 3 * 3 * 5
 
 
 def test_results_are_written(report):

@@ -25,7 +25,7 @@ def results_of(run: Run) -> dict[str, Any]:
     depth, by step. regression: generative accuracy on semantic content over the snapshots of training, per feature
     (None: all), depth, offset, measure and lag. beside_regression: see `karel_fast.analysis.regression`. probes:
     `last_probes`. by_place, rank: see `by_place` and `mapping_rank` beside this module. latent: the same as probes per kind of
-    latent causal probing.
+    latent causal probing. paper: the same per grid of the published code's probes.
     """
     evaluated = [s for s in run.steps if number(run.evaluation.get(s, {}).get("generative_accuracy")) is not None]
     last = evaluated[-1] if evaluated else None
@@ -65,6 +65,7 @@ def results_of(run: Run) -> dict[str, Any]:
         "by_place": places_of(run),
         "rank": [rank.to_json() for stored in run.rank.values() for rank in ranks_of(stored)],
         "latent": {kind: probe_rows(run.reading(kind)) for kind in run.latent},
+        "paper": {kind: probe_rows(run.reading(kind)) for kind in run.paper},
         "problems": list(run.problems),
     }
 

@@ -21,7 +21,7 @@ from karel_fast.analysis.phases import (
 )
 from karel_fast.probing.measures import measure_of
 from karel_fast.probing.places import Places, read_places
-from karel_fast.runs.folder import LATENT, RunFolder
+from karel_fast.runs.folder import LATENT, PAPER, RunFolder
 
 Record = Mapping[str, Any]
 
@@ -39,6 +39,7 @@ class Run:
     steering: dict[int, dict[str, Any]]
     problems: list[str]
     latent: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
+    paper: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
     closer: dict[int, dict[str, Any]] = field(default_factory=dict)
     rank: dict[int, dict[str, Any]] = field(default_factory=dict)
     folder: RunFolder | None = None
@@ -60,13 +61,14 @@ class Run:
             closer=folder.read_all("closer"),
             rank=folder.read_all("rank"),
             latent={kind: readings for kind in LATENT if (readings := folder.read_all(kind))},
+            paper={kind: readings for kind in PAPER if (readings := folder.read_all(kind))},
             problems=folder.problems,
             folder=folder,
         )
 
     def reading(self, kind: str) -> Run:
-        """The same run, its probes those of latent causal probing of one kind (see `runs.folder.LATENT`)."""
-        return replace(self, probing=self.latent[kind], kind=kind, _records={}, _groups={}, _names={})
+        """The same run, its probes those of one kind of latent causal probing or of the published grid (`runs.folder`)."""
+        return replace(self, probing={**self.latent, **self.paper}[kind], closer={}, kind=kind, _records={}, _groups={}, _names={})
 
     @property
     def closest(self) -> Run:

@@ -14,6 +14,7 @@ from karel_fast.report.place_figure import places_plot
 from karel_fast.report.plots import TITLES as TITLES
 from karel_fast.report.plots import Plot as Plot
 from karel_fast.report.probe_figures import baselines_plot, layers_plot, offsets_plot, probes_plot
+from karel_fast.report.protocol_figure import protocol_plot
 from karel_fast.report.rank_figure import rank_plot
 from karel_fast.report.style import styled
 from karel_fast.report.text_figures import draws_plot, lengths_plot, text_plot
@@ -34,6 +35,7 @@ def all_plots(run: Run) -> list[Plot]:
         layers_plot,
         baselines_plot,
         latent_plot,
+        protocol_plot,
         steering_plot,
         text_plot,
         lengths_plot,

@@ -153,7 +153,7 @@ def _notes(run: Run) -> list[str]:
         if dropped:
             notes.append(f"step {step}: {dropped} probe records were not whole and were left out")
     steps_by_note: dict[str, list[int]] = {}
-    for kind, probing_by_step in (("", run.probing), ("closer", run.closer), *run.latent.items()):
+    for kind, probing_by_step in (("", run.probing), ("closer", run.closer), *run.latent.items(), *run.paper.items()):
         for step, probing in probing_by_step.items():
             for note in probing.get("notes", []):
                 steps_by_note.setdefault(f"{kind}: {note}" if kind else str(note), []).append(step)
