@@ -16,6 +16,7 @@ from karel_fast.cli import bench, reproduce
 from karel_fast.cli import crossover as crossover_commands
 from karel_fast.cli import data as data_commands
 from karel_fast.cli import karel as commands
+from karel_fast.cli import latent as latent_commands
 from karel_fast.cli import probing as probing_commands
 from karel_fast.cli import rank as rank_commands
 from karel_fast.cli import report as report_commands
@@ -37,6 +38,7 @@ for room in (
     probing_commands,
     rank_commands,
     crossover_commands,
+    latent_commands,
     report_commands,
     solve_commands,
     reproduce,

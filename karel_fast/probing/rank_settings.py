@@ -74,4 +74,5 @@ class RankRun:
         return {
             **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()},
             "depths": {name: list(units) for name, units in self.depths.items()},
+            "config": self.config.to_json(),
         }

@@ -38,6 +38,7 @@ def write_table(
     programs: str = "written",
     same_programs_as: HiddenTable | None = None,
     withhold: str | None = None,
+    after: int = 0,
     unfinished: bool = False,
     batch_size: int = 256,
     part: int = 2048,
@@ -48,7 +49,8 @@ def write_table(
     """Fill the table of `count` specifications of a probing split ("train", "validation", "test") and open it.
 
     programs: "written" by the model under the grammar; "reference", the specifications' own, read by forced decoding;
-    or, with `same_programs_as`, those of another table. withhold: see `forced_states`, for programs the model does not write.
+    or, with `same_programs_as`, those of another table. withhold: see `forced_states`, for programs the model does not write;
+    after likewise, for reference programs only.
     unfinished: programs cut off at the length limit have rows too.
     source: what the model is (a snapshot's path), for the table's identity. Goes on where an earlier call stopped; at
     most `part` programs are in memory. progress is called with the number of programs on disk. Raises ValueError for
@@ -80,6 +82,7 @@ def write_table(
             "source": source,
             "programs": "same" if same_programs_as is not None else programs,
             "withhold": withhold,
+            **({"after": after} if after else {}),
         },
     )
     while writer.programs < count:
@@ -100,7 +103,7 @@ def write_table(
         elif programs == "reference":
             states = forced_states(
                 model, tokenizer, samples, samples.actions, samples.lengths, capture,
-                withhold=withhold, batch_size=batch_size, dtype=dtype, compile_model=compile_model,
+                withhold=withhold, after=after, batch_size=batch_size, dtype=dtype, compile_model=compile_model,
             )  # fmt: skip
             yes = np.ones(len(samples), bool)
             writer.append(samples.actions, samples.lengths, yes, yes, states)
@@ -162,6 +165,7 @@ def forced_states(
     capture: Capture,
     *,
     withhold: str | None = None,
+    after: int = 0,
     batch_size: int = 256,
     dtype: torch.dtype = torch.float32,
     compile_model: bool = True,
@@ -170,7 +174,7 @@ def forced_states(
 
     actions: uint8 (n, L) padded with 255. Zeros where a program has no action. withhold: None, or what stands where the
     specification's outputs stood, so that no state can be read off them (Jin & Rinard, COLM 2024): "input", the
-    inputs once more; "space", empty floor.
+    inputs once more; "space", empty floor. after: read so many tokens later, inside the action's own tokens.
     """
     samples = withheld(samples, withhold)
     given = Samples(samples.recipe, samples.split, samples.start, actions, lengths, samples.inputs, samples.outputs)
@@ -178,9 +182,13 @@ def forced_states(
     if withhold == "space":
         _empty_outputs(tokens, tokenizer, given)
     positions = tokenizer.action_positions(given)
+    if not 0 <= after < tokenizer.tokens_per_action:
+        raise ValueError(
+            f"after is {after}: an action of layout {tokenizer.layout} has {tokenizer.tokens_per_action} tokens"
+        )
     device = model.wte.weight.device
     # Every program's action k is predicted at one place, so one row of positions serves all.
-    where_K = torch.from_numpy(np.maximum(positions.max(0), 0)).to(device)
+    where_K = torch.from_numpy(np.maximum(positions.max(0), 0) + after).to(device)
     capture = Capture(capture.layers, where_K, None, capture.final_norm)
     read = compiled(_read) if compile_model else _read
     batch_size = min(batch_size, len(tokens))

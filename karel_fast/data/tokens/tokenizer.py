@@ -76,6 +76,11 @@ class Tokenizer:
         return self._layout.cell_positions.reshape(-1, 2, self._layout.cells)
 
     @property
+    def tokens_per_action(self) -> int:
+        """How many tokens an action of a straight-line program takes."""
+        return self._layout.tokens_per_action
+
+    @property
     def output_positions(self) -> np.ndarray:
         """int64 (examples * cells,): where in a row the cells of the output worlds stand."""
         return self.cell_positions[:, 1].ravel()

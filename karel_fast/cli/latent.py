@@ -1,0 +1,90 @@
+"""The command `karel-fast latent`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from karel_fast.cli.options import with_settings
+from karel_fast.cli.tables import columns
+from karel_fast.model.shape import DecodingConfig
+from karel_fast.probing.latent_settings import LatentGrid
+from karel_fast.support.memory import freed_memory_kept
+from karel_fast.support.progress import Progress
+
+# torch takes seconds to load, so the command imports what it needs when it runs.
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("latent")(latent_command)
+
+
+@with_settings
+@freed_memory_kept()
+def latent_command(
+    run: Annotated[Path, typer.Argument(help="Folder of the run, with its snapshots.")],
+    grid: LatentGrid,
+    decoding: DecodingConfig,
+    step: Annotated[int | None, typer.Option(help="The snapshot's step (default: the last).")] = None,
+) -> None:
+    """The grid of latent causal probing (COLM 2024): read programs of 15 actions with outputs withheld, probe what is held.
+
+    The same command goes on where it was stopped.
+    """
+    import torch
+
+    from karel_fast.model.device import resolve_device, resolve_precision
+    from karel_fast.probing.latent_grid import probe_latent_grid
+    from karel_fast.runs.snapshots import choose_snapshots
+    from karel_fast.support.files import read_json
+
+    place = resolve_device(decoding.device)
+    dtype = resolve_precision(decoding.precision, place)
+    products = "bfloat16" if dtype == torch.bfloat16 else "float32"
+    grid = dataclasses.replace(grid, config=dataclasses.replace(grid.config, precision=products))
+    snapshot = choose_snapshots(run, None if step is None else [step])[-1]
+    with Progress() as progress:
+        bar = progress.bar(snapshot.name)
+        path = probe_latent_grid(
+            run,
+            snapshot,
+            grid,
+            device=str(place),
+            dtype=dtype,
+            batch_size=decoding.decode_batch_size,
+            compile_model=decoding.compile_decoding,
+            progress=lambda stage, done, total: bar.show(done, total, f"{snapshot.name}: {stage}"),
+        )
+    _print(read_json(path))
+    typer.echo(str(path))
+
+
+def _print(found: dict[str, Any]) -> None:
+    """Lift in points by feature, offset and meaning, for the deepest probe: means over withholdings, training positions and seeds."""
+    from karel_fast.analysis.series import mean
+
+    rows = [row for row in found["rows"] if row["states"] == "trained"]
+    names, depth = list(dict.fromkeys(row["semantics"] for row in rows)), rows[-1]["depth"]
+    typer.echo(
+        f"Lift in points, {depth}, of programs of {found['actions']} actions: at positions that probes did not learn on (in brackets: "
+        "that they did)."
+    )
+    lines = [["feature", "tokens", *names]]
+    for feature in dict.fromkeys(row["feature"] for row in rows):
+        for tokens in dict.fromkeys(row["tokens"] for row in rows):
+            cells = []
+            for name in names:
+                wanted = (feature, tokens, name, depth)
+                held = [r for r in rows if (r["feature"], r["tokens"], r["semantics"], r["depth"]) == wanted]
+                values = [mean(v for r in held for v in r[kind] if v is not None) for kind in ("unseen", "seen")]
+                shown = ["-" if value is None else f"{100 * value:.1f}" for value in values]
+                cells.append(f"{shown[0]} ({shown[1]})")
+            lines.append([feature, str(tokens), *cells])
+    for line in columns(lines):
+        typer.echo(line)
+    for note in found["notes"]:
+        typer.echo(f"Note: {note}.")
