@@ -68,7 +68,9 @@ class Run:
 
     def reading(self, kind: str) -> Run:
         """The same run, its probes those of one kind of latent causal probing or of the published grid (`runs.folder`)."""
-        return replace(self, probing={**self.latent, **self.paper}[kind], closer={}, kind=kind, _records={}, _groups={}, _names={})
+        return replace(
+            self, probing={**self.latent, **self.paper}[kind], closer={}, kind=kind, _records={}, _groups={}, _names={}
+        )
 
     @property
     def closest(self) -> Run:
