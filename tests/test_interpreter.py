@@ -181,6 +181,13 @@ def test_commands(run, tmp_path):
     assert json.loads(done.stdout)["cell_accuracy"] == kept["cell_accuracy"]
     wrong = CliRunner().invoke(app, [*words, "--layout", "compact"])
     assert "trained with layout interpreter" in str(wrong.exception)
+    wrong = CliRunner().invoke(app, [*words, "--draws", "2"])
+    assert isinstance(wrong.exception, InputError)
+    assert "draws is about programs" in str(wrong.exception)
+    changed = load_preset(str(folder.parent / "small.toml"), {"evaluation": {"ideal": True}})
+    with pytest.raises(InputError, match="ideal is about programs"):
+        reproduce(changed, tmp_path / "other", Console(quiet=True))
+    assert not (tmp_path / "other").exists()
     wrong = CliRunner().invoke(app, ["train", str(tmp_path / "new"), "--layout", "interpretr"])
     assert "layout is 'interpretr'; did you mean 'interpreter'" in str(wrong.exception)
 

@@ -137,6 +137,7 @@ def evaluate_command(
         "compile_model": decoding.compile_decoding,
     }
     if isinstance(tokenizer, InterpreterTokenizer):
+        config.check_outputs()
         metrics = interpret(snapshot, tokenizer, samples, **common)
     else:
         metrics = evaluate(

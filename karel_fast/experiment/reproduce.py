@@ -48,13 +48,15 @@ def reproduce(
 
     clock = time.monotonic()
     pieces = Pieces(folder, minutes, started)
-    _write_config(preset, folder)
     tokenizer = make_tokenizer(preset.recipe, preset.layout)
+    writes_programs = not is_interpreter(tokenizer)
+    if not writes_programs:
+        preset.evaluation.check_outputs()
+    _write_config(preset, folder)
     with _stage(console, "train"):
         _train(preset, tokenizer, folder, pieces)
     with _stage(console, "evaluate"):
         _evaluate(preset, tokenizer, folder, console, pieces)
-    writes_programs = not is_interpreter(tokenizer)
     if writes_programs:
         with _stage(console, "probe"):
             _probe(preset, folder, console, pieces)
