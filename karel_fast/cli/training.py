@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,7 +35,7 @@ def train_command(
     shards: Annotated[
         Path | None, typer.Option(help="Train on this data set on disk instead, and on its recipe.")
     ] = None,
-    layout: Annotated[str, typer.Option(help="compact or reference.")] = "compact",
+    layout: Annotated[str, typer.Option(help="compact, reference, or interpreter: code before outputs.")] = "compact",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last saved state.")] = False,
 ) -> None:
     """Train a model from scratch on programs of a recipe, or resume a run.
@@ -43,7 +43,8 @@ def train_command(
     Ctrl-C or SIGTERM ends it at the next report, with its state saved and exit code 130. Under torchrun every process
     takes its share of each batch.
     """
-    from karel_fast.data import Tokenizer, open_shards
+    from karel_fast.data import open_shards
+    from karel_fast.data.tokens.interpreter import make_tokenizer
     from karel_fast.model import model_config
     from karel_fast.support.interrupt import StopSignals
     from karel_fast.training import train
@@ -52,7 +53,7 @@ def train_command(
 
     data = None if shards is None else open_shards(shards)
     chosen = read_recipe(recipe) if data is None else data.recipe
-    tokenizer = Tokenizer(chosen, layout=layout)
+    tokenizer = make_tokenizer(chosen, layout)
     limit = data_config.samples or (None if data is None else len(data))
     model = model_config(
         tokenizer.vocab_size,
@@ -99,15 +100,22 @@ def evaluate_command(
     recipe: Annotated[
         str | None, typer.Option(help="Recipe: a preset's name or a JSON file (default: the snapshot's own).")
     ] = None,
-    layout: Annotated[str | None, typer.Option(help="compact or reference (default: the snapshot's own).")] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="compact, reference or interpreter (default: the snapshot's own).")
+    ] = None,
     any_recipe: Annotated[bool, typer.Option(help="Let the recipe differ from the snapshot's.")] = False,
     output: Annotated[Path | None, typer.Option(help="Write the metrics to this JSON file, too.")] = None,
 ) -> None:
-    """Let a snapshot write programs for unseen specifications and print how many satisfy them."""
-    from karel_fast.data import Recipe, Tokenizer, generate
+    """Let a snapshot write programs for unseen specifications and print how many satisfy them.
+
+    A snapshot of layout interpreter writes the outputs of unseen programs instead.
+    """
+    from karel_fast.data import Recipe, generate
+    from karel_fast.data.tokens.interpreter import InterpreterTokenizer, make_tokenizer
     from karel_fast.runs.snapshots import list_snapshots, read_card
     from karel_fast.support.files import write_text
     from karel_fast.training.evaluate import evaluate
+    from karel_fast.training.interpret import interpret
 
     if snapshots := list_snapshots(snapshot):
         snapshot = snapshots[-1]
@@ -116,28 +124,33 @@ def evaluate_command(
         if not card.get("recipe"):
             raise ValueError(f"{snapshot} does not say what it was trained on: give --recipe and --layout")
     chosen = read_recipe(recipe) if recipe is not None else Recipe.from_json(card["recipe"])
-    tokenizer = Tokenizer(chosen, layout=layout or card["layout"])
+    tokenizer = make_tokenizer(chosen, layout or card["layout"])
     # A snapshot between two others of its run is on the way.
     of_run = list_snapshots(snapshot.parent.parent)
     count = config.count(last=not of_run or snapshot.name == of_run[-1].name)
     samples = generate(chosen, split=config.split, start=config.start, count=count)
-    result = evaluate(
-        snapshot,
-        tokenizer,
-        samples,
-        free=config.free,
-        ideal=config.ideal,
-        text=config.text,
-        search=config.search,
-        batch_size=decoding.decode_batch_size,
-        device=decoding.device,
-        precision=decoding.precision,
-        any_recipe=any_recipe,
-        compile_model=decoding.compile_decoding,
-    )
-    text = json.dumps(
-        {"snapshot": str(snapshot), "split": config.split, "start": config.start, **result.metrics}, indent=2
-    )
+    common: dict[str, Any] = {
+        "batch_size": decoding.decode_batch_size,
+        "device": decoding.device,
+        "precision": decoding.precision,
+        "any_recipe": any_recipe,
+        "compile_model": decoding.compile_decoding,
+    }
+    if isinstance(tokenizer, InterpreterTokenizer):
+        config.check_outputs()
+        metrics = interpret(snapshot, tokenizer, samples, **common)
+    else:
+        metrics = evaluate(
+            snapshot,
+            tokenizer,
+            samples,
+            free=config.free,
+            ideal=config.ideal,
+            text=config.text,
+            search=config.search,
+            **common,
+        ).metrics
+    text = json.dumps({"snapshot": str(snapshot), "split": config.split, "start": config.start, **metrics}, indent=2)
     typer.echo(text)
     if output is not None:
         write_text(output, text + "\n")

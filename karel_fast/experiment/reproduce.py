@@ -41,22 +41,28 @@ def reproduce(
 
     Raises ValueError if the folder holds another experiment; OutOfTime when the minutes were not enough.
     """
-    from karel_fast.data import Tokenizer
+    from karel_fast.data.tokens.interpreter import is_interpreter, make_tokenizer
     from karel_fast.experiment.pieces import OutOfTime, Pieces
     from karel_fast.experiment.summary_table import print_costs, print_summary
     from karel_fast.report import write_report
 
     clock = time.monotonic()
     pieces = Pieces(folder, minutes, started)
+    tokenizer = make_tokenizer(preset.recipe, preset.layout)
+    writes_programs = not is_interpreter(tokenizer)
+    if not writes_programs:
+        preset.evaluation.check_outputs()
     _write_config(preset, folder)
-    tokenizer = Tokenizer(preset.recipe, layout=preset.layout)
     with _stage(console, "train"):
         _train(preset, tokenizer, folder, pieces)
     with _stage(console, "evaluate"):
         _evaluate(preset, tokenizer, folder, console, pieces)
-    with _stage(console, "probe"):
-        _probe(preset, folder, console, pieces)
-    if preset.closer is not None:
+    if writes_programs:
+        with _stage(console, "probe"):
+            _probe(preset, folder, console, pieces)
+    else:
+        console.print("[bold]probe[/bold] skipped: the model writes outputs, not programs")
+    if preset.closer is not None and writes_programs:
         with _stage(console, "look closer"):
             _look_closer(preset, preset.closer, folder, pieces)
     if pieces.done and not pieces.fits(REPORT_SECONDS):
@@ -64,7 +70,8 @@ def reproduce(
     with _stage(console, "report"):
         page = write_report(folder)
     print_summary(folder, console)
-    print_costs(folder, console)
+    if writes_programs:
+        print_costs(folder, console)
     console.print(f"{preset.name}: {time.monotonic() - clock:.0f} s in all", highlight=False)
     return page
 
@@ -172,11 +179,13 @@ def _train(preset: Preset, tokenizer: Tokenizer, folder: Path, pieces: Pieces) -
 
 def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Console, pieces: Pieces) -> None:
     from karel_fast.data import generate
+    from karel_fast.data.tokens.interpreter import InterpreterTokenizer
     from karel_fast.runs.folder import RunFolder
     from karel_fast.runs.snapshots import list_snapshots, read_card, weights_digest
     from karel_fast.support.files import read_json_if_whole, write_json
     from karel_fast.support.progress import Progress
     from karel_fast.training.evaluate import evaluate
+    from karel_fast.training.interpret import interpret
 
     run = RunFolder(folder)
     snapshots = list_snapshots(folder)
@@ -188,22 +197,29 @@ def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Conso
             if (read_json_if_whole(path) or {}).get("weights") != weights:
                 count = preset.evaluation.count(last=snapshot == snapshots[-1])
                 with pieces.piece("evaluate", f"before evaluating the snapshot of step {step}"):
-                    result = evaluate(
-                        snapshot,
-                        tokenizer,
-                        generate(
-                            preset.recipe, split=preset.evaluation.split, start=preset.evaluation.start, count=count
-                        ),
-                        free=preset.evaluation.free,
-                        ideal=preset.evaluation.ideal,
-                        text=preset.evaluation.text,
-                        search=preset.evaluation.search,
-                        batch_size=preset.decoding.decode_batch_size,
-                        device=preset.decoding.device,
-                        precision=preset.decoding.precision,
-                        compile_model=preset.decoding.compile_decoding,
+                    samples = generate(
+                        preset.recipe, split=preset.evaluation.split, start=preset.evaluation.start, count=count
                     )
-                    write_json(path, {"step": step, "weights": weights, **result.metrics})
+                    common: dict[str, Any] = {
+                        "batch_size": preset.decoding.decode_batch_size,
+                        "device": preset.decoding.device,
+                        "precision": preset.decoding.precision,
+                        "compile_model": preset.decoding.compile_decoding,
+                    }
+                    if isinstance(tokenizer, InterpreterTokenizer):
+                        metrics = interpret(snapshot, tokenizer, samples, **common)
+                    else:
+                        metrics = evaluate(
+                            snapshot,
+                            tokenizer,
+                            samples,
+                            free=preset.evaluation.free,
+                            ideal=preset.evaluation.ideal,
+                            text=preset.evaluation.text,
+                            search=preset.evaluation.search,
+                            **common,
+                        ).metrics
+                    write_json(path, {"step": step, "weights": weights, **metrics})
             bar.advance()
 
 

@@ -16,6 +16,10 @@ def print_summary(folder: Path, console: Console) -> None:
     from karel_fast.runs.folder import RunFolder
 
     run = RunFolder(folder)
+    outputs = {step: metrics for step, metrics in run.read_all("evaluation").items() if "world_accuracy" in metrics}
+    if outputs:
+        _print_outputs(folder, outputs, console)
+        return
     probing = run.read_all("probing")
     rows = [
         (step, metrics, _probe_cells(probing.get(step, {}))) for step, metrics in run.read_all("evaluation").items()
@@ -35,6 +39,20 @@ def print_summary(folder: Path, console: Console) -> None:
         "answering the majority class.",
         highlight=False,
     )
+
+
+def _print_outputs(folder: Path, evaluations: dict[int, dict[str, Any]], console: Console) -> None:
+    """A row per snapshot of a model that writes outputs, and what copying the input gives."""
+    from rich.table import Table
+
+    names = ("cell_accuracy", "changed_cell_accuracy", "world_accuracy", "copy_cell_accuracy", "copy_world_accuracy")
+    table = Table(title=f"{folder.name}: outputs that are right, in %")
+    for heading in ("step", "cells", "changed cells", "worlds", "cells by copying", "worlds by copying"):
+        table.add_column(heading, justify="right")
+    for step, metrics in evaluations.items():
+        cells = ("-" if metrics[name] is None else _percent(metrics[name]) for name in names)
+        table.add_row(str(step), *cells)
+    console.print(table)
 
 
 def print_costs(folder: Path, console: Console) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from karel_fast.data import Recipe, Samples, Tokenizer, generate
+from karel_fast.data import Recipe, Samples, generate
+from karel_fast.data.tokens.interpreter import program_tokenizer
 from karel_fast.model import Transformer
 from karel_fast.probing.ceilings import POOL_WORLDS, ceilings_of_rows, share_of_wrong
 from karel_fast.probing.examples import describe_examples
@@ -80,9 +81,9 @@ def write_tables(
     if not card.get("recipe"):
         raise ValueError(f"{snapshot} does not say what it was trained on; train with a recipe to probe it")
     trained_on = Recipe.from_json(card["recipe"])
-    model = open_snapshot(snapshot, Tokenizer(trained_on, layout=card["layout"])).to(device).eval()
+    model = open_snapshot(snapshot, program_tokenizer(trained_on, card["layout"])).to(device).eval()
     recipe = _with_shortest(trained_on, probe_run.shortest)
-    tokenizer = Tokenizer(recipe, layout=card["layout"])
+    tokenizer = program_tokenizer(recipe, card["layout"])
     layers: Layers = list(range(model.states)) if probe_run.layers == "all" else probe_run.layers
 
     def tables(
@@ -274,7 +275,7 @@ def steer_snapshot(
     card = read_card(snapshot)
     step = int(card["step"])
     recipe = Recipe.from_json(card["recipe"])
-    tokenizer = Tokenizer(recipe, layout=card["layout"])
+    tokenizer = program_tokenizer(recipe, card["layout"])
     model = open_snapshot(snapshot, tokenizer).to(device).eval()
     chosen = list(range(len(model.h))) if layers is None else list(layers)
     counts = {"train": train, "validation": max(1, train // 10), "test": specifications}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from karel_fast.analysis.series import Run
+from karel_fast.report.interpreter_figure import interpreter_plot
 from karel_fast.report.intervention_figures import difference_plot, interventions_plot, steering_plot
 from karel_fast.report.latent_figure import latent_plot
 from karel_fast.report.place_figure import places_plot
@@ -41,6 +42,7 @@ def all_plots(run: Run) -> list[Plot]:
         lengths_plot,
         draws_plot,
         floor_plot,
+        interpreter_plot,
         loss_plot,
     )
     with styled():

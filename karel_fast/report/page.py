@@ -106,6 +106,8 @@ def _summary(run: Run) -> list[tuple[str, str, str]]:
     for name, term in (
         ("generative_accuracy", "Specifications satisfied"),
         ("generalization", "Also on the held-out world"),
+        ("world_accuracy", "Output worlds right"),
+        ("copy_world_accuracy", "Output worlds right by copying"),
     ):
         known = [(s, v) for s, v in zip(run.steps, run.evaluated(name), strict=True) if v is not None]
         if known:
@@ -163,7 +165,8 @@ def _notes(run: Run) -> list[str]:
     for note, steps in steps_by_note.items():
         where = f"step {steps[0]}" if len(steps) == 1 else f"{len(steps)} snapshots, steps {steps[0]} to {steps[-1]}"
         notes.append(f"{where}: {note}")
-    missing = [s for s in run.steps if number(run.evaluation.get(s, {}).get("generative_accuracy")) is None]
+    measures = ("generative_accuracy", "world_accuracy")  # of a model that writes programs, of one that writes outputs
+    missing = [s for s in run.steps if all(number(run.evaluation.get(s, {}).get(name)) is None for name in measures)]
     if missing:
         notes.append(f"no accuracy at {'steps' if len(missing) > 1 else 'step'} {', '.join(map(str, missing))}")
     return notes

@@ -50,6 +50,8 @@ EVALUATION_FIELDS = {
     "excess_length": "actions of correct programs beyond the shortest that would do",
     "parse_rate": "share of outputs that are whole programs without the grammar's help",
     "pass_at_k": "share with a right program among k drawn at random, by k; see karel_fast.training.search",
+    "written_perplexity": "of the programs that the model wrote, per token; more of this kind: karel_fast.training.text",
+    "world_accuracy": "of a model that writes outputs: share of worlds right; see karel_fast.training.interpret",
     "beam_accuracy": "share whose best program of a beam search is right on the shown worlds",
 }
 """What an evaluation file holds, besides "step" and "samples" (specifications): the metrics of

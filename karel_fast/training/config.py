@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from karel_fast.data.sampling.philox import INDEX_BITS
-from karel_fast.support.checks import one_of, whole
+from karel_fast.support.checks import InputError, one_of, whole
 from karel_fast.support.settings import named, part, setting
 
 OptimizerName = Literal["muon", "adamw"]
@@ -177,6 +177,16 @@ class EvaluationConfig:
             whole("on_the_way", self.on_the_way, 1)
         one_of("split", self.split, ("train", "val", "test"))
         whole("start", self.start, 0)
+
+    def check_outputs(self) -> None:
+        """Raise InputError if these settings ask for what a model has not that writes outputs, and no programs."""
+        for name, asked in (
+            ("ideal", self.ideal),
+            ("draws", self.search.draws),
+            ("beam_width", self.search.beam_width),
+        ):
+            if asked:
+                raise InputError(f"{name} is about programs, and the model's layout is interpreter: leave it out")
 
     def count(self, last: bool) -> int:
         """How many specifications a snapshot is evaluated on."""

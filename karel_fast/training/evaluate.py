@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from karel_fast.data import Samples, Tokenizer
+from karel_fast.data.tokens.interpreter import is_interpreter
 from karel_fast.exact.ideal_loss import floor
 from karel_fast.exact.solution import solve
 from karel_fast.model import Capture, Transformer
@@ -83,6 +84,10 @@ def evaluate(
     """
     if len(samples) == 0:
         raise ValueError("there is no sample to evaluate on")
+    if is_interpreter(tokenizer):
+        raise ValueError(
+            "a model of the interpreter's rows writes outputs, not programs: use training.interpret.interpret"
+        )
     model = snapshot if isinstance(snapshot, Transformer) else open_snapshot(snapshot, tokenizer, any_recipe)
     check_vocabulary(model, tokenizer)
     place = resolve_device(device)

@@ -45,14 +45,16 @@ def text_metrics(
     first = tokenizer.prompt_length
     written_nT = rows_nT.copy()
     written_nT[:, first:] = generated.tokens
-    written_nS = token_losses(model, written_nT, tokenizer.pad_id, first=first, **settings)
     losses_nT = token_losses(model, rows_nT, tokenizer.pad_id, **settings)
-    written_loss = mean_loss(written_nS, written_nT[:, first:] != tokenizer.pad_id)
-    program_nS = rows_nT[:, first:] != tokenizer.pad_id
+    written_losses_nT = token_losses(model, written_nT, tokenizer.pad_id, **settings)
+    written_loss, reference_loss = (
+        mean_loss(losses[:, first - 1 :], rows[:, first:] != tokenizer.pad_id)
+        for losses, rows in ((written_losses_nT, written_nT), (losses_nT, rows_nT))
+    )
     return {
         "written_loss": written_loss,
         "written_perplexity": math.exp(written_loss),
-        "loss_gap": mean_loss(losses_nT[:, first - 1 :], program_nS) - written_loss,
+        "loss_gap": reference_loss - written_loss,
         **prompt_metrics(tokenizer, rows_nT, losses_nT),
         **length_metrics(tokenizer, rows_nT[:, first:], generated, correct),
     }
@@ -125,12 +127,11 @@ def token_losses(
     rows_nT: np.ndarray,
     pad_id: int,
     *,
-    first: int = 1,
     batch_size: int = 256,
     dtype: torch.dtype = torch.float32,
     compile_model: bool = True,
 ) -> np.ndarray:
-    """float32 (n, T - first): what each token from place `first` on costs, in nats, given those before it; 0 for padding."""
+    """float32 (n, T - 1): what each token from the second on costs, in nats, given those before it; 0 for padding."""
     device = model.wte.weight.device
     batch_size = min(batch_size, len(rows_nT))
     score = compiled(row_losses) if compile_model else row_losses
@@ -140,15 +141,15 @@ def token_losses(
         numbers = np.minimum(np.arange(start, start + batch_size), len(rows_nT) - 1)
         tokens_BT = torch.from_numpy(rows_nT[numbers].astype(np.int64)).to(device)
         with autocast(device, dtype):
-            losses = score(model, tokens_BT, first, pad_id)
+            losses = score(model, tokens_BT, pad_id)
         parts.append(losses[: len(rows_nT) - start].cpu().numpy())
     return np.concatenate(parts)
 
 
-def row_losses(model: Transformer, tokens_BT: Tensor, first: int, pad_id: int) -> Tensor:
-    """float32 (B, T - first), see `token_losses`."""
-    logits_BTV = model(tokens_BT[:, :-1], logits_from=first - 1).float()
-    return F.cross_entropy(logits_BTV.transpose(1, 2), tokens_BT[:, first:], ignore_index=pad_id, reduction="none")
+def row_losses(model: Transformer, tokens_BT: Tensor, pad_id: int) -> Tensor:
+    """float32 (B, T - 1), see `token_losses`."""
+    logits_BTV = model(tokens_BT[:, :-1]).float()
+    return F.cross_entropy(logits_BTV.transpose(1, 2), tokens_BT[:, 1:], ignore_index=pad_id, reduction="none")
 
 
 def mean_loss(losses: np.ndarray, counted: np.ndarray) -> float:

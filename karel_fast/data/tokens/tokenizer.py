@@ -27,6 +27,8 @@ class Tokenizer:
 
     Properties: `vocab_size`; `pad_id`, `end_id` (the token that ends a program); `action_ids` (one per action, by its
     code); `prompt_length` (the token after the prompt is the program's first); `sequence_length` (the longest row).
+
+    `karel_fast.data.tokens.interpreter` has the same rows in another order: outputs after the program.
     """
 
     def __init__(self, recipe: Recipe, layout: str = "compact") -> None:
@@ -62,7 +64,7 @@ class Tokenizer:
 
     @property
     def prompt_length(self) -> int:
-        return len(self._layout.template)
+        return self._code
 
     @property
     def cell_ids(self) -> range:
@@ -87,7 +89,12 @@ class Tokenizer:
 
     @cached_property
     def sequence_length(self) -> int:
-        return self.prompt_length + self._layout.longest_program + 1
+        return self._code + self._layout.longest_program + 1
+
+    @property
+    def _code(self) -> int:
+        """Where the layout's programs begin."""
+        return len(self._layout.template)
 
     # -- encoding -----------------------------------------------------------------------------------------------------
 
@@ -99,11 +106,11 @@ class Tokenizer:
         """
         self._check(samples)
         if resolve_backend(backend) == "cpp" and self._layout.program_writer:
-            return self._encode_cpp(samples, check_threads(threads))
+            return self._arranged(self._encode_cpp(samples, check_threads(threads)))
         out = np.full((len(samples), self.sequence_length), self.pad_id, self.dtype)
-        out[:, : self.prompt_length] = self.encode_prompts(samples)
-        self._layout.write_programs(samples.symbols, samples.lengths, out[:, self.prompt_length :])
-        return out
+        out[:, : self._code] = self._specifications(samples)
+        self._layout.write_programs(samples.symbols, samples.lengths, out[:, self._code :])
+        return self._arranged(out)
 
     def generate(
         self, split: str, start: int, count: int, *, backend: str | None = None, threads: int | None = None
@@ -121,9 +128,13 @@ class Tokenizer:
                 plan, self._layout, self.sequence_length, self._wide, start, count, check_threads(threads)
             )
             check_found(lengths, start, self.recipe, split)
-            return rows
+            return self._arranged(rows)
         samples = generate(self.recipe, split, start, count, backend=backend, threads=threads)
         return self.encode(samples, backend=backend, threads=threads)
+
+    def _arranged(self, rows: np.ndarray) -> np.ndarray:
+        """The layout's rows in this tokenizer's order."""
+        return rows
 
     @property
     def _wide(self) -> bool:
@@ -142,8 +153,11 @@ class Tokenizer:
     def encode_prompts(self, samples: Samples) -> np.ndarray:
         """uint8 or uint16 (n, prompt_length): everything before the program's first token."""
         self._check(samples)
+        return self._specifications(samples)
+
+    def _specifications(self, samples: Samples) -> np.ndarray:
         inputs, outputs = samples.shown()
-        out = np.empty((len(samples), self.prompt_length), self.dtype)
+        out = np.empty((len(samples), self._code), self.dtype)
         out[:] = self._layout.template
         cells = np.stack([_cells(inputs), _cells(outputs)], axis=1).reshape(len(samples), -1)
         out[:, self._layout.cell_positions] = cells + self._layout.first_cell
@@ -156,7 +170,7 @@ class Tokenizer:
         """
         self._check(samples)
         actions = samples.actions
-        first = self.prompt_length + self._layout.tokens_before_action - 1
+        first = self._code + self._layout.tokens_before_action - 1
         positions = first + self._layout.tokens_per_action * np.arange(actions.shape[1])
         return np.where(np.arange(actions.shape[1]) < samples.lengths[:, None], positions, -1)
 
