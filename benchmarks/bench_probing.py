@@ -17,7 +17,7 @@ import pytest
 import torch
 from conftest import OURS, Compare, Contender, Figure
 from fake_run import make as make_fake_run
-from probing_setup import CLASSES, PROBING_SIZES, WORLDS, PlainProbe, Size, split, synthetic
+from probing_setup import CLASSES, PROBING_SIZES, WORLDS, PlainProbe, PublishedProbe, Size, split, synthetic
 from torch_measures import place
 
 import karel_fast as kf
@@ -200,6 +200,47 @@ def bench_probes_equal_accuracy(compare: Compare, bench: Bench, size: str) -> No
     if size != "quick":
         for depth, (best, _) in reached.items():
             assert best < max(ours[depth]) + 0.01, f"the plain loop is better at {depth}"
+
+
+@pytest.mark.benchmark(group="probing")
+def bench_published_grid(compare: Compare, bench: Bench, size: str) -> None:
+    """A tenth of the published grid, 270 probes of the first world, trained our way; and the published 100 epochs, one by one."""
+    rows, epochs = bench.size.rows, 1 if size == "quick" else PUBLISHED_EPOCHS
+    first = {feature: labels[:rows, :1] for feature, labels in bench.labels.items()}
+    tasks = [
+        Task({"feature": feature, "task": i}, np.roll(labels, i, 0), CLASSES[feature])
+        for feature, labels in first.items()
+        for i in range(bench.size.tasks)
+    ]
+    ours: dict[str, float] = {}
+    theirs: dict[str, float] = {}
+
+    def together() -> None:
+        results = train_probes(
+            bench.states[:rows],
+            tasks,
+            split(rows),
+            seeds=range(bench.size.seeds),
+            config=bench.config,
+            device=bench.device,
+        )
+        ours.update({r.depth: r.accuracy or 0 for r in results if dict(r.key) == {"feature": "direction", "task": 0}})
+
+    def one_by_one() -> None:
+        for depth, hidden in DEPTHS.items():
+            states, labels = bench.states[:rows], bench.labels["direction"][:rows]
+            theirs[depth] = PublishedProbe(hidden, "direction", states, labels, bench.device, epochs).train()
+
+    compare(
+        together,
+        {
+            f"one by one, {epochs} epochs": Contender(one_by_one, None, True, 270 / len(DEPTHS)),
+            **{f"ours, {depth}": Figure(lambda _, d=depth: 100 * ours[d], unit=" % right") for depth in DEPTHS},
+            **{f"published, {depth}": Figure(lambda _, d=depth: 100 * theirs[d], unit=" % right") for depth in DEPTHS},
+        },
+        units=270, unit="probes", rounds=1, warm=False, scale=270 / (len(tasks) * len(DEPTHS) * bench.size.seeds),
+        setting=bench.setting, name=f"270 probes of the published grid, {bench.precision}",
+    )  # fmt: skip
 
 
 @pytest.mark.benchmark(group="probing")

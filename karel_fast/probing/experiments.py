@@ -225,7 +225,8 @@ def train_piece(
     tasks = [prepared.tasks[piece.model][i] for i in piece.tasks]
     layer = prepared.layers[piece.layer]
     results = _train(
-        prepared.models[piece.model], prepared.gathered, layer, tasks, prepared.parts, prepared.grid, config, device, progress
+        prepared.models[piece.model], prepared.gathered, layer, tasks, prepared.parts, prepared.grid, config, device, progress,
+        seeds_together=piece.divided,
     )  # fmt: skip
     kind = {"states": "untrained", "initialisation": piece.model - 1} if piece.model else {"states": "trained"}
     records = [record_of(result, layer=layer, **kind) for result in results]
@@ -317,6 +318,7 @@ def _train(
     config: ProbeConfig,
     device: str,
     progress: Callable[[int], None] | None,
+    seeds_together: bool,
 ) -> list[ProbeResult]:
     for name in SPLITS:
         if splits[name].table.rows < (gathered[name].rows.max(initial=-1) + 1):
@@ -333,6 +335,7 @@ def _train(
         config=config,
         device=device,
         keep_tallies=True,
+        seeds_together=seeds_together,
         progress=progress,
     )
 

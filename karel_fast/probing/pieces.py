@@ -36,6 +36,7 @@ class Piece:
     model: int
     tasks: tuple[int, ...]
     records: np.ndarray
+    divided: bool
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def pieces_of(
                 groups.setdefault((key["semantics"], key["offset"]) if divided else None, []).append(place)
             for tasks in groups.values():
                 records = before + (np.array(tasks)[:, None] * probes + np.arange(probes)).ravel()
-                yield Piece(number, layer, model, tuple(tasks), records)
+                yield Piece(number, layer, model, tuple(tasks), records, divided)
                 number += 1
             before += len(of_model) * probes
 
