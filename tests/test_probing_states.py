@@ -18,7 +18,8 @@ from karel_fast.data import Recipe, Samples, Tokenizer, generate
 from karel_fast.karel.world import Worlds
 from karel_fast.model import Capture, Transformer, decode, model_config
 from karel_fast.probing import snapshot as snapshot_module
-from karel_fast.probing.experiments import Grid
+from karel_fast.probing.ceilings import ceilings_of_rows
+from karel_fast.probing.experiments import Grid, Split, gather_rows
 from karel_fast.probing.probes.training import ProbeConfig, ProbeWeights
 from karel_fast.probing.snapshot import ProbeRun, is_done, probe_snapshot, steer_snapshot
 from karel_fast.probing.states import forced_states, write_table
@@ -307,6 +308,23 @@ def test_no_specification_is_as_long_as_asked(run):
     asked = replace(SMALL, shortest=RECIPE.lengths[1] + 1)
     with pytest.raises(ValueError, match="at most 5 actions"):
         probe_snapshot(run, choose_snapshots(run)[-1], asked, compile_model=False)
+
+
+def test_ideal_readers_of_the_first_world_are_asked_of_no_other(tmp_path):
+    """Labels of the first world alone, and of all worlds with those of the others masked: the same ceilings."""
+    tokenizer = Tokenizer(RECIPE)
+    table = write_table(tmp_path / "t", make_model(tokenizer, seed=2), tokenizer, "test", 20, compile_model=False)
+    samples = generate(RECIPE, split="test", start=0, count=20)
+    grid = Grid(features=("direction",), offsets=(0,), semantics=("original", "flip"), seeds=(0,))
+    every = gather_rows(Split(table, samples.shown()[0]), grid, "test", 999)
+    masked = {key: np.where(np.arange(2)[:, None] == 0, labels, -1) for key, labels in every.labels.items()}
+    first = {key: labels[:, :1] for key, labels in every.labels.items()}
+    pool = generate(RECIPE, split="train", start=0, count=20)
+    answers = [
+        ceilings_of_rows(samples, pool, table, every.sample, every.action, labels, last_state=False, doubt=0.5)
+        for labels in (masked, first, every.labels)
+    ]
+    assert answers[0] == answers[1] != answers[2]
 
 
 def test_records_say_what_ideal_readers_know(tmp_path):

@@ -240,9 +240,9 @@ def ceilings_of_rows(
     for m, meaning in enumerate(meanings):
         for j, offset in enumerate(offsets):
             for f, feature in enumerate(features):
-                codes[sample, action, m, j, f] = joint_codes(
-                    labels[meaning, offset, feature.name], feature.classes(setting)
-                )
+                # Probes may answer the first world only; nothing is asked of the others then.
+                joint = joint_codes(labels[meaning, offset, feature.name], feature.classes(setting))
+                codes[sample, action, m, j, f, : joint.shape[1]] = joint
     lengths = np.where(np.isin(np.arange(len(samples)), sample), table.lengths, 0)  # nothing is asked of other programs
     longest = samples.recipe.lengths[1]
     if (lengths > longest).any():
