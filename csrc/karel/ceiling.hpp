@@ -1,7 +1,8 @@
 // What three ideal readers know of the states that written programs pass through: the most that a probe can read of them.
 //
 // The first reads the specification and what was written so far, the second the specification and how much was written, the third
-// what was written and no specification. docs/exact.md derives all three; karel_fast/exact/ideal_states_reference.py is the readable twin.
+// what was written and no specification. docs/exact.md derives all three; karel_fast/exact/ideal_states_reference.py is the readable
+// twin.
 #pragma once
 #include <cstdint>
 

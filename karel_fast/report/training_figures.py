@@ -177,7 +177,7 @@ def floor_plot(run: Run) -> Plot:
     for index, name in enumerate(names):
         if any(value is not None for value in series[name]):
             curve(ax, run.steps, series[name], labels[name], index)
-    ax.set_ylabel("nats per token")
+    ax.set_ylabel("loss (nats per token)")
     step_axis(ax)
     legend(ax)
     return drawn(plot, figure, ("step", *names), [(s, *(series[n][i] for n in names)) for i, s in enumerate(run.steps)])
