@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from karel_fast.cli.options import with_settings
+from karel_fast.cli.snapshots import on_one_snapshot
 from karel_fast.cli.tables import columns
 from karel_fast.model.shape import DecodingConfig
 from karel_fast.probing.latent_settings import LatentGrid
 from karel_fast.support.memory import freed_memory_kept
-from karel_fast.support.progress import Progress
 
 # torch takes seconds to load, so the command imports what it needs when it runs.
 
@@ -35,30 +34,10 @@ def latent_command(
 
     The same command goes on where it was stopped.
     """
-    import torch
-
-    from karel_fast.model.device import resolve_device, resolve_precision
     from karel_fast.probing.latent_grid import probe_latent_grid
-    from karel_fast.runs.snapshots import choose_snapshots
     from karel_fast.support.files import read_json
 
-    place = resolve_device(decoding.device)
-    dtype = resolve_precision(decoding.precision, place)
-    products = "bfloat16" if dtype == torch.bfloat16 else "float32"
-    grid = dataclasses.replace(grid, config=dataclasses.replace(grid.config, precision=products))
-    snapshot = choose_snapshots(run, None if step is None else [step])[-1]
-    with Progress() as progress:
-        bar = progress.bar(snapshot.name)
-        path = probe_latent_grid(
-            run,
-            snapshot,
-            grid,
-            device=str(place),
-            dtype=dtype,
-            batch_size=decoding.decode_batch_size,
-            compile_model=decoding.compile_decoding,
-            progress=lambda stage, done, total: bar.show(done, total, f"{snapshot.name}: {stage}"),
-        )
+    path = on_one_snapshot(probe_latent_grid, run, step, grid, decoding)
     _print(read_json(path))
     typer.echo(str(path))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from karel_fast.cli.options import with_settings
+from karel_fast.cli.snapshots import prepared
 from karel_fast.model.shape import DecodingConfig
 from karel_fast.probing.settings import ProbeRun, SteerConfig
 from karel_fast.support.checks import InputError, one_of
@@ -36,24 +36,12 @@ def probe_command(
     address: Annotated[str | None, typer.Option(help="Of the Ray cluster; without one a local Ray starts.")] = None,
 ) -> None:
     """Train probes on the hidden states of a run's snapshots; goes on where it stopped."""
-    import torch
-
-    from karel_fast.model.device import resolve_device, resolve_precision
     from karel_fast.runs.snapshots import choose_snapshots
 
     one_of("--engine", engine, ("local", "ray"))
     if address is not None and engine != "ray":
         raise InputError("--address is a Ray cluster's: give --engine ray too")
-    place = resolve_device(decoding.device)
-    dtype = resolve_precision(decoding.precision, place)
-    products = "bfloat16" if dtype == torch.bfloat16 else "float32"
-    probe_run = dataclasses.replace(probe_run, config=dataclasses.replace(probe_run.config, precision=products))
-    settings = {
-        "device": str(place),
-        "dtype": dtype,
-        "batch_size": decoding.decode_batch_size,
-        "compile_model": decoding.compile_decoding,
-    }
+    probe_run, settings = prepared(probe_run, decoding)
     snapshots = choose_snapshots(run, step)
     written = (
         _on_ray(run, snapshots, probe_run, settings, address)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from karel_fast.cli.options import with_settings
+from karel_fast.cli.snapshots import on_one_snapshot
 from karel_fast.cli.tables import columns
 from karel_fast.model.shape import DecodingConfig
 from karel_fast.probing.rank_settings import RankRun
 from karel_fast.support.memory import freed_memory_kept
-from karel_fast.support.progress import Progress
 
 if TYPE_CHECKING:
     from karel_fast.analysis.mapping_rank import Rank
@@ -38,31 +37,11 @@ def rank_command(
 
     The same command goes on where it was stopped.
     """
-    import torch
-
     from karel_fast.analysis.mapping_rank import ranks_of
-    from karel_fast.model.device import resolve_device, resolve_precision
     from karel_fast.probing.mapping_rank import rank_snapshot
-    from karel_fast.runs.snapshots import choose_snapshots
     from karel_fast.support.files import read_json
 
-    place = resolve_device(decoding.device)
-    dtype = resolve_precision(decoding.precision, place)
-    products = "bfloat16" if dtype == torch.bfloat16 else "float32"
-    rank_run = dataclasses.replace(rank_run, config=dataclasses.replace(rank_run.config, precision=products))
-    snapshot = choose_snapshots(run, None if step is None else [step])[-1]
-    with Progress() as progress:
-        bar = progress.bar(snapshot.name)
-        path = rank_snapshot(
-            run,
-            snapshot,
-            rank_run,
-            device=str(place),
-            dtype=dtype,
-            batch_size=decoding.decode_batch_size,
-            compile_model=decoding.compile_decoding,
-            progress=lambda stage, done, total: bar.show(done, total, f"{snapshot.name}: {stage}"),
-        )
+    path = on_one_snapshot(rank_snapshot, run, step, rank_run, decoding)
     _print(ranks_of(read_json(path)))
     typer.echo(str(path))
 

@@ -1,0 +1,57 @@
+"""What commands that probe snapshots share: the device and precision of the work, and the bar over one snapshot."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from karel_fast.model.shape import DecodingConfig
+from karel_fast.support.progress import Progress
+
+# torch takes seconds to load, so it is imported when it is needed.
+
+Experiment = TypeVar("Experiment", bound=Any)
+
+
+def prepared(experiment: Experiment, decoding: DecodingConfig) -> tuple[Experiment, dict[str, Any]]:
+    """The experiment with the precision of its probes' products decided, and where and how its models run.
+
+    experiment: a settings class with a `config` of probes (`probing.settings.ProbeConfig`).
+    """
+    import torch
+
+    from karel_fast.model.device import resolve_device, resolve_precision
+
+    place = resolve_device(decoding.device)
+    dtype = resolve_precision(decoding.precision, place)
+    products = "bfloat16" if dtype == torch.bfloat16 else "float32"
+    return (
+        dataclasses.replace(experiment, config=dataclasses.replace(experiment.config, precision=products)),
+        {
+            "device": str(place),
+            "dtype": dtype,
+            "batch_size": decoding.decode_batch_size,
+            "compile_model": decoding.compile_decoding,
+        },
+    )
+
+
+def on_one_snapshot(
+    work: Callable[..., Path], run: Path, step: int | None, experiment: Any, decoding: DecodingConfig
+) -> Path:
+    """Do `work` on the run's snapshot of this step (None: the last), with a bar; returns the file that it wrote."""
+    from karel_fast.runs.snapshots import choose_snapshots
+
+    experiment, settings = prepared(experiment, decoding)
+    snapshot = choose_snapshots(run, None if step is None else [step])[-1]
+    with Progress() as progress:
+        bar = progress.bar(snapshot.name)
+        return work(
+            run,
+            snapshot,
+            experiment,
+            progress=lambda stage, done, total: bar.show(done, total, f"{snapshot.name}: {stage}"),
+            **settings,
+        )
