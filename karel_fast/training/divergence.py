@@ -14,8 +14,7 @@ from torch import Tensor
 from karel_fast.data import Samples, Tokenizer
 from karel_fast.exact.ideal_loss import floor
 from karel_fast.model import Transformer
-from karel_fast.model.compiling import compiled
-from karel_fast.model.device import autocast
+from karel_fast.training.row_scores import row_scores
 
 
 def divergence_metrics(
@@ -53,7 +52,6 @@ def divergence_metrics(
     }
 
 
-@torch.no_grad()
 def log_probabilities(
     model: Transformer,
     rows_nT: np.ndarray,
@@ -64,22 +62,13 @@ def log_probabilities(
     dtype: torch.dtype = torch.float32,
     compile_model: bool = True,
 ) -> np.ndarray:
-    """float64 (n, T - first, len(ids)): natural logarithms of what the model gives the tokens `ids`, among all tokens, at each place
+    """float32 (n, T - first, len(ids)): natural logarithms of what the model gives the tokens `ids`, among all tokens, at each place
     from `first` on, given the tokens before it."""
-    device = model.wte.weight.device
-    batch_size = min(batch_size, len(rows_nT))
-    score = compiled(_scores) if compile_model else _scores
-    parts = []
-    for start in range(0, len(rows_nT), batch_size):
-        # Repeating the last row keeps a short last batch in the shape of the others.
-        numbers = np.minimum(np.arange(start, start + batch_size), len(rows_nT) - 1)
-        tokens_BT = torch.from_numpy(rows_nT[numbers].astype(np.int64)).to(device)
-        with autocast(device, dtype):
-            scores = score(model, tokens_BT, first)
-        parts.append(scores[: len(rows_nT) - start, :, list(ids)].cpu().numpy().astype(np.float64))
-    return np.concatenate(parts)
+    return row_scores(
+        _scores, model, rows_nT, first, ids, batch_size=batch_size, dtype=dtype, compile_model=compile_model
+    )
 
 
-def _scores(model: Transformer, tokens_BT: Tensor, first: int) -> Tensor:
-    """float32 (B, T - first, V)."""
-    return model(tokens_BT[:, :-1], logits_from=first - 1).float().log_softmax(dim=-1)
+def _scores(model: Transformer, tokens_BT: Tensor, first: int, ids: tuple[int, ...]) -> Tensor:
+    """float32 (B, T - first, len(ids))."""
+    return model(tokens_BT[:, :-1], logits_from=first - 1).float().log_softmax(dim=-1)[:, :, list(ids)]

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from karel_fast.data import Samples, Tokenizer
 from karel_fast.model import Transformer
-from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import Generated
-from karel_fast.model.device import autocast
+from karel_fast.training.row_scores import row_scores
 
 
 def text_metrics(
@@ -121,7 +120,6 @@ def length_metrics(
     }
 
 
-@torch.no_grad()
 def token_losses(
     model: Transformer,
     rows_nT: np.ndarray,
@@ -132,18 +130,9 @@ def token_losses(
     compile_model: bool = True,
 ) -> np.ndarray:
     """float32 (n, T - 1): what each token from the second on costs, in nats, given those before it; 0 for padding."""
-    device = model.wte.weight.device
-    batch_size = min(batch_size, len(rows_nT))
-    score = compiled(row_losses) if compile_model else row_losses
-    parts = []
-    for start in range(0, len(rows_nT), batch_size):
-        # Repeating the last row keeps a short last batch in the shape of the others.
-        numbers = np.minimum(np.arange(start, start + batch_size), len(rows_nT) - 1)
-        tokens_BT = torch.from_numpy(rows_nT[numbers].astype(np.int64)).to(device)
-        with autocast(device, dtype):
-            losses = score(model, tokens_BT, pad_id)
-        parts.append(losses[: len(rows_nT) - start].cpu().numpy())
-    return np.concatenate(parts)
+    return row_scores(
+        row_losses, model, rows_nT, pad_id, batch_size=batch_size, dtype=dtype, compile_model=compile_model
+    )
 
 
 def row_losses(model: Transformer, tokens_BT: Tensor, pad_id: int) -> Tensor:
