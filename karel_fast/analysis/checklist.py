@@ -47,7 +47,7 @@ VERDICTS = ("reached", "missed", "against", "undecided", "not measured")
 class Reading:
     """What one run says of a claim: its value, that of the control, and the interval within the run if there is one.
 
-    over: what that interval is drawn over.
+    over: what that interval is drawn over. differs: what sets it apart from the publication, where that depends on the run.
     """
 
     value: float | None = None
@@ -55,6 +55,7 @@ class Reading:
     low: float | None = None
     high: float | None = None
     over: str = ""
+    differs: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def _answer(claim: Claim, runs: Sequence[Run]) -> Row:
         over if low is not None else "",
         mean(reading.control for reading in known if reading.control is not None),
         claim.control,
-        claim.differs,
+        next((reading.differs for reading in known if reading.differs), claim.differs),
         _verdict(claim, value, low, high),
         "" if known else claim.command,
         len(known),
@@ -274,7 +275,7 @@ def _claims(runs: Sequence[Run]) -> list[Claim]:
 
 
 def _meanings(run: Run) -> Iterable[str]:
-    return [*run.closest.names("semantics"), *run.names("semantics")]
+    return [name for reading in _readings(run) for name in reading.names("semantics")]
 
 
 def _satisfied(run: Run) -> Reading:
@@ -295,26 +296,37 @@ def _final(run: Run) -> Mapping[str, Any]:
     return evaluated[-1] if evaluated else {}
 
 
-def _last(run: Run, feature: str, depth: str | None = None, offset: int = 0) -> tuple[Run, int, str] | None:
-    """The reading with these probes at the last snapshot, the closer look first: its step and depth (the deepest)."""
-    for reading in (run.closest, run):
+def _readings(run: Run) -> list[Run]:
+    """All that the run's snapshots were probed for: the closer look first, the published code's grids last."""
+    return [run.closest, run, *(run.reading(kind) for kind in run.paper)]
+
+
+def _last(
+    readings: Sequence[Run], feature: str, depth: str | None = None, offset: int = 0, meaning: str = "original"
+) -> tuple[Run, int, str] | None:
+    """The first reading with these probes, its last snapshot that has them, and their depth (the deepest unless named)."""
+    for reading in readings:
         depths = [depth] if depth else list(reversed(reading.names("depth")))
         for step in reversed(reading.probed):
             for name in depths:
-                if reading.values(step, feature=feature, depth=name, offset=offset):
+                if reading.values(step, feature=feature, depth=name, offset=offset, semantics=meaning):
                     return reading, step, name
     return None
 
 
 def _read(run: Run, depth: str) -> Reading:
-    place = _last(run, "direction", depth)
+    # The published code's probes are of the first world, so what was probed like that comes first.
+    own_first = _readings(run)
+    own, grids = _readings(run)[:2], _readings(run)[2:]
+    place = _last([*grids, *own], "direction", depth)
     if place is None:
         return Reading()
     reading, step, _ = place
     accuracy, majority = (
         mean(reading.values(step, name, feature="direction", depth=depth)) for name in ("accuracy", "majority")
     )
-    return Reading(accuracy, majority)
+    differs = "the first world, as there; other training of the probes" if reading.kind in run.paper else ""
+    return Reading(accuracy, majority, differs=differs)
 
 
 def _regression(run: Run) -> Reading:
@@ -329,7 +341,7 @@ def _beyond_time(run: Run) -> Reading:
 
 
 def _above_untrained(run: Run, offset: int) -> Reading:
-    place = _last(run, "direction", None, offset)
+    place = _last(_readings(run), "direction", None, offset)
     if place is None:
         return Reading()
     reading, step, depth = place
@@ -343,7 +355,7 @@ def _above_untrained(run: Run, offset: int) -> Reading:
 
 
 def _altered(run: Run, feature: str, meaning: str) -> Reading:
-    place = _last(run, feature)
+    place = _last(_readings(run), feature, meaning=meaning)
     return Reading() if place is None else _doubled(*place, feature, meaning)
 
 
@@ -351,7 +363,7 @@ def _latent(run: Run, kind: str) -> Reading:
     if kind not in (name.rpartition("/")[2] for name in run.latent):
         return Reading()
     reading = run.reading(f"latent/{kind}")
-    place = _last(reading, "direction")
+    place = _last([reading], "direction")
     return Reading() if place is None else _doubled(*place, "direction", "adversarial")
 
 
