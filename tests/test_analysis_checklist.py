@@ -35,17 +35,25 @@ def test_values_are_those_of_the_last_snapshot(run: Run) -> None:
     assert satisfied.control == run.evaluation[0]["generative_accuracy"]
     assert satisfied.low < satisfied.value < satisfied.high
     assert satisfied.over == "specifications"
+
+
+@pytest.mark.parametrize("grid", [True, False])
+def test_the_published_grid_comes_first_where_it_was_probed(run: Run, grid: bool) -> None:
+    last = run.steps[-1]
+    stored = run.paper["paper-grid"][last] if grid else run.probing[last]
+    rows = rows_of(run if grid else replace(run, paper={}))
     for depth, published in READ.items():
         row = rows[f"direction after the action, {depth}"]
-        values = [
-            r["accuracy"]
-            for r in run.probing[last]["records"]
+        records = [
+            r
+            for r in stored["records"]
             if (r["feature"], r["depth"], r["offset"], r["semantics"], r["labels"], r["states"])
             == ("direction", depth, 0, "original", "true", "trained")
         ]
         assert row.published == published
-        assert row.value == pytest.approx(sum(values) / len(values))
-        assert row.control == pytest.approx(0.27)
+        assert row.value == pytest.approx(sum(r["accuracy"] for r in records) / len(records))
+        assert row.control == pytest.approx(sum(r["majority"] for r in records) / len(records))
+        assert ("first world, as there" in row.differs) == grid
 
 
 def test_a_difference_in_differences_is_that_of_the_records(run: Run) -> None:

@@ -316,7 +316,6 @@ def _last(
 
 def _read(run: Run, depth: str) -> Reading:
     # The published code's probes are of the first world, so what was probed like that comes first.
-    own_first = _readings(run)
     own, grids = _readings(run)[:2], _readings(run)[2:]
     place = _last([*grids, *own], "direction", depth)
     if place is None:
