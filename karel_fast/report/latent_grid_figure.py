@@ -55,7 +55,7 @@ def latent_grid_plot(run: Run) -> Plot:
         ax.set_xlabel("tokens of the reference layout")
         ax.set_title(TITLES.get(feature, feature))
         ax.yaxis.set_major_formatter(as_percent)
-    axes[0].set_ylabel(f"lift (points), {DEPTH_TITLES.get(depth, depth)}")
+    axes[0].set_ylabel(f"lift (percentage points), {DEPTH_TITLES.get(depth, depth)}")
     shared_legend(figure, axes[0])
     table: list[Row] = [
         (step, r["states"], r["feature"], r["depth"], r["semantics"], r["withhold"], r["learn_on"], r["tokens"],
