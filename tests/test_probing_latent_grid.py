@@ -14,6 +14,7 @@ from test_probing_states import RECIPE, make_model
 from typer.testing import CliRunner
 
 import karel_fast as kf
+from karel_fast.analysis.series import Run
 from karel_fast.cli import latent as commands
 from karel_fast.data import Tokenizer, generate
 from karel_fast.karel.language import CompiledPrograms
@@ -23,6 +24,8 @@ from karel_fast.probing.latent_grid import cells_of, probe_latent_grid, recipe_f
 from karel_fast.probing.latent_settings import LatentGrid, place_of, positions_of
 from karel_fast.probing.probes.training import ProbeConfig
 from karel_fast.probing.states import forced_states
+from karel_fast.report.latent_grid_figure import latent_grid_plot
+from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import write_snapshot
 
 SMALL = LatentGrid(
@@ -116,6 +119,9 @@ def test_a_killed_grid_goes_on(tmp_path, monkeypatch, layout):
     assert all(len(row["accuracy"]) == 2 for row in found["rows"])
     near = [r for r in found["rows"] if r["tokens"] == -3 and r["learn_on"] == "start" and r["states"] == "trained"]
     assert all(v is not None for row in near for kind in ("accuracy", "seen", "unseen") for v in row[kind])
+    plot = latent_grid_plot(Run.read(RunFolder(tmp_path)))
+    assert plot.figure is not None
+    assert len(plot.rows) == len(found["rows"])
     changed = path.stat().st_mtime_ns
     assert probe_latent_grid(tmp_path, snapshot, grid, compile_model=False).stat().st_mtime_ns == changed
 

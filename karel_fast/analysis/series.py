@@ -42,6 +42,7 @@ class Run:
     paper: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
     closer: dict[int, dict[str, Any]] = field(default_factory=dict)
     rank: dict[int, dict[str, Any]] = field(default_factory=dict)
+    latent_grid: dict[int, dict[str, Any]] = field(default_factory=dict)
     folder: RunFolder | None = None
     kind: str = "probing"  # which folder of the run `probing` comes from
     _records: dict[int, list[Record]] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class Run:
             steering=folder.read_all("steering"),
             closer=folder.read_all("closer"),
             rank=folder.read_all("rank"),
+            latent_grid=folder.read_all("latent-grid"),
             latent={kind: readings for kind in LATENT if (readings := folder.read_all(kind))},
             paper={kind: readings for kind in PAPER if (readings := folder.read_all(kind))},
             problems=folder.problems,

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from karel_fast.data import Recipe, Tokenizer
+from karel_fast.data.tokens.interpreter import program_tokenizer
 from karel_fast.model import Transformer, from_hf
 from karel_fast.probing.experiments import Split, prepare, trace_programs, train_piece
 from karel_fast.probing.latent_settings import ACTIONS, LatentGrid, place_of, positions_of
@@ -72,7 +73,7 @@ def recipe_for(trained_on: Recipe, layout: str, context: int, actions: int | Non
         return Recipe.colm(**world, lengths=(length, length))
 
     def fits(length: int) -> bool:
-        return Tokenizer(of(length), layout=layout).sequence_length <= context
+        return program_tokenizer(of(length), layout).sequence_length <= context
 
     most = next((length for length in range(actions or ACTIONS, 2, -1) if fits(length)), 0)
     if most == 0:
@@ -117,7 +118,7 @@ def probe_latent_grid(
     trained_on = Recipe.from_json(card["recipe"])
     model = from_hf(snapshot).to(device).eval()
     recipe, note = recipe_for(trained_on, card["layout"], model.config.n_positions, grid.actions)
-    tokenizer = Tokenizer(recipe, layout=card["layout"])
+    tokenizer = program_tokenizer(recipe, card["layout"])
     actions = recipe.lengths[1]
     store = PieceStore(folder.pieces(KIND, step), identity)
     cells = cells_of(grid, tokenizer.tokens_per_action)

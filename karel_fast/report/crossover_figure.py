@@ -45,6 +45,6 @@ def crossover_figure(found: Crossover) -> Figure:
             ax.set_title(TITLES.get(feature, feature))
             ax.yaxis.set_major_formatter(as_percent)
             ax.grid(axis="x", visible=False)
-        axes[0].set_ylabel("interaction (points)")
+        axes[0].set_ylabel("interaction (percentage points)")
         shared_legend(figure, axes[0])
     return figure

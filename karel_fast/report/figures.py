@@ -11,6 +11,7 @@ from karel_fast.analysis.series import Run
 from karel_fast.report.interpreter_figure import interpreter_plot
 from karel_fast.report.intervention_figures import difference_plot, interventions_plot, steering_plot
 from karel_fast.report.latent_figure import latent_plot
+from karel_fast.report.latent_grid_figure import latent_grid_plot
 from karel_fast.report.place_figure import places_plot
 from karel_fast.report.plots import TITLES as TITLES
 from karel_fast.report.plots import Plot as Plot
@@ -37,6 +38,7 @@ def all_plots(run: Run) -> list[Plot]:
         baselines_plot,
         latent_plot,
         protocol_plot,
+        latent_grid_plot,
         steering_plot,
         text_plot,
         lengths_plot,

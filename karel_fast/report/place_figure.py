@@ -54,6 +54,6 @@ def places_plot(run: Run) -> Plot:
         ax.set_xlabel("actions before" if side == "start" else "actions after")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.yaxis.set_major_formatter(as_percent)
-    axes[0].set_ylabel(f"lift (points), {DEPTH_TITLES.get(str(deepest), deepest)}")
+    axes[0].set_ylabel(f"lift (percentage points), {DEPTH_TITLES.get(str(deepest), deepest)}")
     shared_legend(figure, axes[0])
     return drawn(plot, figure, _COLUMNS, [tuple(row[name] for name in _COLUMNS) for row in rows])

@@ -52,7 +52,7 @@ def rank_plot(run: Run) -> Plot:
         ax.set_title(f"{TITLES.get(feature, feature)}: {KINDS[kind]}")
         ax.yaxis.set_major_formatter(as_percent)
         ax.grid(axis="x", visible=False)
-    axes[0].set_ylabel("points above the majority class")
+    axes[0].set_ylabel("above the majority class (percentage points)")
     return drawn(plot, figure, _COLUMNS, rows)
 
 
