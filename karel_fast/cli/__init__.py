@@ -1,7 +1,7 @@
 """The command line: `karel-fast COMMAND`. Each room of the house brings its own commands; `run` and `info` are in karel.py.
 
-Wrong input is one message on standard error and exit code 2; KAREL_FAST_TRACEBACK=1 shows where it came from. A fault of
-karel_fast is a traceback and exit code 1.
+Wrong input is one message on standard error and exit code 2; KAREL_FAST_TRACEBACK=1 shows where it came from. A model whose
+numbers are not finite is one message and exit code 1. A fault of karel_fast is a traceback and exit code 1.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from karel_fast.cli import rank as rank_commands
 from karel_fast.cli import report as report_commands
 from karel_fast.cli import solve as solve_commands
 from karel_fast.cli import training as training_commands
-from karel_fast.support.checks import InputError
+from karel_fast.support.checks import InputError, NotFiniteError
 
 app = typer.Typer(
     name="karel-fast",
@@ -55,7 +55,7 @@ def main() -> None:
         if os.environ.get("KAREL_FAST_TRACEBACK") or not _is_about_input(error):
             raise
         sys.stderr.write(f"karel-fast: {_message(error)}\n")
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, NotFiniteError) else 2)
 
 
 def _is_about_input(error: Exception) -> bool:

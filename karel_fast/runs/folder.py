@@ -33,6 +33,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from karel_fast.support.checksums import CARD as CARD
 from karel_fast.support.files import read_json_if_whole
 
 EVALUATION_FIELDS = {
@@ -61,8 +62,8 @@ CONFIG, METRICS, TENSORBOARD, TIME = "config.json", "metrics.jsonl", "tensorboar
 """Files that are written before there is a folder to be read; the folder makes paths of all others."""
 PAPER = ("paper-grid", "paper")
 """Folders of the published code's grid of probes: trained our way, and as there."""
-SNAPSHOTS, CARD = "snapshots", "karel_fast.json"
-"""Where snapshots lie, and what says of one where it comes from; `karel_fast.runs.snapshots` writes and reads them."""
+SNAPSHOTS = "snapshots"
+"""Where snapshots lie; CARD says of one where it comes from: `karel_fast.runs.snapshots` writes and reads them."""
 LATENT = {"latent/shown": None, "latent/input": "input", "latent/space": "space"}
 """Folders of latent causal probing, and what is withheld in each."""
 

@@ -1,16 +1,18 @@
-"""Files that are whole or absent: the only writer of them, the only reader of JSON, and locks between processes."""
+"""Files that are whole or absent: the only writer of them, the only reader of text and JSON, and locks between processes."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+
+from karel_fast.support.checksums import sealed, unsealed
 
 # -- writing ----------------------------------------------------------------------------------------------------------
 
@@ -44,10 +46,15 @@ def write_text(path: str | Path, text: str, tag: str | None = None) -> None:
     write_bytes(path, text.encode("utf-8"), tag)
 
 
-def write_json(path: str | Path, value: object, *, indent: int | None = None, tag: str | None = None) -> None:
-    """`write_whole` for a JSON value. ValueError for NaN and infinity, which JSON does not have."""
+def write_json(
+    path: str | Path, value: Mapping[str, Any], *, indent: int | None = None, tag: str | None = None
+) -> None:
+    """`write_whole` for a JSON object, with the checksum that `read_json` compares (see `karel_fast.support.checksums`).
+
+    ValueError for NaN and infinity, which JSON does not have.
+    """
     try:
-        text = json.dumps(value, allow_nan=False, indent=indent)
+        text = json.dumps(sealed(value), indent=indent)
     except ValueError as error:
         raise ValueError(f"{path}: cannot be written as JSON ({error})") from error
     write_text(path, text + "\n", tag)
@@ -108,25 +115,74 @@ def _flush_folder(directory: Path) -> None:
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read_json(path: str | Path) -> dict[str, Any]:
-    """The JSON object in a file. FileNotFoundError, or ValueError naming the file where it holds anything else."""
+def read_text(path: str | Path) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark.
+
+    FileNotFoundError, or ValueError naming the file and what it looks like instead.
+    """
     path = Path(path)
-    if not path.is_file():
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: a folder, not a file")
+    if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file")
+    return as_text(path.read_bytes(), path)
+
+
+def as_text(content: bytes, where: str | Path) -> str:
+    """UTF-8 text, with or without a byte order mark. ValueError naming `where` and what the bytes look like instead."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: {_looks_like(content, error)}; save it as text in UTF-8") from error
+
+
+MAGIC = {
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+    b"\x1f\x8b": "compressed by gzip",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ": "compressed by xz",
+    b"PK\x03\x04": "a zip archive",
+    b"PAR1": "a Parquet file",
+}
+"""What files that are no text often are, by their first bytes."""
+
+
+def _looks_like(content: bytes, error: UnicodeDecodeError) -> str:
+    for first, name in MAGIC.items():
+        if content.startswith(first):
+            return f"it is {name}, not in UTF-8"
+    return f"it is not text in UTF-8 (byte {error.start} is {content[error.start]:#04x})"
+
+
+def parse_json(text: str, where: str | Path) -> Any:
+    """The JSON value of a text. ValueError naming `where` for text that is none, or nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError(f"{where}: not valid JSON (it is nested too deeply)") from None
     except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
+        raise ValueError(f"{where}: not valid JSON ({error})") from error
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The JSON object in a file, without its checksum.
+
+    FileNotFoundError, or ValueError naming the file where it holds anything else; DamagedFile, which is one, where it
+    does not match its checksum.
+    """
+    value = parse_json(read_text(path), path)
     if not isinstance(value, dict):
         raise ValueError(f"{path}: holds a JSON {type(value).__name__}, not an object")
-    return value
+    return unsealed(value, path)
 
 
 def read_json_if_whole(path: str | Path) -> dict[str, Any] | None:
-    """The JSON object in a file; None where there is no file, or one that is half written or something else."""
+    """The JSON object in a file; None where there is no file, or one that is half written, damaged or something else."""
     try:
         return read_json(path)
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, IsADirectoryError, ValueError):
         return None
 
 
