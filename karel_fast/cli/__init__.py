@@ -7,6 +7,7 @@ numbers are not finite is one message and exit code 1. A fault of karel_fast is 
 from __future__ import annotations
 
 import dis
+import errno
 import os
 import sys
 
@@ -67,9 +68,15 @@ def _is_about_input(error: Exception) -> bool:
     """
     if isinstance(error, InputError | MemoryError) or type(error).__module__.startswith("karel_fast"):
         return True
-    if isinstance(error, OSError) and error.filename is not None:
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in FULL):
+        return True
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("karel_fast"):
         return True
     return isinstance(error, ValueError | TypeError | OSError | ImportError) and _raised_here(error)
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+"""A disk that takes no more: whoever notices it may not know the file's name."""
 
 
 def _raised_here(error: Exception) -> bool:
@@ -87,4 +94,6 @@ def _raised_here(error: Exception) -> bool:
 def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, ModuleNotFoundError) and error.msg.startswith(("No module named", "import of")):
+        return f"this needs the package {error.name}, which is not installed: pip install {error.name}"
     return str(error) or type(error).__name__

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from karel_fast.support.checks import InputError
+from karel_fast.support.files import read_text
 from karel_fast.support.progress import Progress
 
 if TYPE_CHECKING:
@@ -127,7 +128,11 @@ def read_recipe(name: str) -> Recipe:
 
     path = Path(name)
     if path.suffix == ".json" or path.is_file():
-        return Recipe.from_json(path.read_text(encoding="utf-8"))
+        text = read_text(path)
+        try:
+            return Recipe.from_json(text)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}: {error}") from error
     return Recipe.preset(name)
 
 

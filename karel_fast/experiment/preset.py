@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from karel_fast.model.shape import DecodingConfig, ModelShape
 from karel_fast.probing.settings import ProbeRun
 from karel_fast.support.checks import InputError, nearest, one_of
+from karel_fast.support.files import read_text
 from karel_fast.support.settings import build
 from karel_fast.training.config import DataConfig, EvaluationConfig, TrainConfig
 
@@ -85,7 +86,7 @@ def load_preset(name: str, changes: Mapping[str, Mapping[str, Any]] | None = Non
     """
     path = Path(name)
     if path.suffix == ".toml":
-        text, name = path.read_text(encoding="utf-8"), path.stem
+        text, name = read_text(path), path.stem
     elif name in preset_names():
         text = (PRESETS / f"{name}.toml").read_text(encoding="utf-8")
     else:
@@ -94,6 +95,8 @@ def load_preset(name: str, changes: Mapping[str, Mapping[str, Any]] | None = Non
         source = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: {error}") from error
+    except RecursionError:
+        raise InputError(f"{path}: is nested too deeply") from None
     kinds = tables()
     for table, values in (changes or {}).items():
         one_of("the table of a setting", table, kinds)

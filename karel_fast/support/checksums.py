@@ -36,7 +36,7 @@ def sums_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
     """A JSON object with the checksum of its content. ValueError for NaN and infinity, which JSON does not have."""
-    content = json.loads(json.dumps(value, allow_nan=False))
+    content = json.loads(json.dumps({key: inner for key, inner in value.items() if key != SEAL}, allow_nan=False))
     return {**content, SEAL: _content_sum(content)}
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,9 @@ def write_whole(path: str | Path, write: Callable[[Path], object], tag: str | No
         write(temporary)
         _flush(temporary)
         os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _named(error, path) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -80,6 +85,9 @@ def write_folder(path: str | Path, write: Callable[[Path], object]) -> None:
         if path.exists():
             os.replace(path, replaced)
         os.replace(temporary, path)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise _named(error, path) from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -97,6 +105,17 @@ def _temporary(path: Path, tag: str | None) -> Path:
     return path.with_name(f".{path.name}.{tag or os.getpid()}.tmp")
 
 
+def _named(error: OSError, path: Path) -> OSError:
+    """The error with the file's name, which a full disk's does not have."""
+    if error.filename is not None or error.errno is None:
+        return error
+    return OSError(error.errno, os.strerror(error.errno), str(path))
+
+
+NOT_FLUSHED = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES, errno.EPERM}
+"""What file systems answer that cannot flush a folder (CIFS, FUSE, shared folders of virtual machines): nothing is lost."""
+
+
 def _flush(file: Path) -> None:
     with open(file, "rb+") as opened:
         os.fsync(opened.fileno())
@@ -105,11 +124,15 @@ def _flush(file: Path) -> None:
 def _flush_folder(directory: Path) -> None:
     if os.name == "nt":
         return
-    handle = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in NOT_FLUSHED:
+            raise
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
@@ -193,14 +216,28 @@ def read_json_if_whole(path: str | Path) -> dict[str, Any] | None:
 def locked(path: Path, message: str | None = None) -> Iterator[None]:
     """Holds an exclusive lock on a file, which the system gives up when the process dies however it dies.
 
-    With a message, BlockingIOError at once if another process holds it; without one, waits.
+    With a message, BlockingIOError at once if another process holds it; without one, waits. On a file system without
+    locks it warns once and holds none.
     """
     lock = FileLock(path, timeout=0 if message else -1)
     try:
         lock.acquire()
     except Timeout:
         raise BlockingIOError(message) from None
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            raise
+        warnings.warn(
+            f"{path.parent}: its file system has no locks ({error}), so nothing keeps two processes from writing the same "
+            "files there: let only one do so at a time",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     try:
         yield
     finally:
         lock.release()
+
+
+NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+"""What file systems answer that have no locks (NFS and Lustre without a lock service)."""
