@@ -47,7 +47,7 @@ def test_what_cannot_be_compiled_runs_all_the_same(tmp_path, name):
 
 
 def test_switched_off(monkeypatch):
-    monkeypatch.setattr(torch._dynamo.config, "disable", True)
+    monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")
     monkeypatch.setattr(compiling, "_fault", None)
     double = compiling.compiled(lambda x: x * 2)
     with pytest.warns(RuntimeWarning, match="TORCH_COMPILE_DISABLE is set") as warned:
@@ -71,7 +71,7 @@ def test_faults_of_the_machine(error, says):
 
 
 def test_asking_for_it_by_name_is_an_error(monkeypatch):
-    monkeypatch.setattr(torch._dynamo.config, "disable", True)
+    monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")
     with pytest.raises(
         InputError, match="compile is true, but nothing can be compiled here: TORCH_COMPILE_DISABLE is set"
     ):

@@ -124,7 +124,7 @@ def test_snapshots_are_whole_hugging_face_folders(tmp_path):
     assert card["step"] == 3
     assert len(card["recipe_hash"]) == 16
     assert set(card["versions"]) == {"karel_fast", "torch"}
-    assert not list(tmp_path.rglob(".*"))
+    assert [path.name for path in tmp_path.rglob(".*")] == [".training.lock"]
     assert not list(tmp_path.rglob("*.bin")) + list(tmp_path.rglob("*.pt"))
 
 

@@ -82,7 +82,7 @@ def verify_command(
     from karel_fast.data.storage.manifest import FILE
     from karel_fast.data.storage.shards import verify
 
-    if folder.is_dir() and not (folder / FILE).is_file() and not any(folder.glob("shard-*.parquet")):
+    if not (folder / FILE).is_file() and not any(folder.glob("shard-*.parquet")):
         if repair:
             raise InputError(f"{folder}: --repair is for shards; restore a run's files from a copy, or make them again")
         _verify_run(folder)

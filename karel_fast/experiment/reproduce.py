@@ -45,6 +45,7 @@ def reproduce(
     from karel_fast.experiment.pieces import OutOfTime, Pieces
     from karel_fast.experiment.summary_table import print_costs, print_summary
     from karel_fast.model.compiling import require_compiling
+    from karel_fast.model.device import resolve_device
     from karel_fast.report import write_report
 
     clock = time.monotonic()
@@ -53,6 +54,9 @@ def reproduce(
     writes_programs = not is_interpreter(tokenizer)
     if not writes_programs:
         preset.evaluation.check_outputs()
+    # Whatever can only fail after the training is looked at before.
+    for device in (preset.training.device, preset.decoding.device):
+        resolve_device(device)
     if _asks_to_compile(preset):
         require_compiling()
     _write_config(preset, folder)

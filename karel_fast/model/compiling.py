@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 import warnings
 from collections.abc import Callable, Iterator
@@ -63,10 +64,10 @@ REMEDY = "install a C++ compiler (g++) and Python's headers, or leave out compil
 
 
 def _graph(function: Callable[..., Any]) -> Callable[..., Any]:
+    if os.environ.get("TORCH_COMPILE_DISABLE") == "1":
+        raise CompilingDisabled("TORCH_COMPILE_DISABLE is set")
     # torch._dynamo is loaded here, which fails where torch has no place for its caches.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, GRAPHS)
-    if torch._dynamo.config.disable:
-        raise CompilingDisabled("TORCH_COMPILE_DISABLE is set")
     return torch.compile(function, fullgraph=True, dynamic=False)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,18 @@ def write_snapshot(
     path = snapshot_path(run, step)
     write_folder(path, write)
     return path
+
+
+def remove_half_written(run: Path) -> None:
+    """Removes what a killed training left half-written, as large as the model and its optimizer. No other process may
+    be training there.
+    """
+    for folder in (run, run / SNAPSHOTS):
+        for path in [*folder.glob(".*.new.tmp"), *folder.glob(".*.old.tmp")]:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def read_card(snapshot: str | Path) -> dict[str, Any]:

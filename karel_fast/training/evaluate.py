@@ -29,7 +29,7 @@ from karel_fast.training.config import SearchConfig
 from karel_fast.training.divergence import divergence_metrics
 from karel_fast.training.loop import loss_sum
 from karel_fast.training.search import search_metrics
-from karel_fast.training.text import text_metrics
+from karel_fast.training.text import perplexity, text_metrics
 from karel_fast.training.written import generated_programs, satisfied
 
 DIVERSITY_SAMPLES = 1000
@@ -133,7 +133,7 @@ def evaluate(
         "generative_accuracy": float(correct.mean()),
         "generalization": None if generalizes is None else float(generalizes.mean()),
         "exact_match": float((reference == generated.tokens).all(axis=1).mean()),
-        "perplexity": _exponential(loss),
+        "perplexity": perplexity(loss),
         "loss": loss,
         "finished": float(generated.finished.mean()),
         "distinct_programs": len(rows),
@@ -163,14 +163,6 @@ def _check_finite(model: Transformer, name: str) -> None:
     for weight, values in model.named_parameters():
         if not torch.isfinite(values).all():
             raise NotFiniteError(f"{name}: the weights {weight} are not finite; its training has diverged")
-
-
-def _exponential(value: float) -> float | None:
-    """None where it is larger than any float: JSON has no infinity."""
-    try:
-        return math.exp(value)
-    except OverflowError:
-        return None
 
 
 def ideal_metrics(samples: Samples, tokens: int, correct_lengths: np.ndarray) -> dict[str, float | None]:

@@ -90,7 +90,16 @@ def make_columns(
 
 
 def pack(samples: Samples, *, backend: str | None = None, threads: int | None = None) -> Columns:
-    """The samples' columns; see above. Backend "cpp" packs in the core, the other two in NumPy, with equal results."""
+    """The samples' columns; see above. Backend "cpp" packs in the core, the other two in NumPy, with equal results.
+
+    ValueError for a program of more symbols than a length has room for.
+    """
+    if samples.lengths.max(initial=0) > 255:
+        at = samples.start + int(samples.lengths.argmax())
+        raise ValueError(
+            f"sample {at}: its program has {samples.lengths.max()} symbols, a shard's at most 255: use a recipe with shorter "
+            "programs"
+        )
     packer = _pack_cpp if resolve_backend(backend) == "cpp" else _pack_numpy
     names = ("walls", "markers", "robot", "output_markers", "output_robot")
     return {

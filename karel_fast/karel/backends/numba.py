@@ -101,6 +101,7 @@ def _interpret(
         direction = np.int64(robot[i, 2])
         steps = np.int64(0)
         decisions = np.int64(0)
+        counters[:] = 0  # forged bytecode may ask for one before it sets it
         next_look = np.int64(WORK_BETWEEN_LOOKS)
         status = OK
         position = np.int64(0)
