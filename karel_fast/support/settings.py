@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field
 from types import NoneType, UnionType
-from typing import Any, Literal, SupportsFloat, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, SupportsFloat, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from karel_fast.support.checks import InputError, nearest
 
@@ -137,8 +137,6 @@ def _build(kind: type, values: Mapping[str, Any]) -> Any:
 def fits(kind: Any, value: Any) -> bool:
     """Whether a value is of a setting's type; True for types that only the class itself can judge."""
     origin, choices = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return any(type(value) is type(choice) and value == choice for choice in choices)
     if origin in (Union, UnionType):
         return any(fits(choice, value) for choice in choices)
     if isinstance(origin, type) and issubclass(origin, Mapping):
@@ -157,8 +155,6 @@ def fits(kind: Any, value: Any) -> bool:
 def described(kind: Any) -> str:
     """A setting's type in words."""
     origin, choices = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return f"one of {', '.join(map(str, choices))}"
     if origin in (Union, UnionType):
         return " or ".join(described(choice) for choice in choices)
     if isinstance(origin, type) and issubclass(origin, Mapping):
