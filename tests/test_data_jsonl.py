@@ -66,7 +66,7 @@ def test_the_originals_printing_of_blocks(tmp_path):
 @pytest.mark.parametrize(
     ("records", "says"),
     [
-        (["{"], "line 1: no JSON"),
+        (["{"], "line 1: not valid JSON"),
         (["[]"], "line 1: a record"),
         ([], "no records"),
         ([RECORD, {"code": RECORD["code"]}], "line 2"),

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
@@ -19,10 +21,10 @@ from typer.testing import CliRunner
 import karel_fast as kf
 from karel_fast.cli import data as commands
 from karel_fast.data import Recipe, ShardError, generate, open_shards, verify, write_shards
-from karel_fast.data.storage import packing
-from karel_fast.data.storage.manifest import Manifest
+from karel_fast.data.storage import packing, shards
+from karel_fast.data.storage.manifest import Entry, Manifest
 from karel_fast.karel.backends import available_backends
-from karel_fast.support.files import locked, write_whole
+from karel_fast.support.files import locked, read_json, write_whole
 
 RECIPE = Recipe.paper(seed=5)
 WAIT = 60  # seconds for a process to get somewhere
@@ -99,7 +101,10 @@ def test_packing(recipe):
     for backend in available_backends():
         for name, rows in packing.pack(samples, backend=backend, threads=2).items():
             np.testing.assert_array_equal(rows, columns[name], err_msg=name)
-    assert_same(packing.unpack(packing.from_table(packing.to_table(columns, {})), recipe, "train", 3), samples)
+    widths = packing.column_widths(recipe, traces=False)
+    assert widths == {name: rows.shape[1] for name, rows in columns.items()}
+    packing.check_values(columns, recipe, 3)
+    assert_same(packing.unpack(packing.from_table(packing.to_table(columns, {}), widths), recipe, "train", 3), samples)
 
 
 def test_slices_make_the_whole(folder, tmp_path):
@@ -260,7 +265,7 @@ def test_wrong_row_is_named(copy):
     path = copy / "shard-00001.parquet"
     table = pq.read_table(path)
     programs = table.column("program").to_pylist()
-    programs[345] = bytes(10)
+    programs[345] = bytes(symbol if symbol == 255 else 1 - min(symbol, 1) for symbol in programs[345])
     wrong = table.set_column(1, table.schema.field("program"), [programs])
     pq.write_table(wrong, path)
     with pytest.raises(ShardError, match="row 1345 is wrong, first in column 'program'"):
@@ -268,9 +273,9 @@ def test_wrong_row_is_named(copy):
 
 
 def test_wrong_digest_in_manifest(copy):
-    text = (copy / "manifest.json").read_text()
-    good = Manifest.read(copy).shards[1][1].digest
-    (copy / "manifest.json").write_text(text.replace(good, good[::-1]))
+    good = Manifest.read(copy)
+    (first, entry), *others = good.shards
+    good.with_shards({first: replace(entry, digest=entry.digest[::-1]), **dict(others)}).write(copy, "test")
     with pytest.raises(ShardError, match="manifest is damaged"):
         verify(copy)
 
@@ -283,8 +288,15 @@ def test_swapped_shards(copy):
         open_shards(copy).samples(0, 1)
 
 
+def test_a_changed_manifest_is_damaged(copy):
+    text = (copy / "manifest.json").read_text()
+    (copy / "manifest.json").write_text(text.replace('"count": 2500', '"count": 2499'))
+    with pytest.raises(ShardError, match=r"manifest\.json: its content does not match the checksum"):
+        open_shards(copy)
+
+
 def edit_manifest(folder, **changes):
-    content = json.loads((folder / "manifest.json").read_text())
+    content = read_json(folder / "manifest.json")
     (folder / "manifest.json").write_text(json.dumps({**content, **changes}))
 
 
@@ -396,6 +408,157 @@ def test_opening_is_lazy(copy):
     start = time.perf_counter()
     assert len(open_shards(copy)) == 10_000_000
     assert time.perf_counter() - start < 60, "only a hang would take this long"
+
+
+# -- shards from other tools, and hostile ones --------------------------------------------------------------------------
+
+
+def rewrite(folder, shard=0, columns=None, **how):
+    """The shard written anew, some columns replaced: {name: one list of values}; how: arguments of Parquet's writer."""
+    path = folder / f"shard-{shard:05d}.parquet"
+    table = pq.read_table(path)
+    for name, values in (columns or {}).items():
+        at = table.column_names.index(name)
+        kind = pa.uint8() if name == "length" else pa.binary()
+        table = table.set_column(at, pa.field(name, kind, nullable=False), pa.array(values, kind))
+    pq.write_table(table, path, **how)
+
+
+@pytest.mark.parametrize("row_group_size", [1, 7, 999, 1_000_000])
+@pytest.mark.parametrize("use_dictionary", [False, True])
+def test_other_row_groups_give_the_same_samples(copy, row_group_size, use_dictionary):
+    rewrite(copy, row_group_size=row_group_size, use_dictionary=use_dictionary)
+    assert verify(copy).rows == 2500
+    for start, count in ((0, 2500), (600, 10), (998, 4), (995, 5)):
+        assert_same(open_shards(copy).samples(start, count), generate(RECIPE, "train", start, count))
+
+
+def test_the_rows_that_stay_in_memory_are_few(tmp_path):
+    write_shards(RECIPE, "train", tmp_path, count=60_000, shard_size=20_000, threads=1)
+    shards = open_shards(tmp_path)
+    for start in range(0, 60_000, 2_500):
+        shards.samples(start, 2_500)
+    assert sum(len(columns["length"]) for columns in shards._kept.values()) <= 40_000
+
+
+@pytest.mark.parametrize("name", ["program", "walls", "markers", "robot", "output_markers", "output_robot"])
+@pytest.mark.parametrize("width", [0, 1, 5])
+def test_columns_of_another_width_are_refused(copy, name, width):
+    values = pq.read_table(copy / "shard-00000.parquet").column(name).to_pylist()
+    rewrite(copy, columns={name: [value[:width] for value in values]})
+    with pytest.raises(ShardError, match=rf"shard-00000.*column '{name}' has a value of {width} bytes"):
+        open_shards(copy).samples(0, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("length", 0), ("length", 200), ("program", b"\x09" * 10), ("program", b"\xff" * 10),
+        ("robot", b"\xff\xff" * 10), ("output_robot", b"\x90\x00" * 10), ("markers", b"\xff" * 45),
+    ],
+)  # fmt: skip
+def test_values_that_no_sample_has_are_refused(copy, name, value):
+    values = pq.read_table(copy / "shard-00000.parquet").column(name).to_pylist()
+    values[17] = value
+    rewrite(copy, columns={name: values})
+    edit_manifest(copy, shards=[dict(s, sha256=None) for s in read_json(copy / "manifest.json")["shards"]])
+    with pytest.raises(ShardError, match=rf"shard-00000.*row 17 has a value in column '{name}'"):
+        open_shards(copy).samples(0, 10)
+
+
+def test_a_file_that_unpacks_to_more_than_its_rows_is_refused(copy):
+    rewrite(copy, columns={"program": [bytes(1_000_000)] * 1000}, compression="zstd", use_dictionary=False)
+    assert (copy / "shard-00000.parquet").stat().st_size < 1_000_000
+    with pytest.raises(ShardError, match=r"'program' unpacks to .* bytes, more than its rows take"):
+        open_shards(copy).samples(0, 1)
+    rewrite(copy, columns={"program": [bytes(60_000)] * 1000}, compression="zstd", use_dictionary=True)
+    with pytest.raises(ShardError, match="'program' has a value of 60000 bytes"):
+        open_shards(copy).samples(0, 1)
+
+
+def test_other_values_with_a_right_head_are_refused(copy):
+    """A whole file of the right shape whose values are another sample's: only the manifest's digest can tell."""
+    values = pq.read_table(copy / "shard-00000.parquet").column("output_markers").to_pylist()
+    rewrite(copy, columns={"output_markers": [bytes(len(values[0]))] * len(values)})
+    with pytest.raises(ShardError, match=r"shard-00000.*damaged"):
+        open_shards(copy).samples(0, 1)
+
+
+@pytest.mark.parametrize("place", [0.1, 0.6, 0.99])
+def test_generating_again_replaces_a_damaged_shard_of_equal_size(copy, place):
+    path = copy / "shard-00001.parquet"
+    good = path.read_bytes()
+    content = bytearray(good)
+    content[int(place * (len(good) - 1))] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ShardError, match="shard-00001"):
+        open_shards(copy).samples(1000, 5)
+    write_shards(RECIPE, "train", copy, count=2500, shard_size=1000)
+    assert path.read_bytes() == good
+    assert verify(copy).repaired == ()
+
+
+def test_repair(copy):
+    good = {path.name: path.read_bytes() for path in copy.glob("*.parquet")}
+    (copy / "shard-00002.parquet").write_bytes(good["shard-00002.parquet"][:-30])
+    (copy / "shard-00000.parquet").unlink()
+    assert verify(copy, repair=True).repaired == (0, 2)
+    assert {path.name: path.read_bytes() for path in copy.glob("*.parquet")} == good
+    assert verify(copy, repair=True).repaired == ()
+
+
+def test_repair_of_a_shard_that_agrees_with_a_wrong_manifest(copy):
+    """Somebody changed a value and the digests in the shard and in the manifest with it."""
+    path = copy / "shard-00001.parquet"
+    manifest, good = Manifest.read(copy), path.read_bytes()
+    columns = shards.read_shard(manifest, copy, 1)
+    columns["output_markers"] = columns["output_markers"].copy()
+    columns["output_markers"][
+        3, packing.unpack(columns, RECIPE, "train", 1000).inputs.walls[30, 1:-1, 1:-1].argmin()
+    ] += 1
+    value = packing.digest(columns)
+    about = {**manifest.metadata(), "karel_fast_start": "1000", "karel_fast_digest": value}
+    pq.write_table(packing.to_table(columns, about), path)
+    entry = Entry(value, path.stat().st_size)
+    manifest.with_shards({**manifest.written, 1: entry}).write(copy, "test")
+    with pytest.raises(ShardError, match="row 1003 is wrong, first in column 'output_markers'"):
+        verify(copy)
+    assert verify(copy, repair=True).repaired == (1,)
+    assert path.read_bytes() == good
+
+
+def test_manifests_without_checksums_are_read(copy):
+    """Those of earlier versions."""
+    content = read_json(copy / "manifest.json")
+    for shard in content["shards"]:
+        del shard["sha256"]
+    (copy / "manifest.json").write_text(json.dumps(content))
+    assert_same(open_shards(copy)[990:1010], generate(RECIPE, "train", 990, 20))
+    assert verify(copy).rows == 2500
+
+
+@pytest.mark.parametrize(
+    "shard",
+    [{"shard": "x"}, {"shard": -1}, {"shard": 3}, {"size": -1}, {"size": "big"}, {"digest": None}, {"sha256": 5}],
+)
+def test_hostile_entries_of_a_manifest(copy, shard):
+    content = read_json(copy / "manifest.json")
+    content["shards"][0] |= shard
+    edit_manifest(copy, shards=content["shards"])
+    with pytest.raises(ShardError, match=r"manifest\.json lacks or garbles"):
+        open_shards(copy)
+
+
+def test_shards_beyond_two_gigabytes_are_refused_before_any_work(tmp_path):
+    recipe = Recipe(height=64, width=64, examples=100, held_out=100)
+    most = packing.most_rows(recipe, traces=False)
+    assert most * packing.column_widths(recipe, traces=False)["output_markers"] <= 2**31 - 1
+    with pytest.raises(ValueError, match=rf"shard_size is 50000: .* use at most {most}$"):
+        write_shards(recipe, "train", tmp_path / "x", count=50_000)
+    assert not (tmp_path / "x").exists()
+    rows = np.broadcast_to(np.zeros(1, np.uint8), (3, 2**30))
+    with pytest.raises(ValueError, match="column 'program' has 3,221,225,472 bytes"):
+        packing.to_table({"program": rows}, {})
 
 
 # -- the commands -----------------------------------------------------------------------------------------------------

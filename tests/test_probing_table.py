@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from karel_fast.probing.table import HiddenTable, TableWriter
+from karel_fast.support.files import read_json
 
 
 def batch(programs: int, seed: int, layers: int = 2, width: int = 4) -> tuple[np.ndarray, ...]:
@@ -107,7 +108,7 @@ def test_wrong_tables_are_refused(tmp_path):
     with pytest.raises(ValueError, match="'float32' or 'bfloat16'"):
         writer(tmp_path / "u", dtype="float16")
     out.close()
-    head = json.loads((tmp_path / "t" / "table.json").read_text())
+    head = read_json(tmp_path / "t" / "table.json")
     (tmp_path / "t" / "table.json").write_text(json.dumps({**head, "version": 99}))
     with pytest.raises(ValueError, match="version 99"):
         HiddenTable(tmp_path / "t")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import re
+
 import pytest
 
+from karel_fast.support.checksums import check_named
 from karel_fast.support.files import read_json, read_json_if_whole, write_folder, write_json, write_text
 
 
@@ -25,7 +30,7 @@ def test_json_there_and_back(tmp_path):
 def test_what_is_no_json_object(tmp_path, content):
     path = tmp_path / "x.json"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"x\.json: (not valid JSON|holds a JSON)"):
+    with pytest.raises(ValueError, match=r"x\.json: (not valid JSON|holds a JSON|it is not text)"):
         read_json(path)
     assert read_json_if_whole(path) is None
 
@@ -53,3 +58,59 @@ def test_a_folder_is_replaced_whole(tmp_path):
     write_folder(folder, lambda path: (path / "new").write_text("2"))
     assert [path.name for path in folder.iterdir()] == ["new"]
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+def test_every_flip_in_a_json_file_is_found(tmp_path):
+    path = tmp_path / "x.json"
+    write_json(path, {"step": 3, "accuracy": 0.25, "records": [{"a": None, "b": [True, "é"]}]})
+    good, value = path.read_bytes(), read_json(path)
+    for at in range(len(good)):
+        for bit in range(8):
+            content = bytearray(good)
+            content[at] ^= 1 << bit
+            path.write_bytes(content)
+            found = read_json_if_whole(path)
+            # A flip in its white space, or of the key's name, leaves the same values; nothing else passes.
+            assert found is None or {key: found[key] for key in value} == value, (at, bit)
+
+
+def test_a_json_file_without_a_checksum_is_read(tmp_path):
+    (tmp_path / "x.json").write_text('{"step": 3}')
+    assert read_json(tmp_path / "x.json") == {"step": 3}
+
+
+def test_what_is_written_again_has_one_checksum(tmp_path):
+    write_json(tmp_path / "x.json", {"a": 1})
+    write_json(tmp_path / "y.json", read_json(tmp_path / "x.json"))
+    assert (tmp_path / "x.json").read_bytes() == (tmp_path / "y.json").read_bytes()
+    assert list(json.loads((tmp_path / "x.json").read_text())) == ["a", "sha256"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{}".encode("utf-16"), "it is text in UTF-16"),
+        (gzip.compress(b"{}"), "it is compressed by gzip"),
+        (b"PAR1\xff", "it is a Parquet file"),
+        (b'{"a": "\xe9"}', "it is not text in UTF-8 (byte 7 is 0xe9)"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "not valid JSON"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, content, says):
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"x\.json: .*{re.escape(says)}"):
+        read_json(tmp_path / "x.json")
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path):
+    (tmp_path / "x.json").write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert read_json(tmp_path / "x.json") == {"a": 1}
+
+
+def test_named_files_are_inside_the_folder(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "secret").write_text("1")
+    for name in ("../secret", str(tmp_path / "secret")):
+        with pytest.raises(ValueError, match="outside the folder"):
+            check_named(tmp_path / "a", {"files": {name: "0"}})

@@ -1,12 +1,13 @@
 """The command line: `karel-fast COMMAND`. Each room of the house brings its own commands; `run` and `info` are in karel.py.
 
-Wrong input is one message on standard error and exit code 2; KAREL_FAST_TRACEBACK=1 shows where it came from. A fault of
-karel_fast is a traceback and exit code 1.
+Wrong input is one message on standard error and exit code 2; KAREL_FAST_TRACEBACK=1 shows where it came from. A model whose
+numbers are not finite is one message and exit code 1. A fault of karel_fast is a traceback and exit code 1.
 """
 
 from __future__ import annotations
 
 import dis
+import errno
 import os
 import sys
 
@@ -22,7 +23,7 @@ from karel_fast.cli import rank as rank_commands
 from karel_fast.cli import report as report_commands
 from karel_fast.cli import solve as solve_commands
 from karel_fast.cli import training as training_commands
-from karel_fast.support.checks import InputError
+from karel_fast.support.checks import InputError, NotFiniteError
 
 app = typer.Typer(
     name="karel-fast",
@@ -55,7 +56,7 @@ def main() -> None:
         if os.environ.get("KAREL_FAST_TRACEBACK") or not _is_about_input(error):
             raise
         sys.stderr.write(f"karel-fast: {_message(error)}\n")
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, NotFiniteError) else 2)
 
 
 def _is_about_input(error: Exception) -> bool:
@@ -67,9 +68,15 @@ def _is_about_input(error: Exception) -> bool:
     """
     if isinstance(error, InputError | MemoryError) or type(error).__module__.startswith("karel_fast"):
         return True
-    if isinstance(error, OSError) and error.filename is not None:
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in FULL):
+        return True
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("karel_fast"):
         return True
     return isinstance(error, ValueError | TypeError | OSError | ImportError) and _raised_here(error)
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+"""A disk that takes no more: whoever notices it may not know the file's name."""
 
 
 def _raised_here(error: Exception) -> bool:
@@ -87,4 +94,6 @@ def _raised_here(error: Exception) -> bool:
 def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, ModuleNotFoundError) and error.msg.startswith(("No module named", "import of")):
+        return f"this needs the package {error.name}, which is not installed: pip install {error.name}"
     return str(error) or type(error).__name__

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from karel_fast.support.checks import InputError
+from karel_fast.support.files import read_text
 from karel_fast.support.progress import Progress
 
 if TYPE_CHECKING:
@@ -67,18 +69,39 @@ def generate_command(
 
 
 def verify_command(
-    folder: Annotated[Path, typer.Argument(help="Folder of shards.")],
-    fraction: Annotated[float, typer.Option(help="How much of it to look at, up to 1 for all.")] = 1.0,
+    folder: Annotated[Path, typer.Argument(help="Folder of shards, a run's folder, a snapshot or a table.")],
+    fraction: Annotated[float, typer.Option(help="How much of the shards to look at, up to 1 for all.")] = 1.0,
+    repair: Annotated[bool, typer.Option("--repair", help="Make shards that are missing or wrong again.")] = False,
     backend: Annotated[str | None, typer.Option(help="cpp, numba or reference; by default the best available.")] = None,
     threads: Annotated[int | None, typer.Option(help="By default one per processor.")] = None,
 ) -> None:
-    """Generate shards again and compare; the first wrong row is named."""
+    """Look for damage: generate shards again and compare, or compare a run's files with their checksums.
+
+    The first wrong row of shards is named, and every damaged or missing file of a run.
+    """
+    from karel_fast.data.storage.manifest import FILE
     from karel_fast.data.storage.shards import verify
 
+    if not (folder / FILE).is_file() and not any(folder.glob("shard-*.parquet")):
+        if repair:
+            raise InputError(f"{folder}: --repair is for shards; restore a run's files from a copy, or make them again")
+        _verify_run(folder)
+        return
     with Progress(unit="samples") as shown:
         progress = shown.bar("verify").show
-        verified = verify(folder, fraction=fraction, backend=backend, threads=threads, progress=progress)
-    typer.echo(f"{folder}: {verified.rows} rows in {verified.shards} shards are right")
+        verified = verify(folder, fraction=fraction, repair=repair, backend=backend, threads=threads, progress=progress)
+    made = f", {len(verified.repaired)} of them made again" if verified.repaired else ""
+    typer.echo(f"{folder}: {verified.rows} rows in {verified.shards} shards are right{made}")
+
+
+def _verify_run(folder: Path) -> None:
+    from karel_fast.runs.verifying import verify_folder
+
+    found = verify_folder(folder)
+    unsealed = f"; {len(found.unsealed)} were written without one" if found.unsealed else ""
+    typer.echo(f"{folder}: {found.right} files match their checksums{unsealed}")
+    if found.problems:
+        raise InputError("\n".join(found.problems))
 
 
 def trace_command(
@@ -105,7 +128,11 @@ def read_recipe(name: str) -> Recipe:
 
     path = Path(name)
     if path.suffix == ".json" or path.is_file():
-        return Recipe.from_json(path.read_text(encoding="utf-8"))
+        text = read_text(path)
+        try:
+            return Recipe.from_json(text)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}: {error}") from error
     return Recipe.preset(name)
 
 

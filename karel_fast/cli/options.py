@@ -18,6 +18,8 @@ from karel_fast.support.settings import build, default_of, flat_fields, flat_typ
 
 _CONTEXT = "context"
 PLAIN = (bool, int, float, str)
+COMPILING = ("compile", "compile_decoding")
+"""Settings that are given up with a warning where nothing can be compiled, unless they were asked for by name."""
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -36,6 +38,10 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**given: Any) -> None:
         source_of = given.pop(_CONTEXT).get_parameter_source
+        if any(given.get(name) and source_of(name).name == "COMMANDLINE" for name in COMPILING):
+            from karel_fast.model.compiling import require_compiling
+
+            require_compiling()
         for parameter, kind in kinds.items():
             types = flat_types(kind)
             texts = {name: given.pop(name) for name in flat_fields(kind)}

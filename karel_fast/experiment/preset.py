@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from karel_fast.model.shape import DecodingConfig, ModelShape
-from karel_fast.probing.settings import ProbeRun
+from karel_fast.probing.settings import ProbeRun, check_layers
 from karel_fast.support.checks import InputError, nearest, one_of
+from karel_fast.support.files import read_text
 from karel_fast.support.settings import build
 from karel_fast.training.config import DataConfig, EvaluationConfig, TrainConfig
 
@@ -85,7 +86,7 @@ def load_preset(name: str, changes: Mapping[str, Mapping[str, Any]] | None = Non
     """
     path = Path(name)
     if path.suffix == ".toml":
-        text, name = path.read_text(encoding="utf-8"), path.stem
+        text, name = read_text(path), path.stem
     elif name in preset_names():
         text = (PRESETS / f"{name}.toml").read_text(encoding="utf-8")
     else:
@@ -94,6 +95,8 @@ def load_preset(name: str, changes: Mapping[str, Mapping[str, Any]] | None = Non
         source = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: {error}") from error
+    except RecursionError:
+        raise InputError(f"{path}: is nested too deeply") from None
     kinds = tables()
     for table, values in (changes or {}).items():
         one_of("the table of a setting", table, kinds)
@@ -110,12 +113,33 @@ def load_preset(name: str, changes: Mapping[str, Mapping[str, Any]] | None = Non
         if key != "closer" or key in source
     }
     made.setdefault("closer", None)
+    for table in ("probing", "closer"):
+        if made[table] is not None and not isinstance(made[table].layers, str):
+            try:
+                check_layers(made[table].layers, made["model"].layers)
+            except ValueError as error:
+                raise InputError(
+                    f"preset {name}, [{table}]: {error} (states of a model with so many blocks)"
+                ) from error
+    _check_layout(name, source)
     # Always there, so that leaving them out and giving their defaults are the same experiment.
     source["training"] = {**source.get("training", {}), "seed": made["training"].seed}
     first = source.get("data", {}).get("first_sample", made["training"].seed * SAMPLES_PER_SEED)
     source["data"] = {**source.get("data", {}), "first_sample": first}
     made["data"] = replace(made["data"], first_sample=first)
     return Preset(name, source.get("description", ""), source.get("layout", "compact"), source=source, **made)
+
+
+def _check_layout(name: str, source: Mapping[str, Any]) -> None:
+    from karel_fast.data.tokens.registry import LAYOUTS
+
+    for key, default in (("layout", "compact"), ("description", "")):
+        if not isinstance(source.get(key, default), str):
+            raise InputError(f"preset {name}: {key} is {source[key]!r}; give text")
+    try:
+        one_of("layout", source.get("layout", "compact"), LAYOUTS)
+    except ValueError as error:
+        raise InputError(f"preset {name}: {error}") from error
 
 
 def read_changes(texts: Sequence[str]) -> dict[str, dict[str, Any]]:

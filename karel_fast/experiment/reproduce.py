@@ -44,6 +44,8 @@ def reproduce(
     from karel_fast.data.tokens.interpreter import is_interpreter, make_tokenizer
     from karel_fast.experiment.pieces import OutOfTime, Pieces
     from karel_fast.experiment.summary_table import print_costs, print_summary
+    from karel_fast.model.compiling import require_compiling
+    from karel_fast.model.device import resolve_device
     from karel_fast.report import write_report
 
     clock = time.monotonic()
@@ -52,6 +54,11 @@ def reproduce(
     writes_programs = not is_interpreter(tokenizer)
     if not writes_programs:
         preset.evaluation.check_outputs()
+    # Whatever can only fail after the training is looked at before.
+    for device in (preset.training.device, preset.decoding.device):
+        resolve_device(device)
+    if _asks_to_compile(preset):
+        require_compiling()
     _write_config(preset, folder)
     with _stage(console, "train"):
         _train(preset, tokenizer, folder, pieces)
@@ -74,6 +81,12 @@ def reproduce(
         print_costs(folder, console)
     console.print(f"{preset.name}: {time.monotonic() - clock:.0f} s in all", highlight=False)
     return page
+
+
+def _asks_to_compile(preset: Preset) -> bool:
+    """Whether the preset says so by name; by default, what cannot be compiled runs as it is."""
+    asked = (("training", "compile"), ("decoding", "compile_decoding"))
+    return any(preset.source.get(table, {}).get(name) is True for table, name in asked)
 
 
 @contextmanager

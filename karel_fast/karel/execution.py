@@ -15,6 +15,7 @@ from karel_fast.karel.language import Action, CompiledPrograms, Program, Semanti
 from karel_fast.karel.status import Status
 from karel_fast.karel.world import Worlds
 from karel_fast.support.checks import whole
+from karel_fast.support.machine import quota
 
 MAX_STEPS = 2**31 - 1
 MAX_THREADS = 1024
@@ -170,10 +171,9 @@ def check(
 
 
 def available_threads() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Processors that this process may use: those it may run on, or as many as its control group grants time of."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, quota() or allowed)
 
 
 def _prepare(

@@ -1,20 +1,116 @@
-"""torch.compile as this package uses it: one whole graph per static shape."""
+"""torch.compile as this package uses it: one whole graph per static shape, and plain PyTorch where nothing can be compiled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import os
+import subprocess
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+
+from karel_fast.support.checks import InputError
 
 # torch gives up on a function after 8 graphs. Ours are deliberately static, so a process that evaluates with several
 # batch sizes, models or captures makes more, each meant.
 GRAPHS = 64
 
+_fault: str | None = None
+"""Why this process cannot compile, once that is known."""
+
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` as one graph without breaks; another shape or capture makes another graph, weights and values never
     do.
+
+    Where torch cannot compile (no C++ compiler, no place for what it makes), the function itself is called, after one
+    warning: the same values up to rounding, more slowly.
     """
+    graph: Callable[..., Any] | None = None
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal graph
+        if _fault is None:
+            try:
+                if graph is None:
+                    graph = _graph(function)
+                return graph(*args, **kwargs)
+            except Exception as error:
+                # A graph is compiled before any of it runs, so nothing has happened yet.
+                fault = _machine_fault(error)
+                if fault is None:
+                    raise
+                _give_up(fault)
+        return function(*args, **kwargs)
+
+    return call
+
+
+def require_compiling() -> None:
+    """Raises InputError, saying why, if this machine cannot compile: for those who have asked for it by name."""
+    try:
+        _graph(lambda x: x.sin() + 1)(torch.ones(8))
+    except Exception as error:
+        fault = _machine_fault(error)
+        if fault is None:
+            raise
+        raise InputError(f"compile is true, but nothing can be compiled here: {fault}; {REMEDY}") from error
+
+
+REMEDY = "install a C++ compiler (g++) and Python's headers, or leave out compile"
+
+
+def _graph(function: Callable[..., Any]) -> Callable[..., Any]:
+    if os.environ.get("TORCH_COMPILE_DISABLE") == "1":
+        raise CompilingDisabled("TORCH_COMPILE_DISABLE is set")
+    # torch._dynamo is loaded here, which fails where torch has no place for its caches.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, GRAPHS)
     return torch.compile(function, fullgraph=True, dynamic=False)
+
+
+class CompilingDisabled(RuntimeError):
+    """The user has switched torch.compile off for the whole process."""
+
+
+def _machine_fault(error: BaseException) -> str | None:
+    """What of this machine keeps torch from compiling, in one line; None if the error is another."""
+    for cause in _causes(error):
+        if isinstance(cause, CompilingDisabled):
+            return str(cause)
+        # By name: their module may be what cannot be loaded.
+        kind = type(cause).__name__
+        if kind == "InvalidCxxCompiler":
+            return "no working C++ compiler is found"
+        if kind == "CppCompileError" or isinstance(cause, subprocess.CalledProcessError):
+            lines = [line for line in str(cause).splitlines() if "error" in line.lower()]
+            return "the C++ compiler fails" + (f" ({lines[-1].strip()[:200]})" if lines else "")
+        if isinstance(cause, OSError | ImportError):
+            return " ".join(str(cause).split())[:300]
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came from, as far as torch says it."""
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        cause = todo.pop()
+        if cause is None or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        todo += [cause.__context__, cause.__cause__, getattr(cause, "inner_exception", None)]
+
+
+def _give_up(fault: str) -> None:
+    global _fault
+    _fault = fault
+    warnings.warn(
+        f"torch.compile cannot be used here: {fault}. karel_fast goes on without it: the same results up to rounding, more "
+        f"slowly. To compile, {REMEDY.split(', or')[0]}; to be rid of this line, set compile and compile_decoding to false",
+        RuntimeWarning,
+        stacklevel=3,
+    )

@@ -4,26 +4,32 @@ Names map one to one: `lm_head.*` stays, everything else gets the prefix `transf
 `attn.qkv_proj` is laid out differently (see `transformer.py`), and going there and back is an exact permutation of
 its rows.
 
-Pickled checkpoints are never read.
+Pickled checkpoints are never read. Files that a card names with checksums are compared first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CodeGenConfig
 
-from karel_fast.model.transformer import CODEGEN_GROUPS, Transformer
-from karel_fast.support.files import read_json, write_text, write_whole
+from karel_fast.model.tensors import read_tensors, write_tensors
+from karel_fast.model.transformer import CODEGEN_GROUPS, Transformer, check_config
+from karel_fast.support.checks import whole
+from karel_fast.support.checksums import CARD, check_named
+from karel_fast.support.files import read_json, write_text
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 CONFIG = "config.json"
+SIZES = {
+    "vocab_size": 2**20, "n_positions": 2**20, "n_embd": 2**17, "n_layer": 2**12, "n_head": 2**12, "rotary_dim": 2**17
+}  # fmt: skip
+"""The largest of each that is opened: beyond them a config.json is no model's."""
 
 
 def stock_rows(config: CodeGenConfig) -> Tensor:
@@ -58,6 +64,13 @@ def from_stock(config: CodeGenConfig, stock: Mapping[str, Tensor], where: str = 
 
     Raises ValueError if a tensor is missing, unexpected or of the wrong shape, naming `where`.
     """
+    blocks = {name.split(".")[2] for name in stock if name.startswith("transformer.h.")}
+    if len(blocks) != config.n_layer:
+        # Before as many are made: a config.json may ask for more than there is memory.
+        raise ValueError(
+            f"{where}: the tensors do not match config.json (they are of {len(blocks)} blocks, n_layer is {config.n_layer}); "
+            "is this folder a complete CodeGen snapshot?"
+        )
     with torch.device("meta"):
         expected = {name: tensor.shape for name, tensor in Transformer(config).state_dict().items()}
     # Old CodeGen checkpoints carry their causal mask as a tensor; it is no weight.
@@ -88,12 +101,16 @@ def from_hf(directory: str | Path) -> Transformer:
     """Open a CodeGen snapshot folder, ours or one saved by `save_pretrained`; float32, on the CPU.
 
     Raises FileNotFoundError if the folder or its config.json is missing; ValueError if it holds no CodeGen model,
-    only pickled weights, or tensors that do not match the config.
+    only pickled weights, or tensors that do not match the config; DamagedFile, which is one, for a file that does not
+    match its checksum.
     """
     directory = Path(directory)
+    if (directory / CARD).is_file():
+        # Files that are not needed for the model may be missing.
+        check_named(directory, read_json(directory / CARD), [file.name for file in directory.iterdir()])
     config = read_config(directory)
     if (directory / INDEX).is_file():
-        parts = sorted(set(read_json(directory / INDEX)["weight_map"].values()))
+        parts = _parts(directory / INDEX)
     elif (directory / WEIGHTS).is_file():
         parts = [WEIGHTS]
     elif any(directory.glob("*.bin")) or any(directory.glob("*.pt")):
@@ -105,17 +122,26 @@ def from_hf(directory: str | Path) -> Transformer:
         raise FileNotFoundError(f"{directory}: no {WEIGHTS}")
     stock: dict[str, Tensor] = {}
     for part in parts:
-        try:
-            stock.update(load_file(directory / part))
-        except SafetensorError as error:
-            raise ValueError(f"{directory / part}: not a readable safetensors file ({error})") from error
+        stock.update(read_tensors(directory / part).by_name)
     return from_stock(config, stock, str(directory))
+
+
+def _parts(index: Path) -> list[str]:
+    """The weight files that an index names. ValueError unless they are files beside it."""
+    names = read_json(index).get("weight_map")
+    files = list(names.values()) if isinstance(names, dict) else []
+    if not files:
+        raise ValueError(f"{index}: names no file in its weight_map; restore it from a copy")
+    for file in files:
+        if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
+            raise ValueError(f"{index}: names {file!r}, which is no .safetensors file beside it")
+    return sorted(set(files))
 
 
 def to_hf(model: Transformer, directory: str | Path) -> None:
     """Write config.json and model.safetensors into `directory` (made if missing), each whole or not at all."""
     directory = Path(directory)
-    write_whole(directory / WEIGHTS, lambda path: save_file(to_stock(model), path, metadata={"format": "pt"}))
+    write_tensors(directory / WEIGHTS, to_stock(model), {"format": "pt"}, seal=False)
     write_text(directory / CONFIG, model.config.to_json_string(use_diff=False))
 
 
@@ -130,7 +156,26 @@ def read_config(directory: str | Path) -> CodeGenConfig:
     fields = read_json(path)
     if fields.get("model_type") != "codegen":
         raise ValueError(f"{path}: model_type is {fields.get('model_type')!r}, only 'codegen' can be opened")
-    return CodeGenConfig.from_dict(fields)
+    _check_fields(fields, path)
+    try:
+        config = CodeGenConfig.from_dict(fields)
+        check_config(config)
+    except Exception as error:  # transformers has errors of its own for fields of a wrong type
+        raise ValueError(f"{path}: describes no CodeGen model ({' '.join(str(error).split())})") from error
+    return config
+
+
+def _check_fields(fields: Mapping[str, Any], path: Path) -> None:
+    """ValueError, naming the file and the field, for sizes that are no sizes or beyond every model's."""
+    for name, highest in SIZES.items():
+        if name in fields:
+            try:
+                whole(name, fields[name], 1, highest)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{path}: {error}") from None
+    for name in ("attn_pdrop", "embd_pdrop", "resid_pdrop", "layer_norm_epsilon", "initializer_range"):
+        if name in fields and (isinstance(fields[name], bool) or not isinstance(fields[name], int | float)):
+            raise ValueError(f"{path}: {name} is {fields[name]!r}; it must be a number")
 
 
 def _some(names: list[str]) -> str:

@@ -12,7 +12,8 @@ from karel_fast.probing.differences import Clusters
 from karel_fast.probing.measures import SUMS, stored_kinds
 from karel_fast.probing.places import Places, place_arrays
 from karel_fast.probing.probes.types import ProbeResult
-from karel_fast.support.files import write_whole
+from karel_fast.support.checksums import check_named
+from karel_fast.support.files import read_json_if_whole, write_whole
 
 
 def cluster_sums(results: Sequence[ProbeResult], actions: np.ndarray) -> Clusters:
@@ -45,6 +46,7 @@ def write_clusters(path: Path, clusters: Clusters, places: Places | None = None,
 
 
 def read_clusters(path: Path) -> Clusters:
-    """What `write_clusters` wrote."""
-    with np.load(path) as arrays:
+    """What `write_clusters` wrote. ValueError, naming the file, if it is damaged."""
+    check_named(path.parent, read_json_if_whole(path.with_suffix(".json")) or {}, [path.name])
+    with np.load(path, allow_pickle=False) as arrays:
         return Clusters(arrays["actions"], {name: arrays[name].astype(np.float64) for name in SUMS})

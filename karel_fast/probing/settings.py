@@ -12,6 +12,7 @@ from karel_fast.support.checks import one_of, whole
 from karel_fast.support.settings import build, bundle, default_of, named, part, setting
 
 SPLITS = ("train", "validation", "test")
+MOST_OFFSET = 1000  # states, far beyond any program's
 
 Layers = str | Sequence[int]
 """What `Capture` takes: "mean", or a list of states (0 the embedding, i after block i)."""
@@ -56,10 +57,12 @@ class ProbeConfig:
         for name in ("epochs", "least_steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"ProbeConfig.{name} must be at least 1, got {getattr(self, name)}")
-        if not self.learning_rate > 0:
+        if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"ProbeConfig.learning_rate must be above 0, got {self.learning_rate}")
-        if self.weight_decay < 0:
+        if not 0 <= self.weight_decay < float("inf"):
             raise ValueError(f"ProbeConfig.weight_decay must be 0 or more, got {self.weight_decay}")
+        if self.group_bytes is not None:
+            whole("group_bytes", self.group_bytes, 1)
         one_of("schedule", self.schedule, ("linear", "exponential"))
         one_of("normalization", self.normalization, ("none", "batch"))
         if self.precision not in ("float32", "bfloat16"):
@@ -116,6 +119,10 @@ class Grid:
             if not getattr(self, name):
                 raise ValueError(f"Grid.{name} is empty: name at least one")
         object.__setattr__(self, "depths", _depths(self.depths))
+        for seed in self.seeds:
+            whole("seeds", seed, 0, 2**63 - 1)
+        for offset in self.offsets:
+            whole("offsets", offset, -MOST_OFFSET, MOST_OFFSET)
         for feature in self.features:
             resolve_feature(feature)
         for name in self.semantics:
@@ -202,6 +209,8 @@ class ProbeRun:
         whole("initialisations", self.initialisations, 1)
         if isinstance(self.layers, str):
             one_of("layers", self.layers, ("mean", "all"))
+        else:
+            check_layers(self.layers)
         one_of("programs_from", self.programs_from, ("written", "reference"))
         if self.withhold is not None:
             one_of("withhold", self.withhold, ("input", "space"))
@@ -313,8 +322,18 @@ class SteerConfig:
     def __post_init__(self) -> None:
         if isinstance(self.layers, str):
             one_of("layers", self.layers, ("all",))
+        else:
+            check_layers(self.layers)
         whole("train", self.train, 1)
         whole("specifications", self.specifications, 1)
+
+
+def check_layers(layers: Sequence[int], last: int | None = None) -> None:
+    """Raises ValueError or TypeError for a list of states that is empty or that no model, or none of `last` blocks, has."""
+    if not layers:
+        raise ValueError("layers is empty: name at least one state")
+    for layer in layers:
+        whole("layers", layer, 0, last)
 
 
 def _depths(depths: Mapping[str, tuple[int, ...]] | tuple[str, ...]) -> dict[str, tuple[int, ...]]:

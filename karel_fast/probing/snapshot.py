@@ -39,6 +39,7 @@ from karel_fast.probing.states import SPLIT_NAMES, write_table
 from karel_fast.probing.steering import steer
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import open_snapshot, read_card, snapshot_path, weights_digest
+from karel_fast.support.checksums import FILES, sums_of
 from karel_fast.support.files import read_json_if_whole, write_json
 
 
@@ -185,7 +186,9 @@ def probe_snapshot(
         )  # fmt: skip
         write_json(folder.file("examples", step), {"step": step, **examples})
     # Last, because this file says that the snapshot is done.
-    write_json(target, {"step": step, "experiment": probe_run.to_json(), "weights": weights_digest(snapshot), **result})
+    files = sums_of(target.parent, [target.with_suffix(".npz").name])
+    stored = {"step": step, "experiment": probe_run.to_json(), "weights": weights_digest(snapshot), **result}
+    write_json(target, {**stored, FILES: files})
     if store:
         store.clear()
     return target

@@ -1,6 +1,6 @@
 """Hidden states on disk: one row per action that a model wrote, kept as memory-mapped arrays.
 
-    TABLE/table.json            what it holds and which parts are whole
+    TABLE/table.json            what it holds, which parts are whole, and their files' checksums
     TABLE/part-00000/hidden.npy (rows, layers, D) float32, or uint16 holding bfloat16
                      actions.npy (programs, L) uint8 padded with 255, lengths.npy, correct.npy, finished.npy (programs,)
 
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from karel_fast.support.checksums import FILES, check_named, sums_of
 from karel_fast.support.files import read_json, write_folder, write_json
 
 VERSION = 1
@@ -69,6 +70,7 @@ class TableWriter:
             self._head["unfinished"] = True
         self._parts: list[dict[str, int]] = []
         self._complete = False
+        self._sums: dict[str, str] = {}
         head = self.directory / HEAD
         if head.exists():
             stored_head = read_json(head)
@@ -84,8 +86,9 @@ class TableWriter:
                     )
             self._parts = stored_head["parts"]
             self._complete = stored_head["complete"]
+            self._sums = stored_head.get(FILES, {})
         else:
-            write_json(head, {**self._head, "parts": [], "complete": False})
+            self._write_head(complete=False)
 
     @property
     def programs(self) -> int:
@@ -135,13 +138,17 @@ class TableWriter:
         # A part put in place just before a kill, and so not yet listed, is written again.
         write_folder(self.directory / name, write)
         self._parts.append({"programs": programs, "rows": len(states)})
-        write_json(self.directory / HEAD, {**self._head, "parts": self._parts, "complete": False})
+        self._sums |= sums_of(self.directory, (f"{name}/{key}.npy" for key in arrays))
+        self._write_head(complete=False)
 
     def close(self) -> None:
         """Say that no program is missing. A table that says so already is left as it is: others may be reading it."""
-        if self._complete:
-            return
-        write_json(self.directory / HEAD, {**self._head, "parts": self._parts, "complete": True})
+        if not self._complete:
+            self._write_head(complete=True)
+
+    def _write_head(self, complete: bool) -> None:
+        content = {**self._head, "parts": self._parts, "complete": complete, FILES: self._sums}
+        write_json(self.directory / HEAD, content)
 
 
 class HiddenTable:
@@ -162,21 +169,55 @@ class HiddenTable:
             raise ValueError(
                 f"{self.directory} is a table of version {values.get('version')}, this is for {VERSION}; make it anew"
             )
-        if not values["complete"]:
+        try:
+            complete, parts = values["complete"], values["parts"]
+            self.width: int = values["width"]
+            self.layers: list[int | str] = values["layers"]
+            self.max_actions: int = values["max_actions"]
+            self.dtype: str = values["dtype"]
+            self.identity: dict[str, Any] = values["identity"]
+            self._rows = [part["rows"] for part in parts]
+            self._programs = [part["programs"] for part in parts]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{head} lacks or garbles {error}; remove {self.directory} and make it anew") from error
+        if not complete:
             raise ValueError(f"the table at {self.directory} is unfinished; run the same command again to finish it")
-        self.width: int = values["width"]
-        self.layers: list[int | str] = values["layers"]
-        self.max_actions: int = values["max_actions"]
-        self.dtype: str = values["dtype"]
-        self.identity: dict[str, Any] = values["identity"]
         self.unfinished: bool = values.get("unfinished", False)
-        self._folders = [self.directory / f"part-{i:05d}" for i in range(len(values["parts"]))]
-        self._rows = [part["rows"] for part in values["parts"]]
-        self.programs = sum(part["programs"] for part in values["parts"])
+        self._head = values
+        self._looked_at: set[str] = set()
+        self.programs = sum(self._programs)
         self.rows = sum(self._rows)
 
+    def _read(self, part: int, name: str) -> np.ndarray:
+        """An array of a part, memory-mapped, its file compared with its checksum when it is first read.
+
+        ValueError naming the file for one that is damaged, missing, or not of the shape that the table's head says.
+        """
+        programs, rows = self._programs[part], self._rows[part]
+        shape, dtype = {
+            "hidden": ((rows, len(self.layers), self.width), np.uint16 if self.dtype == "bfloat16" else np.float32),
+            "actions": ((programs, self.max_actions), np.uint8),
+            "lengths": ((programs,), np.int32),
+            "correct": ((programs,), np.bool_),
+            "finished": ((programs,), np.bool_),
+        }[name]
+        file = f"part-{part:05d}/{name}.npy"
+        remedy = f"remove {self.directory} and run the same command again"
+        try:
+            if file not in self._looked_at:
+                check_named(self.directory, self._head, [file])
+                self._looked_at.add(file)
+            array = np.load(self.directory / file, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise ValueError(f"{self.directory / file}: cannot be read ({error}); {remedy}") from error
+        if array.shape != shape or array.dtype != dtype:
+            raise ValueError(
+                f"{self.directory / file}: holds {array.dtype} {array.shape}, the table {np.dtype(dtype)} {shape}; {remedy}"
+            )
+        return array
+
     def _joined(self, name: str, empty: tuple[int, ...], dtype: type) -> np.ndarray:
-        parts = [np.load(folder / f"{name}.npy") for folder in self._folders]
+        parts = [np.array(self._read(part, name)) for part in range(len(self._rows))]
         return np.concatenate(parts) if parts else np.empty(empty, dtype)
 
     @cached_property
@@ -235,9 +276,9 @@ class HiddenTable:
         out = np.empty((len(rows), self.width), np.float32)
         part = np.searchsorted(np.cumsum(self._rows), rows, side="right")
         starts = np.cumsum([0, *self._rows])
-        for number, folder in enumerate(self._folders):
+        for number in range(len(self._rows)):
             here = np.flatnonzero(part == number)
             if len(here):
-                states = np.load(folder / "hidden.npy", mmap_mode="r")[rows[here] - starts[number], layer]
+                states = self._read(number, "hidden")[rows[here] - starts[number], layer]
                 out[here] = _from_bfloat16(states) if self.dtype == "bfloat16" else states
         return out

@@ -28,12 +28,12 @@ grows line by line, so that its last one may be cut short by a kill.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
-from karel_fast.support.files import read_json_if_whole
+from karel_fast.support.checksums import CARD as CARD
+from karel_fast.support.files import as_text, parse_json, read_json_if_whole
 
 EVALUATION_FIELDS = {
     "generative_accuracy": "share of specifications whose program is right on the shown worlds",
@@ -61,8 +61,8 @@ CONFIG, METRICS, TENSORBOARD, TIME = "config.json", "metrics.jsonl", "tensorboar
 """Files that are written before there is a folder to be read; the folder makes paths of all others."""
 PAPER = ("paper-grid", "paper")
 """Folders of the published code's grid of probes: trained our way, and as there."""
-SNAPSHOTS, CARD = "snapshots", "karel_fast.json"
-"""Where snapshots lie, and what says of one where it comes from; `karel_fast.runs.snapshots` writes and reads them."""
+SNAPSHOTS = "snapshots"
+"""Where snapshots lie; CARD says of one where it comes from: `karel_fast.runs.snapshots` writes and reads them."""
 LATENT = {"latent/shown": None, "latent/input": "input", "latent/space": "space"}
 """Folders of latent causal probing, and what is withheld in each."""
 
@@ -152,10 +152,10 @@ class RunFolder:
         path = self.path / METRICS
         lines = []
         if path.exists():
-            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            for number, line in enumerate(path.read_bytes().splitlines(), 1):
                 try:
-                    value = json.loads(line)
-                except json.JSONDecodeError:
+                    value = parse_json(as_text(line, METRICS), METRICS)
+                except ValueError:
                     self._problem(f"{METRICS} line {number} is not whole; it was left out")
                     continue
                 if isinstance(value, dict) and isinstance(value.get("step"), int):

@@ -6,29 +6,32 @@
 The state is a file of its own so that a run can stop between snapshots: which snapshots there are, and so what is
 evaluated and probed, depends on the settings alone. Everything in it is float32, so a resumed run goes on with the
 same bits.
+
+karel_fast.json has the checksums of all files beside it, and the state one of its own: what is damaged is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from karel_fast.data import Tokenizer
 from karel_fast.model import Transformer, from_hf, to_hf
 from karel_fast.model.hub import WEIGHTS
+from karel_fast.model.tensors import read_tensors, write_tensors
 from karel_fast.runs.folder import CARD as CARD
 from karel_fast.runs.folder import SNAPSHOTS as SNAPSHOTS
 from karel_fast.runs.folder import step_name, step_of
-from karel_fast.support.files import read_json, write_folder, write_json, write_whole
+from karel_fast.support.checksums import FILES, sums_of
+from karel_fast.support.files import parse_json, read_json, write_folder, write_json
 from karel_fast.support.version import VERSION
 
 RESUME = "resume.safetensors"
@@ -74,11 +77,24 @@ def write_snapshot(
         to_hf(model, folder)
         if tokenizer is not None:
             tokenizer.to_hf().save_pretrained(folder)
-        write_json(folder / CARD, content, indent=2)
+        files = sums_of(folder, (file.name for file in folder.iterdir()))
+        write_json(folder / CARD, {**content, FILES: files}, indent=2)
 
     path = snapshot_path(run, step)
     write_folder(path, write)
     return path
+
+
+def remove_half_written(run: Path) -> None:
+    """Removes what a killed training left half-written, as large as the model and its optimizer. No other process may
+    be training there.
+    """
+    for folder in (run, run / SNAPSHOTS):
+        for path in [*folder.glob(".*.new.tmp"), *folder.glob(".*.old.tmp")]:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def read_card(snapshot: str | Path) -> dict[str, Any]:
@@ -89,6 +105,9 @@ def read_card(snapshot: str | Path) -> dict[str, Any]:
     card = read_json(path)
     if not isinstance(card.get("step"), int):
         raise ValueError(f"{path}: damaged: it has no step number")
+    for name in ("recipe", "layout", "recipe_hash"):
+        if not isinstance(card.get(name, ""), str):
+            raise ValueError(f"{path}: damaged: its {name} is {card[name]!r}")
     return card
 
 
@@ -101,7 +120,8 @@ def weights_digest(snapshot: str | Path) -> str:
 def open_snapshot(directory: str | Path, tokenizer: Tokenizer, any_recipe: bool = False) -> Transformer:
     """The model of a snapshot folder, after checking that it was trained on the tokenizer's recipe and layout.
 
-    A folder without karel_fast.json (from elsewhere) is checked for its vocabulary only.
+    A folder without karel_fast.json (from elsewhere) is checked for its vocabulary only. ValueError, naming the file, for
+    one that is damaged.
     """
     directory = Path(directory)
     if (directory / CARD).is_file():
@@ -145,7 +165,7 @@ def write_resume(run: Path, state: TrainingState) -> None:
     }
     metadata = {"step": str(state.step), "seconds": repr(state.seconds), "card": json.dumps(state.card)}
     # One process writes a run's state, so the half file that a killed one left is written over.
-    write_whole(run / RESUME, lambda path: save_file(tensors, path, metadata=metadata), tag="new")
+    write_tensors(run / RESUME, tensors, metadata, seal=True, tag="new")
 
 
 def read_resume(run: Path) -> TrainingState:
@@ -153,15 +173,13 @@ def read_resume(run: Path) -> TrainingState:
     path = run / RESUME
     if not path.is_file():
         raise FileNotFoundError(f"{path}: missing; there is no run to resume in {run}")
+    stored = read_tensors(path)
     parts: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}}
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-            for key in file.keys():  # noqa: SIM118
-                part, _, name = key.partition(":")
-                parts[part][name] = file.get_tensor(key)
-            return TrainingState(
-                int(metadata["step"]), float(metadata["seconds"]), json.loads(metadata["card"]), **parts
-            )
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        for key, tensor in stored.by_name.items():
+            part, _, name = key.partition(":")
+            parts[part][name] = tensor
+        card = parse_json(stored.metadata["card"], path)
+        return TrainingState(int(stored.metadata["step"]), float(stored.metadata["seconds"]), dict(card), **parts)
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a readable resume file ({error}); train into a new folder") from error

@@ -11,6 +11,10 @@ class InputError(ValueError):
     """Something that the user gave cannot be used: a setting, a file, an argument. The message is all they need."""
 
 
+class NotFiniteError(ArithmeticError):
+    """A model's numbers are NaN or infinite, so that nothing can be said of it. The message names it."""
+
+
 def whole(name: str, value: object, lowest: int, highest: int | None = None) -> int:
     """The value as a plain int. TypeError unless it is a whole number (NumPy's are), ValueError unless in the range."""
     expected = f"of at least {lowest}" if highest is None else f"from {lowest} to {highest}"

@@ -1,16 +1,20 @@
-"""Files that are whole or absent: the only writer of them, the only reader of JSON, and locks between processes."""
+"""Files that are whole or absent: the only writer of them, the only reader of text and JSON, and locks between processes."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+
+from karel_fast.support.checksums import sealed, unsealed
 
 # -- writing ----------------------------------------------------------------------------------------------------------
 
@@ -28,6 +32,9 @@ def write_whole(path: str | Path, write: Callable[[Path], object], tag: str | No
         write(temporary)
         _flush(temporary)
         os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _named(error, path) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -44,10 +51,15 @@ def write_text(path: str | Path, text: str, tag: str | None = None) -> None:
     write_bytes(path, text.encode("utf-8"), tag)
 
 
-def write_json(path: str | Path, value: object, *, indent: int | None = None, tag: str | None = None) -> None:
-    """`write_whole` for a JSON value. ValueError for NaN and infinity, which JSON does not have."""
+def write_json(
+    path: str | Path, value: Mapping[str, Any], *, indent: int | None = None, tag: str | None = None
+) -> None:
+    """`write_whole` for a JSON object, with the checksum that `read_json` compares (see `karel_fast.support.checksums`).
+
+    ValueError for NaN and infinity, which JSON does not have.
+    """
     try:
-        text = json.dumps(value, allow_nan=False, indent=indent)
+        text = json.dumps(sealed(value), indent=indent)
     except ValueError as error:
         raise ValueError(f"{path}: cannot be written as JSON ({error})") from error
     write_text(path, text + "\n", tag)
@@ -73,6 +85,9 @@ def write_folder(path: str | Path, write: Callable[[Path], object]) -> None:
         if path.exists():
             os.replace(path, replaced)
         os.replace(temporary, path)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise _named(error, path) from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -90,6 +105,17 @@ def _temporary(path: Path, tag: str | None) -> Path:
     return path.with_name(f".{path.name}.{tag or os.getpid()}.tmp")
 
 
+def _named(error: OSError, path: Path) -> OSError:
+    """The error with the file's name, which a full disk's does not have."""
+    if error.filename is not None or error.errno is None:
+        return error
+    return OSError(error.errno, os.strerror(error.errno), str(path))
+
+
+NOT_FLUSHED = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES, errno.EPERM}
+"""What file systems answer that cannot flush a folder (CIFS, FUSE, shared folders of virtual machines): nothing is lost."""
+
+
 def _flush(file: Path) -> None:
     with open(file, "rb+") as opened:
         os.fsync(opened.fileno())
@@ -98,35 +124,88 @@ def _flush(file: Path) -> None:
 def _flush_folder(directory: Path) -> None:
     if os.name == "nt":
         return
-    handle = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in NOT_FLUSHED:
+            raise
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read_json(path: str | Path) -> dict[str, Any]:
-    """The JSON object in a file. FileNotFoundError, or ValueError naming the file where it holds anything else."""
+def read_text(path: str | Path) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark.
+
+    FileNotFoundError, or ValueError naming the file and what it looks like instead.
+    """
     path = Path(path)
-    if not path.is_file():
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: a folder, not a file")
+    if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file")
+    return as_text(path.read_bytes(), path)
+
+
+def as_text(content: bytes, where: str | Path) -> str:
+    """UTF-8 text, with or without a byte order mark. ValueError naming `where` and what the bytes look like instead."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: {_looks_like(content, error)}; save it as text in UTF-8") from error
+
+
+MAGIC = {
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+    b"\x1f\x8b": "compressed by gzip",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ": "compressed by xz",
+    b"PK\x03\x04": "a zip archive",
+    b"PAR1": "a Parquet file",
+}
+"""What files that are no text often are, by their first bytes."""
+
+
+def _looks_like(content: bytes, error: UnicodeDecodeError) -> str:
+    for first, name in MAGIC.items():
+        if content.startswith(first):
+            return f"it is {name}, not in UTF-8"
+    return f"it is not text in UTF-8 (byte {error.start} is {content[error.start]:#04x})"
+
+
+def parse_json(text: str, where: str | Path) -> Any:
+    """The JSON value of a text. ValueError naming `where` for text that is none, or nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError(f"{where}: not valid JSON (it is nested too deeply)") from None
     except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
+        raise ValueError(f"{where}: not valid JSON ({error})") from error
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The JSON object in a file, without its checksum.
+
+    FileNotFoundError, or ValueError naming the file where it holds anything else; DamagedFile, which is one, where it
+    does not match its checksum.
+    """
+    value = parse_json(read_text(path), path)
     if not isinstance(value, dict):
         raise ValueError(f"{path}: holds a JSON {type(value).__name__}, not an object")
-    return value
+    return unsealed(value, path)
 
 
 def read_json_if_whole(path: str | Path) -> dict[str, Any] | None:
-    """The JSON object in a file; None where there is no file, or one that is half written or something else."""
+    """The JSON object in a file; None where there is no file, or one that is half written, damaged or something else."""
     try:
         return read_json(path)
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, IsADirectoryError, ValueError):
         return None
 
 
@@ -137,14 +216,28 @@ def read_json_if_whole(path: str | Path) -> dict[str, Any] | None:
 def locked(path: Path, message: str | None = None) -> Iterator[None]:
     """Holds an exclusive lock on a file, which the system gives up when the process dies however it dies.
 
-    With a message, BlockingIOError at once if another process holds it; without one, waits.
+    With a message, BlockingIOError at once if another process holds it; without one, waits. On a file system without
+    locks it warns once and holds none.
     """
     lock = FileLock(path, timeout=0 if message else -1)
     try:
         lock.acquire()
     except Timeout:
         raise BlockingIOError(message) from None
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            raise
+        warnings.warn(
+            f"{path.parent}: its file system has no locks ({error}), so nothing keeps two processes from writing the same "
+            "files there: let only one do so at a time",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     try:
         yield
     finally:
         lock.release()
+
+
+NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+"""What file systems answer that have no locks (NFS and Lustre without a lock service)."""

@@ -14,7 +14,16 @@ def lazy(package: str, home: Mapping[str, str]) -> tuple[Callable[[str], Any], C
     def getattr_(name: str) -> Any:
         if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"{package}.{home[name]}"), name)
+        try:
+            value = getattr(importlib.import_module(f"{package}.{home[name]}"), name)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("karel_fast"):
+                raise
+            missing = error.name.partition(".")[0]
+            raise ModuleNotFoundError(
+                f"{package}.{name} needs the package {missing}, which is not installed: pip install {missing}",
+                name=missing,
+            ) from error
         setattr(sys.modules[package], name, value)
         return value
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field
-from typing import Any, TypeVar, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, SupportsFloat, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from karel_fast.support.checks import InputError, nearest
 
@@ -100,6 +102,10 @@ def build(kind: type, values: Mapping[str, Any], where: str) -> Any:
     for name in values:
         if name not in known:
             raise InputError(f"{where}: unknown setting {name!r}; {nearest(name, known)}")
+    types = flat_types(kind)
+    for name, value in values.items():
+        if name in types and not fits(types[name], value):
+            raise InputError(f"{where}: {name} is {value!r}; give {described(types[name])}")
     try:
         given = {name: _tuples(value) for name, value in values.items()}
         return _build(kind, {**_bundled(kind, given), **given})
@@ -126,6 +132,37 @@ def _build(kind: type, values: Mapping[str, Any]) -> Any:
         elif field.name in values:
             arguments[field.name] = values[field.name]
     return kind(**arguments)
+
+
+def fits(kind: Any, value: Any) -> bool:
+    """Whether a value is of a setting's type; True for types that only the class itself can judge."""
+    origin, choices = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(fits(choice, value) for choice in choices)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return isinstance(value, list | tuple) or (
+            isinstance(value, Mapping) and all(fits(choices[1], inner) for inner in value.values())
+        )
+    if origin is tuple or (isinstance(origin, type) and issubclass(origin, Sequence)):
+        return isinstance(value, list | tuple) and all(fits(choices[0], inner) for inner in value)
+    if kind is float:
+        return isinstance(value, SupportsFloat) and not isinstance(value, bool | str) and not math.isnan(value)
+    if kind is int:
+        return hasattr(value, "__index__") and not isinstance(value, bool)
+    return isinstance(value, kind) if kind in (bool, str, NoneType) else True
+
+
+def described(kind: Any) -> str:
+    """A setting's type in words."""
+    origin, choices = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return " or ".join(described(choice) for choice in choices)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return "a table of settings"
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return "a list"
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: "nothing"}
+    return words.get(kind, "another value")
 
 
 def _tuples(value: Any) -> Any:

@@ -24,11 +24,12 @@ from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import Decoder, Generated, join
 from karel_fast.model.device import autocast, memory_advice, resolve_device, resolve_precision
 from karel_fast.runs.snapshots import open_snapshot
+from karel_fast.support.checks import NotFiniteError
 from karel_fast.training.config import SearchConfig
 from karel_fast.training.divergence import divergence_metrics
 from karel_fast.training.loop import loss_sum
 from karel_fast.training.search import search_metrics
-from karel_fast.training.text import text_metrics
+from karel_fast.training.text import perplexity, text_metrics
 from karel_fast.training.written import generated_programs, satisfied
 
 DIVERSITY_SAMPLES = 1000
@@ -80,7 +81,8 @@ def evaluate(
 
     snapshot: a folder, or a model (then no recipe is checked). any_recipe: let the snapshot's recipe differ from the
     tokenizer's. Raises ValueError if recipe, layout, vocabulary or context do not match, there is no sample, or
-    specifications that `kf.exact.solve` refuses are to be solved.
+    specifications that `kf.exact.solve` refuses are to be solved; NotFiniteError for a model whose weights or loss are
+    not finite. A perplexity too large for a number is None.
     """
     if len(samples) == 0:
         raise ValueError("there is no sample to evaluate on")
@@ -89,6 +91,8 @@ def evaluate(
             "a model of the interpreter's rows writes outputs, not programs: use training.interpret.interpret"
         )
     model = snapshot if isinstance(snapshot, Transformer) else open_snapshot(snapshot, tokenizer, any_recipe)
+    name = "the model" if isinstance(snapshot, Transformer) else str(snapshot)
+    _check_finite(model, name)
     check_vocabulary(model, tokenizer)
     place = resolve_device(device)
     dtype = resolve_precision(precision, place)
@@ -113,6 +117,8 @@ def evaluate(
                 progress(done)
         generated = join(parts)
         loss = reference_loss(model, tokenizer, samples, batch_size, dtype, compile_model)
+    if not math.isfinite(loss):
+        raise NotFiniteError(f"{name}: its loss is not finite ({loss}); its training has diverged")
     programs = generated_programs(tokenizer, generated)
     shown, held_out = satisfied(programs, samples)
     correct = shown & generated.finished
@@ -127,7 +133,7 @@ def evaluate(
         "generative_accuracy": float(correct.mean()),
         "generalization": None if generalizes is None else float(generalizes.mean()),
         "exact_match": float((reference == generated.tokens).all(axis=1).mean()),
-        "perplexity": math.exp(loss),
+        "perplexity": perplexity(loss),
         "loss": loss,
         "finished": float(generated.finished.mean()),
         "distinct_programs": len(rows),
@@ -150,6 +156,13 @@ def evaluate(
         if search is not None:
             metrics |= search_metrics(model, tokenizer, samples, search, **settings)
     return Evaluation(metrics, generated, correct, generalizes)
+
+
+def _check_finite(model: Transformer, name: str) -> None:
+    """Raise NotFiniteError, naming the model and the weight, unless all weights are finite."""
+    for weight, values in model.named_parameters():
+        if not torch.isfinite(values).all():
+            raise NotFiniteError(f"{name}: the weights {weight} are not finite; its training has diverged")
 
 
 def ideal_metrics(samples: Samples, tokens: int, correct_lengths: np.ndarray) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,12 @@ from karel_fast.runs.snapshots import (
     TrainingState,
     list_snapshots,
     read_resume,
+    remove_half_written,
     snapshot_path,
     write_resume,
     write_snapshot,
 )
+from karel_fast.support.files import locked
 from karel_fast.training.config import TrainConfig
 from karel_fast.training.distributed import Processes, join_processes
 from karel_fast.training.metrics import MetricsFile, Report, Reporter, ReportProgress
@@ -38,6 +40,7 @@ from karel_fast.training.optim import Optimizers, rate_factor
 from karel_fast.training.rows import RowSource, prefetched
 
 Stop = Callable[[float], bool]
+TRAINING_LOCK = ".training.lock"
 
 
 class TrainingDiverged(RuntimeError):
@@ -95,7 +98,7 @@ def train(
 
     Raises ValueError for settings or rows that do not fit together, a run folder that already holds a run
     (resume=False), or a resume with another recipe, model or settings; FileNotFoundError if there is nothing to
-    resume; `TrainingDiverged`; `NotEnoughMemory` (a ValueError).
+    resume; BlockingIOError if another process is training there; `TrainingDiverged`; `NotEnoughMemory` (a ValueError).
     """
     processes, device = join_processes(resolve_device(config.device))
     if config.batch_size % (processes.world * config.accumulate):
@@ -121,6 +124,31 @@ def train(
     }
     if not resume and list_snapshots(run):
         raise ValueError(f"{run} already holds a run: resume it, or train into a new folder")
+    busy = f"{run}: another process is training in this folder: wait for it, or choose another folder"
+    with locked(_made(run) / TRAINING_LOCK, busy) if processes.rank == 0 else nullcontext():
+        if processes.rank == 0:
+            remove_half_written(run)
+        return _train(config, model_config, rows, run, card, processes, device, tokenizer, resume, progress, stop)
+
+
+def _made(run: Path) -> Path:
+    run.mkdir(parents=True, exist_ok=True)
+    return run
+
+
+def _train(
+    config: TrainConfig,
+    model_config: CodeGenConfig,
+    rows: RowSource,
+    run: Path,
+    card: dict[str, Any],
+    processes: Processes,
+    device: torch.device,
+    tokenizer: Any,
+    resume: bool,
+    progress: ReportProgress | None,
+    stop: Stop | None,
+) -> TrainResult:
     remedy = f"lower batch_size ({config.batch_size}) or raise accumulate ({config.accumulate}), which divides it"
     with memory_advice(remedy), repeatable(device):
         state = _begin(config, run, card, resume)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from karel_fast.runs.folder import METRICS, TENSORBOARD
-from karel_fast.support.files import write_text
+from karel_fast.support.files import as_text, parse_json, write_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ class MetricsFile:
 
     def __init__(self, run: Path, step: int, tensorboard: bool) -> None:
         path = run / METRICS
-        kept = [line for line in path.read_text().splitlines(True) if _step(line) <= step] if path.is_file() else []
-        write_text(path, "".join(kept))
+        kept = [line for line in path.read_bytes().splitlines(True) if _step(line) <= step] if path.is_file() else []
+        write_bytes(path, b"".join(kept))
         self.file = path.open("a", buffering=1)
         self.board: Any = None
         if tensorboard:
@@ -121,8 +121,10 @@ class MetricsFile:
             self.board.close()
 
 
-def _step(line: str) -> float:
+def _step(line: bytes) -> float:
+    """The step of a line; infinity, so that it is left out, for one that is not whole."""
     try:
-        return json.loads(line)["step"]
-    except json.JSONDecodeError:
+        step = parse_json(as_text(line, METRICS), METRICS)["step"]
+    except (ValueError, TypeError, KeyError):
         return float("inf")
+    return step if isinstance(step, int) else float("inf")

@@ -21,6 +21,14 @@ from karel_fast.model.decode import Generated
 from karel_fast.training.row_scores import row_scores
 
 
+def perplexity(loss: float) -> float | None:
+    """The exponential of a loss in nats; None where it is larger than any float: JSON has no infinity."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return None
+
+
 def text_metrics(
     model: Transformer,
     tokenizer: Tokenizer,
@@ -52,7 +60,7 @@ def text_metrics(
     )
     return {
         "written_loss": written_loss,
-        "written_perplexity": math.exp(written_loss),
+        "written_perplexity": perplexity(written_loss),
         "loss_gap": reference_loss - written_loss,
         **prompt_metrics(tokenizer, rows_nT, losses_nT),
         **length_metrics(tokenizer, rows_nT[:, first:], generated, correct),

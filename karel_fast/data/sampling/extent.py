@@ -26,28 +26,36 @@ def symbol_costs(level: int) -> StatementCosts:
     return StatementCosts(action=1, condition_block=4, negation=1, repeat_block=4, orelse=3)
 
 
-@lru_cache(maxsize=4096)
 def longest_program(
-    statements: int, levels: int, negate: bool, kinds: tuple[bool, bool, bool, bool], costs: Costs, level: int = 1
+    statements: int, levels: int, negate: bool, kinds: tuple[bool, bool, bool, bool], costs: Costs
 ) -> int:
-    """The most that `statements` statements take, with `levels` more levels of blocks allowed.
+    """The most that `statements` statements take, with `levels` levels of blocks allowed.
 
     `kinds` says which of if, ifelse, while, repeat there are.
     """
+    return _longest(statements, levels, negate, kinds, costs, 1)[statements]
+
+
+@lru_cache(maxsize=4096)
+def _longest(
+    statements: int, levels: int, negate: bool, kinds: tuple[bool, bool, bool, bool], costs: Costs, level: int
+) -> tuple[int, ...]:
+    """The most that 0, 1, .. `statements` statements take inside `level` - 1 blocks."""
     action, condition_block, negation, repeat_block, orelse = costs(level)
     condition_block += negation if negate else 0
+    inner = _longest(statements - 1, levels - 1, negate, kinds, costs, level + 1) if levels and statements else (0,)
+    # Of two bodies with m statements together, at least one in each.
+    both = [max((inner[k] + inner[m - k] for k in range(1, m)), default=0) for m in range(len(inner))]
     best = [0]
     for n in range(1, statements + 1):
         options = [action + best[n - 1]]  # what the first statement is, and what follows it
-        if levels:
-            inner = [longest_program(m, levels - 1, negate, kinds, costs, level + 1) for m in range(n)]
-            for m in range(1, n):
-                rest = best[n - 1 - m]
-                if kinds[0] or kinds[2]:
-                    options.append(condition_block + inner[m] + rest)
-                if kinds[3]:
-                    options.append(repeat_block + inner[m] + rest)
-                if kinds[1]:
-                    options += [condition_block + orelse + inner[k] + inner[m - k] + rest for k in range(1, m)]
+        for m in range(1, n if levels else 1):
+            rest = best[n - 1 - m]
+            if kinds[0] or kinds[2]:
+                options.append(condition_block + inner[m] + rest)
+            if kinds[3]:
+                options.append(repeat_block + inner[m] + rest)
+            if kinds[1] and m > 1:
+                options.append(condition_block + orelse + both[m] + rest)
         best.append(max(options))
-    return best[statements]
+    return tuple(best)

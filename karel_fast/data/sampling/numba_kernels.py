@@ -8,10 +8,10 @@ the draws are inlined (`_inline`).
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from karel_fast.data.sampling import philox
+from karel_fast.support.numba_cache import cached_njit
 
 # Places in a plan as `numba_plan.plan_array` lays it out. They stand here because Numba freezes globals into its kernels, and
 # its cache on disk notices changes of this file only. For the same reason whatever comes from the vocabulary arrives as an
@@ -43,8 +43,8 @@ HALF, SHORT = U(32), U(16)
 MIX_1, MIX_2 = U(0xFF51AFD7ED558CCD), U(0xC4CEB9FE1A85EC53)
 FNV_START, FNV_PRIME, MIX_SHIFT = U(0xCBF29CE484222325), U(0x100000001B3), U(33)
 
-_compile = numba.njit(cache=True, nogil=True, error_model="numpy")
-_inline = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+_compile = cached_njit(nogil=True, error_model="numpy")
+_inline = cached_njit(nogil=True, error_model="numpy", forceinline=True)
 
 
 # -- draws ------------------------------------------------------------------------------------------------------------

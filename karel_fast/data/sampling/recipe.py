@@ -26,6 +26,7 @@ from karel_fast.karel.language import NAMED_SEMANTICS, Semantics, resolve_semant
 from karel_fast.karel.language.semantics import resolve_meaning
 from karel_fast.karel.language.vocabulary import ACTION_NAMES, CONDITION_NAMES
 from karel_fast.support.checks import nearest, whole
+from karel_fast.support.files import parse_json
 
 SPLITS = ("train", "val", "test")
 MAX_LENGTH = 200
@@ -263,10 +264,7 @@ class Recipe:
     @classmethod
     def from_json(cls, text: str) -> Recipe:
         """The inverse of `to_json`. ValueError for text that is no recipe, naming unknown fields."""
-        try:
-            fields = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"a recipe must be JSON: {error}") from error
+        fields = parse_json(text.removeprefix("\ufeff"), "a recipe")
         if not isinstance(fields, dict):
             raise ValueError(f"a recipe must be a JSON object, not {type(fields).__name__}")
         unknown = sorted(set(fields) - {f.name for f in dataclasses.fields(cls)})

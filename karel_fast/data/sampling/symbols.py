@@ -31,6 +31,11 @@ PAD = 255
 _MASK64 = (1 << 64) - 1
 
 
+def symbol_count(straight_line: bool) -> int:
+    """How many symbols programs are written with; the codes are those below."""
+    return len(Action) if straight_line else COUNT + MAX_COUNT + 1
+
+
 def to_symbols(program: Program) -> list[int]:
     """The program's symbols. ValueError if a repeat count is above 99, which has no symbol."""
     out: list[int] = []

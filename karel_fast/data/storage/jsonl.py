@@ -31,7 +31,7 @@ from karel_fast.data.sampling.symbols import (
 from karel_fast.karel.execution import run
 from karel_fast.karel.language import CompiledPrograms, Program, Semantics, compile, parse
 from karel_fast.karel.world import Worlds
-from karel_fast.support.files import write_whole
+from karel_fast.support.files import as_text, parse_json, write_whole
 
 CHUNK = 2048  # lines or samples handled at a time
 
@@ -62,7 +62,7 @@ def read_records(path: str | Path) -> Records:
     programs: list[Program] = []
     worlds: list[Worlds] = []
     outputs: list[str] = []
-    rows = _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
+    rows = _parquet_rows(path) if _is_parquet(path) else _json_rows(path)
     names: tuple[list[str], list[str]] | None = None
     while chunk := list(islice(rows, CHUNK)):
         texts: list[str] = []
@@ -88,17 +88,22 @@ def read_records(path: str | Path) -> Records:
     return Records(programs, Worlds.concatenate(worlds), outputs)
 
 
+def _is_parquet(path: Path) -> bool:
+    """Whether it is, by its first bytes: names differ."""
+    with open(path, "rb") as file:
+        return file.read(4) == b"PAR1" or path.suffix.lower() == ".parquet"
+
+
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with open(path, encoding="utf-8") as file:
-        for line, text in enumerate(file, 1):
+    with open(path, "rb") as file:
+        for line, content in enumerate(file, 1):
+            where = f"{path}, line {line}"
+            text = as_text(content, path if line == 1 else where)
             if not text.strip():
                 continue
-            try:
-                record = json.loads(text)
-            except ValueError as error:
-                raise ValueError(f"{path}, line {line}: no JSON ({error})") from error
+            record = parse_json(text, where)
             if not isinstance(record, dict):
-                raise ValueError(f"{path}, line {line}: a record must be a JSON object")
+                raise ValueError(f"{where}: a record must be a JSON object")
             yield line, record
 
 

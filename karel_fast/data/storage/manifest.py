@@ -9,7 +9,7 @@ from typing import Any
 
 from karel_fast.data.sampling.philox import GENERATOR_VERSION
 from karel_fast.data.sampling.recipe import Recipe, semantics_from_json, semantics_to_json, split_code
-from karel_fast.data.storage.packing import trace_length
+from karel_fast.data.storage.packing import most_rows, trace_length
 from karel_fast.karel.language import Semantics
 from karel_fast.support.checks import whole
 from karel_fast.support.files import read_json, write_json
@@ -28,7 +28,14 @@ class Entry:
     """A shard that has been written."""
 
     digest: str  # over its column values, see `karel_fast.data.storage.packing.digest`
-    size: int  # of its file in bytes: tells a truncated file without reading it
+    size: int  # of its file in bytes
+    sha256: str | None = None  # of its file; None in manifests of earlier versions
+
+    def __post_init__(self) -> None:
+        whole("size", self.size, 0)
+        for name, text in (("digest", self.digest), ("sha256", self.sha256 or "")):
+            if not isinstance(text, str):
+                raise TypeError(f"{name} {text!r}")
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,14 @@ class Manifest:
         split_code(self.split)
         for name in ("count", "shard_size"):
             object.__setattr__(self, name, whole(name, getattr(self, name), 1))
+        for shard, _ in self.shards:
+            whole("shard", shard, 0, self.shard_count - 1)
+        most = most_rows(self.recipe, self.traces is not None)
+        if min(self.count, self.shard_size) > most:
+            raise ValueError(
+                f"shard_size is {self.shard_size}: a column of so many samples of this recipe takes more than 2 GiB, which "
+                f"Parquet's readers cannot hold; use at most {most}"
+            )
 
     @property
     def shard_count(self) -> int:
@@ -93,7 +108,7 @@ class Manifest:
     def write(self, directory: Path, tag: str) -> None:
         """Puts the manifest in place, whole."""
         shards = [
-            {"shard": k, "file": self.file(k), "start": self.rows(k)[0], "rows": self.rows(k)[1], **vars(entry)}
+            {"shard": k, "file": self.file(k), "start": self.rows(k)[0], "rows": self.rows(k)[1], **_stated(entry)}
             for k, entry in self.shards
         ]
         content = {
@@ -128,7 +143,11 @@ class Manifest:
                 shard_size=content["shard_size"],
                 traces=None if content["traces"] is None else semantics_from_json(content["traces"]),
                 generator_version=content["generator_version"],
-                shards=tuple((s["shard"], Entry(s["digest"], s["size"])) for s in content["shards"]),
+                shards=tuple((s["shard"], Entry(s["digest"], s["size"], s.get("sha256"))) for s in content["shards"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ShardError(f"{path} lacks or garbles {error}: restore it, or delete it and generate again") from error
+
+
+def _stated(entry: Entry) -> dict[str, Any]:
+    return {name: value for name, value in vars(entry).items() if value is not None}

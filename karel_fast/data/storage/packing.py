@@ -23,6 +23,7 @@ The byte columns are of Parquet's variable-length type because `datasets` cannot
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -30,19 +31,45 @@ import numpy as np
 from karel_fast.data.sampling.generation import check_threads, generate
 from karel_fast.data.sampling.recipe import Recipe
 from karel_fast.data.sampling.samples import Samples
+from karel_fast.data.sampling.symbols import PAD, symbol_count
 from karel_fast.karel.backends import resolve_backend
 from karel_fast.karel.execution import Trace, trace
-from karel_fast.karel.language import Semantics
+from karel_fast.karel.language import Action, Semantics
+from karel_fast.karel.status import Status
 from karel_fast.karel.world import Worlds
 
 Columns = dict[str, np.ndarray]  # name to uint8 (n, bytes per row)
 
 CHUNK = 4096  # samples unpacked at a time: their arrays are ten times as large
+MOST_BYTES = 2**31 - 1  # of one column of a table: Arrow's offsets into it are int32
 
 
 def trace_length(recipe: Recipe) -> int:
     """S: how many actions a trace in a shard has room for, and the step limit of the runs that it shows."""
     return recipe.lengths[1] if recipe.control is None else recipe.control.max_steps
+
+
+def column_widths(recipe: Recipe, traces: bool) -> dict[str, int]:
+    """Bytes a row of each column, in the columns' order."""
+    worlds, inside = recipe.worlds_per_sample, (recipe.height - 2) * (recipe.width - 2)
+    bits = -(-worlds * inside // 8)
+    widths = {
+        "length": 1, "program": recipe.symbol_width, "walls": bits, "markers": bits, "robot": 2 * worlds,
+        "output_markers": worlds * inside, "output_robot": 2 * worlds,
+    }  # fmt: skip
+    if traces:
+        steps = trace_length(recipe)
+        widths |= {
+            "trace_steps": 4 * worlds, "trace_status": worlds, "trace_actions": worlds * steps,
+            "trace_robot": 2 * worlds * (steps + 1), "trace_markers": worlds * (steps + 1),
+            "trace_clear": worlds * (steps + 1),
+        }  # fmt: skip
+    return widths
+
+
+def most_rows(recipe: Recipe, traces: bool) -> int:
+    """The most samples that one table can hold."""
+    return MOST_BYTES // max(column_widths(recipe, traces).values())
 
 
 def make_columns(
@@ -63,7 +90,16 @@ def make_columns(
 
 
 def pack(samples: Samples, *, backend: str | None = None, threads: int | None = None) -> Columns:
-    """The samples' columns; see above. Backend "cpp" packs in the core, the other two in NumPy, with equal results."""
+    """The samples' columns; see above. Backend "cpp" packs in the core, the other two in NumPy, with equal results.
+
+    ValueError for a program of more symbols than a length has room for.
+    """
+    if samples.lengths.max(initial=0) > 255:
+        at = samples.start + int(samples.lengths.argmax())
+        raise ValueError(
+            f"sample {at}: its program has {samples.lengths.max()} symbols, a shard's at most 255: use a recipe with shorter "
+            "programs"
+        )
     packer = _pack_cpp if resolve_backend(backend) == "cpp" else _pack_numpy
     names = ("walls", "markers", "robot", "output_markers", "output_robot")
     return {
@@ -180,12 +216,16 @@ def digest(columns: Columns) -> str:
 
 
 def to_table(columns: Columns, metadata: dict[str, str]) -> Any:
-    """The columns as a `pyarrow.Table`, without copying."""
+    """The columns as a `pyarrow.Table`, without copying. ValueError for a column of more than MOST_BYTES."""
     import pyarrow as pa
 
     arrays, fields = [], []
     for name, rows in columns.items():
         n, width = rows.shape
+        if n * width > MOST_BYTES:
+            raise ValueError(
+                f"column {name!r} has {n * width:,} bytes, a table's at most {MOST_BYTES:,}: use fewer rows"
+            )
         values = pa.py_buffer(np.ascontiguousarray(rows))
         if name == "length":
             array = pa.Array.from_buffers(pa.uint8(), n, [None, values])
@@ -197,23 +237,87 @@ def to_table(columns: Columns, metadata: dict[str, str]) -> Any:
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata))
 
 
-def from_table(table: Any) -> Columns:
-    """The inverse of `to_table`. ValueError if a column's values are not all equally long."""
+def from_table(table: Any, widths: Mapping[str, int]) -> Columns:
+    """The inverse of `to_table`, for columns of these widths. ValueError, naming the column, where it is another."""
     columns = {}
-    for name in table.column_names:
-        array = table.column(name).combine_chunks()
-        n = len(array)
+    for name, width in widths.items():
+        array, n = table.column(name).combine_chunks(), table.num_rows
+        if array.null_count:
+            raise ValueError(f"column {name!r} has empty values")
         if name == "length":
             columns[name] = np.asarray(array.to_numpy(zero_copy_only=False), np.uint8)[:, None]
             continue
-        _, offsets, values = array.buffers()
-        ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + n + 1]
-        widths = np.unique(np.diff(ends))
-        if len(widths) != 1:
-            raise ValueError(f"column {name!r} has values of different lengths")
-        flat = np.frombuffer(values, np.uint8)[ends[0] : ends[-1]] if values is not None else np.empty(0, np.uint8)
-        columns[name] = flat.reshape(n, int(widths[0]))
+        _check_widths(name, array, width)
+        if hasattr(array, "dictionary_decode"):
+            array = array.dictionary_decode()
+        _, _, values = array.buffers()
+        first = _ends(array)[0]
+        flat = (
+            np.frombuffer(values, np.uint8)[first : first + n * width] if values is not None else np.empty(0, np.uint8)
+        )
+        columns[name] = flat.reshape(n, width)
     return columns
+
+
+def _check_widths(name: str, array: Any, width: int) -> None:
+    """ValueError unless every value, or each of the dictionary's, has so many bytes."""
+    values = array.dictionary if hasattr(array, "dictionary") else array
+    found = np.unique(np.diff(_ends(values)))
+    if len(found) and (found != width).any():
+        wrong = int(found[found != width][0])
+        raise ValueError(f"column {name!r} has a value of {wrong} bytes, the recipe's have {width}")
+
+
+def _ends(array: Any) -> np.ndarray:
+    """Where each value of a byte column begins, and where the last one ends."""
+    import pyarrow as pa
+
+    kinds = {pa.binary(): np.int32, pa.string(): np.int32, pa.large_binary(): np.int64, pa.large_string(): np.int64}
+    if array.type not in kinds:
+        raise ValueError(f"a column is of type {array.type}, not bytes")
+    _, offsets, _ = array.buffers()
+    if offsets is None:
+        return np.zeros(1, np.int64)
+    return np.frombuffer(offsets, kinds[array.type])[array.offset : array.offset + len(array) + 1]
+
+
+def check_values(columns: Columns, recipe: Recipe, start: int) -> None:
+    """ValueError, naming the row (the first is `start`) and the column, for a value that no sample of the recipe has."""
+    n, worlds = len(columns["length"]), recipe.worlds_per_sample
+    inside = (recipe.height - 2) * (recipe.width - 2)
+    lengths, symbols = columns["length"], columns["program"]
+    used = np.arange(symbols.shape[1]) < lengths
+    walls, markers = (np.unpackbits(columns[name], axis=1, count=inside * worlds) for name in ("walls", "markers"))
+    wrong = {
+        "length": (lengths < 1) | (lengths > symbols.shape[1]),
+        "program": np.where(used, symbols >= symbol_count(recipe.straight_line), symbols != PAD),
+        "markers": markers & walls,
+        "output_markers": walls.astype(bool) & (columns["output_markers"] != 0),
+    }
+    walled = np.concatenate([walls.reshape(-1, inside), np.ones((n * worlds, 1), np.uint8)], axis=1)
+    for name in ("robot", "output_robot"):
+        cell = np.minimum(_pose_codes(columns[name]).reshape(n * worlds, -1) >> 2, inside)
+        wrong[name] = np.take_along_axis(walled, cell.astype(np.int64), axis=1).reshape(n, -1)
+    if "trace_steps" in columns:
+        steps = np.ascontiguousarray(columns["trace_steps"]).view("<i4")
+        actions = columns["trace_actions"]
+        wrong |= {
+            "trace_steps": (steps < 0) | (steps > trace_length(recipe)),
+            "trace_status": columns["trace_status"] > max(Status),
+            "trace_actions": (actions >= len(Action)) & (actions != PAD),
+            "trace_robot": _pose_codes(columns["trace_robot"]) >> 2 >= inside,
+            "trace_clear": columns["trace_clear"] > 7,
+        }
+    for name, marks in wrong.items():
+        rows = np.flatnonzero(marks.any(axis=1))
+        if len(rows):
+            raise ValueError(
+                f"row {start + int(rows[0])} has a value in column {name!r} that no sample of its recipe has"
+            )
+
+
+def _pose_codes(poses: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(poses).view("<u2")
 
 
 def _interior(cells: np.ndarray) -> np.ndarray:
@@ -226,6 +330,6 @@ def _poses(robot: np.ndarray, recipe: Recipe) -> np.ndarray:
 
 
 def _robots(poses: np.ndarray, recipe: Recipe) -> np.ndarray:
-    pose = np.ascontiguousarray(poses).view("<u2").reshape(-1)
+    pose = _pose_codes(poses).reshape(-1)
     row, col = np.divmod(pose >> 2, recipe.width - 2)
     return np.stack([row + 1, col + 1, pose & 3], axis=1).astype(np.uint8)

@@ -8,8 +8,9 @@ killed goes on where it stopped: a shard's file is put in place only when it is 
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,12 +24,27 @@ from karel_fast.data.sampling.philox import GENERATOR_VERSION
 from karel_fast.data.sampling.recipe import Recipe
 from karel_fast.data.sampling.samples import Samples
 from karel_fast.data.storage.manifest import Entry, Manifest, ShardError
-from karel_fast.data.storage.packing import Columns, digest, from_table, make_columns, to_table, unpack, unpack_trace
+from karel_fast.data.storage.packing import (
+    Columns,
+    check_values,
+    column_widths,
+    digest,
+    from_table,
+    make_columns,
+    to_table,
+    unpack,
+    unpack_trace,
+)
 from karel_fast.karel.language import Semantics, resolve_semantics
+from karel_fast.support.checksums import file_sum
 from karel_fast.support.files import locked, remove_leftovers, write_whole
 
 SHARD_SIZE = 50_000
-ROW_GROUP = 5_000  # rows read at a time
+ROW_GROUP = 5_000  # rows of a Parquet row group as written here; files with others are read as well
+KEPT_ROWS = 8 * ROW_GROUP  # rows read last that stay in memory
+ENCODINGS = {"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "BIT_PACKED", "DELTA_LENGTH_BYTE_ARRAY"}
+"""Of columns that are read: with these a value takes as many bytes in the file's pages as in memory, or is in a dictionary."""
+REMEDY = "; generate again into the same folder, or verify it with repair, to replace it"
 MANIFEST_LOCK = ".manifest.lock"
 SamplesProgress = Callable[[int, int], None]  # samples done, samples to do in all
 
@@ -99,7 +115,10 @@ class Job:
         self._written: dict[int, Entry] = {}  # of `mine`
         with locked(directory / MANIFEST_LOCK):
             known = self._there().written
-        self.todo = [shard for shard in self.mine if not self._has(shard, known.get(shard))]
+        with ThreadPoolExecutor(check_threads(None), "look") as pool:
+            entries = list(pool.map(lambda shard: self._found(shard, known.get(shard)), self.mine))
+        self._written = {shard: entry for shard, entry in zip(self.mine, entries, strict=True) if entry is not None}
+        self.todo = [shard for shard in self.mine if shard not in self._written]
         self.finish()
 
     def write(self, shard: int, **execution: Any) -> tuple[int, Entry]:
@@ -139,18 +158,21 @@ class Job:
             )
         return there
 
-    def _has(self, shard: int, entry: Entry | None) -> bool:
-        """Whether the shard is on disk, whole; one that a killed run put in place but did not note is checked."""
+    def _found(self, shard: int, entry: Entry | None) -> Entry | None:
+        """What the manifest should say of the shard's file; None if it is missing, damaged, or not what was noted.
+
+        A file that a killed run put in place but did not note is taken for what it says itself.
+        """
         path = self.directory / self.manifest.file(shard)
         if not path.is_file():
-            return False
-        if entry is None or path.stat().st_size != entry.size:
-            try:
-                entry = Entry(digest(read_shard(self.manifest, self.directory, shard)), path.stat().st_size)
-            except ShardError:
-                return False
-        self._written[shard] = entry
-        return True
+            return None
+        if entry is not None and entry.sha256 is not None and file_sum(path) == entry.sha256:
+            return entry
+        try:
+            value = digest(read_shard(self.manifest, self.directory, shard))
+        except ShardError:
+            return None
+        return None if entry is not None and entry.digest != value else _entry(path, value)
 
 
 @contextmanager
@@ -187,16 +209,22 @@ def write_shard(manifest: Manifest, directory: Path, shard: int, tag: str, **exe
 
     path = directory / manifest.file(shard)
     write_whole(path, write, tag)
-    return Entry(value, path.stat().st_size)
+    return _entry(path, value)
+
+
+def _entry(path: Path, value_digest: str) -> Entry:
+    return Entry(value_digest, path.stat().st_size, file_sum(path))
 
 
 def read_shard(manifest: Manifest, directory: Path, shard: int) -> Columns:
     """A shard's columns. ShardError, naming file and rows, if it is missing, damaged, or of another data set."""
     with _open(manifest, directory, shard) as file:
-        columns = _read(manifest, directory, shard, lambda: file.read(use_threads=False))
+        columns = _read(manifest, directory, shard, file)
     stated_digest = (file.schema_arrow.metadata or {}).get(b"karel_fast_digest", b"").decode()
     if digest(columns) != stated_digest:
-        raise ShardError(f"{_where(manifest, directory, shard)} has values that do not match its digest: it is damaged")
+        raise ShardError(
+            f"{_where(manifest, directory, shard)} has values that do not match its digest: it is damaged{REMEDY}"
+        )
     return columns
 
 
@@ -207,36 +235,77 @@ def _where(manifest: Manifest, directory: Path, shard: int) -> str:
 
 @contextmanager
 def _open(manifest: Manifest, directory: Path, shard: int) -> Iterator[Any]:
+    """The shard's Parquet file, after everything that its head says has been checked: it may come from anywhere."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     path, where = directory / manifest.file(shard), _where(manifest, directory, shard)
-    remedy = "; generate again into the same folder to replace it"
     if not path.is_file():
-        raise ShardError(f"{where} is missing{remedy}")
+        raise ShardError(f"{where} is missing{REMEDY}")
     try:
         file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        raise ShardError(f"{where} is no whole Parquet file ({error}){remedy}") from error
+        if by_dictionary := _dictionary_columns(file.metadata):
+            # Its dictionary is looked at before every row becomes a copy of a value.
+            file.close()
+            file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True, read_dictionary=by_dictionary)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ShardError(f"{where} is no whole Parquet file ({error}){REMEDY}") from error
     with file:
         start, rows = manifest.rows(shard)
         metadata = file.schema_arrow.metadata or {}
         expected = {**manifest.metadata(), "karel_fast_start": str(start)}
-        if any(metadata.get(key.encode(), b"").decode() != value for key, value in expected.items()):
-            raise ShardError(f"{where} is a shard of another data set{remedy}")
+        if any(metadata.get(key.encode(), b"").decode(errors="replace") != value for key, value in expected.items()):
+            raise ShardError(f"{where} is a shard of another data set{REMEDY}")
         if file.metadata.num_rows != rows:
-            raise ShardError(f"{where} has {file.metadata.num_rows} rows{remedy}")
+            raise ShardError(f"{where} has {file.metadata.num_rows} rows{REMEDY}")
+        widths = column_widths(manifest.recipe, manifest.traces is not None)
+        if file.schema_arrow.names != list(widths):
+            raise ShardError(
+                f"{where} has columns {', '.join(file.schema_arrow.names)} instead of {', '.join(widths)}{REMEDY}"
+            )
+        if fault := _size_fault(file.metadata, widths):
+            raise ShardError(f"{where} is damaged ({fault}){REMEDY}")
         yield file
 
 
-def _read(manifest: Manifest, directory: Path, shard: int, read: Callable[[], Any]) -> Columns:
+def _dictionary_columns(metadata: Any) -> list[str]:
+    chunks = (
+        metadata.row_group(g).column(c) for g in range(metadata.num_row_groups) for c in range(metadata.num_columns)
+    )
+    return sorted({chunk.path_in_schema for chunk in chunks if chunk.has_dictionary_page})
+
+
+def _size_fault(metadata: Any, widths: dict[str, int]) -> str | None:
+    """What makes the file larger in memory than its rows can be; None if nothing does."""
+    for g in range(metadata.num_row_groups):
+        group = metadata.row_group(g)
+        for c, (name, width) in enumerate(widths.items()):
+            chunk = group.column(c)
+            most = group.num_rows * (width + 8) + 65_536  # a length before each value, and the pages' heads
+            if chunk.total_uncompressed_size > most:
+                return f"column {name!r} unpacks to {chunk.total_uncompressed_size:,} bytes, more than its rows take"
+            if unknown := set(chunk.encodings) - ENCODINGS:
+                return f"column {name!r} has encoding {', '.join(sorted(unknown))}"
+    return None
+
+
+def _read(
+    manifest: Manifest, directory: Path, shard: int, file: Any, groups: Sequence[int] | None = None, first: int = 0
+) -> Columns:
+    """The columns of some row groups, whose first row is the shard's row `first`; of all, without `groups`."""
     import pyarrow as pa
 
     try:
-        return from_table(read())
-    except (pa.ArrowException, OSError, ValueError) as error:
-        where = _where(manifest, directory, shard)
-        raise ShardError(f"{where} is damaged ({error}); generate again into the same folder to replace it") from error
+        groups = range(file.metadata.num_row_groups) if groups is None else groups
+        rows = sum(file.metadata.row_group(group).num_rows for group in groups)
+        table = file.read_row_groups(groups, use_threads=False)
+        if table.num_rows != rows:
+            raise ValueError(f"{table.num_rows} rows where its head says {rows}")
+        columns = from_table(table, column_widths(manifest.recipe, manifest.traces is not None))
+        check_values(columns, manifest.recipe, manifest.rows(shard)[0] + first)
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise ShardError(f"{_where(manifest, directory, shard)} is damaged ({error}){REMEDY}") from error
+    return columns
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
@@ -258,12 +327,14 @@ def open_shards(directory: str | Path) -> Shards:
 class Shards:
     """A data set on disk, read a few thousand rows at a time: `len`, slices and `samples(start, count)` as Samples.
 
-    The last few row groups read stay in memory. Every read checks the file's page checksums.
+    The rows read last stay in memory. A shard's file is compared with its checksum when it is first read; one that
+    another tool has written anew, perhaps with other row groups, must have the same values.
     """
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self.directory, self.manifest = directory, manifest
-        self._groups: OrderedDict[tuple[int, int], Columns] = OrderedDict()
+        self._blocks: dict[int, list[_Block]] = {}
+        self._kept: OrderedDict[tuple[int, int], Columns] = OrderedDict()
 
     @property
     def recipe(self) -> Recipe:
@@ -302,8 +373,8 @@ class Shards:
         at = start
         while at < start + count or not parts:
             shard, row = divmod(min(at, len(self) - 1), self.manifest.shard_size)
-            group, row = divmod(row, ROW_GROUP)
-            columns = self._group(shard, group)
+            first, columns = self._block(shard, row)
+            row -= first
             take = min(start + count - at, len(columns["length"]) - row)
             parts.append({name: rows[row : row + take] for name, rows in columns.items()})
             at += take
@@ -311,16 +382,32 @@ class Shards:
             return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _group(self, shard: int, group: int) -> Columns:
-        key = shard, group
-        if key not in self._groups:
+    def _block(self, shard: int, row: int) -> tuple[int, Columns]:
+        """The columns of the block that holds a row of a shard, and the block's first row."""
+        if shard not in self._blocks:
+            self._blocks[shard] = self._look(shard)
+        blocks = self._blocks[shard]
+        number = bisect_right([block.first for block in blocks], row) - 1
+        key, block = (shard, number), blocks[number]
+        if key not in self._kept:
             with _open(self.manifest, self.directory, shard) as file:
-                read = lambda: file.read_row_group(group, use_threads=False)  # noqa: E731
-                self._groups[key] = _read(self.manifest, self.directory, shard, read)
-            if len(self._groups) > 8:
-                self._groups.popitem(last=False)
-        self._groups.move_to_end(key)
-        return self._groups[key]
+                self._kept[key] = _read(self.manifest, self.directory, shard, file, block.groups, block.first)
+            while len(self._kept) > 1 and sum(len(columns["length"]) for columns in self._kept.values()) > KEPT_ROWS:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return block.first, self._kept[key]
+
+    def _look(self, shard: int) -> list[_Block]:
+        """A shard's blocks, after comparing its file with what the manifest says of it."""
+        entry, path = self.manifest.written[shard], self.directory / self.manifest.file(shard)
+        changed = entry.sha256 is not None and path.is_file() and file_sum(path) != entry.sha256
+        if changed and digest(read_shard(self.manifest, self.directory, shard)) != entry.digest:
+            raise ShardError(
+                f"{_where(self.manifest, self.directory, shard)} has other values than its manifest says: it is "
+                f"damaged{REMEDY}"
+            )
+        with _open(self.manifest, self.directory, shard) as file:
+            return _blocks(file.metadata)
 
     def batches(self, size: int) -> Iterator[Samples]:
         """All samples in order, `size` at a time (the last ones may be fewer)."""
@@ -331,34 +418,59 @@ class Shards:
         return f"<{len(self)} {self.split} samples of recipe {self.recipe.hash} in {self.directory}>"
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Row groups of a shard that are read together; `first` is their first row."""
+
+    first: int
+    groups: tuple[int, ...]
+
+
+def _blocks(metadata: Any) -> list[_Block]:
+    """All row groups, so few together that a block has ROW_GROUP rows or hardly more, if its groups allow it."""
+    blocks: list[_Block] = []
+    groups: list[int] = []
+    first = end = 0
+    for group in range(metadata.num_row_groups):
+        groups.append(group)
+        end += metadata.row_group(group).num_rows
+        if end - first >= ROW_GROUP or (end > first and group == metadata.num_row_groups - 1):
+            blocks.append(_Block(first, tuple(groups)))
+            first, groups = end, []
+    return blocks
+
+
 # -- verifying --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` looked at and found right."""
+    """What `verify` looked at and found right, and the shards that it had to make again for that."""
 
     shards: int
     rows: int
+    repaired: tuple[int, ...] = ()
 
 
 def verify(
     directory: str | Path,
     *,
     fraction: float = 1.0,
+    repair: bool = False,
     backend: str | None = None,
     threads: int | None = None,
     progress: SamplesProgress | None = None,
 ) -> Verification:
     """Generates shards again and compares every value with the files and every digest with the manifest.
 
-    `fraction` of the shards, evenly spread and at least one, are looked at. Raises ShardError naming the first wrong
-    row, or the file that is missing or damaged, or a generator version that this karel_fast does not have.
+    `fraction` of the shards, evenly spread and at least one, are looked at. repair: replace what is missing, damaged or
+    wrong among them. Raises ShardError naming the first wrong row, or the file that is missing or damaged, or a
+    generator version that this karel_fast does not have.
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction is {fraction}; give a number above 0 and at most 1")
-    shards = open_shards(directory)
-    manifest = shards.manifest
+    directory = Path(directory)
+    manifest = Manifest.read(directory) if repair else open_shards(directory).manifest
     if manifest.generator_version != GENERATOR_VERSION:
         raise ShardError(
             f"{directory} was made by generator version {manifest.generator_version}, and this karel_fast has version "
@@ -368,13 +480,27 @@ def verify(
     chosen = sorted({k * manifest.shard_count // looks for k in range(looks)})
     rows = sum(manifest.rows(k)[1] for k in chosen)
     done = 0
+    wrong: list[int] = []
+
+    def check(shard: int) -> None:
+        try:
+            _verify_shard(manifest, directory, shard, backend)
+        except ShardError:
+            if not repair:
+                raise
+            wrong.append(shard)
+
     with ThreadPoolExecutor(check_threads(threads), "verify") as pool:
-        checks = pool.map(lambda k: _verify_shard(manifest, shards.directory, k, backend), chosen)
-        for shard in _until_error(pool, zip(chosen, checks, strict=True)):
-            done += manifest.rows(shard[0])[1]
+        for shard, _ in _until_error(pool, zip(chosen, pool.map(check, chosen), strict=True)):
+            done += manifest.rows(shard)[1]
             if progress is not None:
                 progress(done, rows)
-    return Verification(len(chosen), rows)
+    if wrong:
+        with writing(manifest.with_shards({}), directory, (1, 1)) as job:
+            for shard in sorted(wrong):
+                job.add(*job.write(shard, backend=backend, threads=check_threads(threads)))
+            job.finish()
+    return Verification(len(chosen), rows, tuple(sorted(wrong)))
 
 
 def _until_error(pool: ThreadPoolExecutor, results: Iterable[Any]) -> Iterator[Any]:
@@ -389,15 +515,14 @@ def _verify_shard(manifest: Manifest, directory: Path, shard: int, backend: str 
     start, rows = manifest.rows(shard)
     right = make_columns(manifest.recipe, manifest.split, start, rows, manifest.traces, backend=backend, threads=1)
     with _open(manifest, directory, shard) as file:
-        stored = _read(manifest, directory, shard, lambda: file.read(use_threads=False))
+        stored = _read(manifest, directory, shard, file)
     where = _where(manifest, directory, shard)
-    if list(stored) != list(right):
-        raise ShardError(f"{where} has columns {', '.join(stored)} instead of {', '.join(right)}")
     wrong = [(row, name) for name in right if (row := _first_wrong(stored[name], right[name])) is not None]
     if wrong:
         row, name = min(wrong)
         raise ShardError(f"{where}: row {start + row} is wrong, first in column {name!r}")
-    if digest(right) != manifest.written[shard].digest:
+    entry = manifest.written.get(shard)
+    if entry is None or digest(right) != entry.digest:
         raise ShardError(f"{where} is right, but the manifest has another digest for it: the manifest is damaged")
 
 

@@ -16,9 +16,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, Protocol
 
 BACKENDS = ("cpp", "numba", "reference")
@@ -42,7 +44,7 @@ def unavailable() -> dict[str, str]:
     try:
         importlib.import_module("karel_fast._core")
     except ImportError as error:
-        reasons["cpp"] = f"the C++ core cannot be loaded ({error}); reinstall karel_fast with a C++20 compiler at hand"
+        reasons["cpp"] = f"the C++ core cannot be loaded ({error}); {_core_remedy()}"
     if importlib.util.find_spec("numba") is None:
         reasons["numba"] = "numba is not installed; pip install numba"
     elif "cpp" in reasons:
@@ -52,6 +54,20 @@ def unavailable() -> dict[str, str]:
         except ImportError as error:
             reasons["numba"] = f"numba cannot be imported ({error}); reinstall it"
     return reasons
+
+
+def _core_remedy() -> str:
+    """What to do about a core that is not there. A source tree on the path hides an installed package, which may have one."""
+    here = Path(__file__).parents[3]
+    if (here / "csrc").is_dir():
+        for place in map(Path, sys.path):
+            if place.is_absolute() and place != here and any((place / "karel_fast").glob("_core*")):
+                return (
+                    f"the source tree {here} hides the installed package in {place}: start Python in another folder, or "
+                    f"build the core in the tree (python setup.py build_ext --inplace)"
+                )
+        return "build it (python setup.py build_ext --inplace), which needs a C++20 compiler"
+    return "reinstall karel_fast with a C++20 compiler at hand"
 
 
 def available_backends() -> tuple[str, ...]:

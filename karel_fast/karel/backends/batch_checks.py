@@ -6,12 +6,12 @@ The same conditions as in csrc/karel/program.cpp and csrc/bindings/arrays.hpp, c
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from karel_fast.karel.language.bytecode import Op
 from karel_fast.karel.language.compiler import CompiledPrograms
 from karel_fast.karel.language.vocabulary import Action, Condition
 from karel_fast.karel.world import MAX_SIDE, MIN_SIDE, Worlds
+from karel_fast.support.numba_cache import cached_njit
 
 # Kernels take what comes from the vocabulary as arguments. A global would be frozen into them, and Numba's cache on disk
 # notices changes of the kernel's own file only: a word added elsewhere would leave the old kernel in use.
@@ -61,7 +61,7 @@ def _check_array(name: str, array: np.ndarray, dtype: type, shape: tuple[int | N
         raise ValueError(f"{name} has shape {array.shape} and must be C-contiguous, of shape {shape}")
 
 
-@njit(nogil=True, cache=True)
+@cached_njit(nogil=True)
 def _outside(robot, height, width):
     """The first world whose robot is not inside the outer walls; else -1."""
     for i in range(len(robot)):
@@ -71,7 +71,7 @@ def _outside(robot, height, width):
     return -1
 
 
-@njit(nogil=True, cache=True)
+@cached_njit(nogil=True)
 def _beyond(starts, lengths, size):
     """The first program that is not within 0..size; else -1."""
     for p in range(len(starts)):
@@ -81,7 +81,7 @@ def _beyond(starts, lengths, size):
     return -1
 
 
-@njit(nogil=True, cache=True)
+@cached_njit(nogil=True)
 def _wrong_program(content, starts, lengths, slots, straight_line, actions, conditions, ops):
     """The first program with an unknown action, or with bytecode that could leave its program or never end; else -1."""
     jump, branch, set_, loop, halt = ops

@@ -13,7 +13,6 @@ from itertools import count as counter
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from karel_fast.karel.backends.batch_checks import OPS, check_batch
 from karel_fast.karel.backends.widths import trace_width
@@ -21,6 +20,7 @@ from karel_fast.karel.language.compiler import CompiledPrograms
 from karel_fast.karel.language.vocabulary import Action, Condition
 from karel_fast.karel.status import DECISIONS_PER_STEP, Status
 from karel_fast.karel.world import Worlds
+from karel_fast.support.numba_cache import cached_njit
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -35,7 +35,7 @@ RUNS_PER_PIECE = 4096
 WORK_BETWEEN_LOOKS = 1 << 20  # steps and decisions, at the stop flag
 
 
-@njit(nogil=True, cache=True, boundscheck=False)
+@cached_njit(nogil=True, boundscheck=False)
 def _run_small(
     begin, end, examples, cells, actions, starts, lengths, closed, rows, columns, walls, markers, robot, width, effects,
     steps_by_direction, max_steps, out_markers, out_robot, out_steps, out_status, careful,
@@ -78,7 +78,7 @@ def _run_small(
     return left
 
 
-@njit(nogil=True, cache=True, boundscheck=False)
+@cached_njit(nogil=True, boundscheck=False)
 def _interpret(
     runs, examples, content, straight_line, starts, lengths, closed, rows, columns, walls, markers, robot, width, step, performed,
     effects, senses, ops, max_steps, crash, counters, out_markers, out_robot, out_steps, out_status, traced, actions, poses, markers_here,
@@ -101,6 +101,7 @@ def _interpret(
         direction = np.int64(robot[i, 2])
         steps = np.int64(0)
         decisions = np.int64(0)
+        counters[:] = 0  # forged bytecode may ask for one before it sets it
         next_look = np.int64(WORK_BETWEEN_LOOKS)
         status = OK
         position = np.int64(0)
@@ -192,7 +193,7 @@ def _interpret(
             out_robot[i, 2] = direction
 
 
-@njit(nogil=True, cache=True, boundscheck=False, inline="always")
+@cached_njit(nogil=True, boundscheck=False, inline="always")
 def _record(
     t, i, cell, direction, step, closed, rows, columns, walls, scratch, poses, markers_here, front_clear, left_clear, right_clear
 ):  # fmt: skip

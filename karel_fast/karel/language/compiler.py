@@ -42,9 +42,7 @@ class CompiledPrograms:
 
     def __post_init__(self) -> None:
         for name in ("actions", "code", "starts", "lengths"):
-            array = getattr(self, name).view()  # the caller's own array stays as it is
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
+            object.__setattr__(self, name, _immutable(getattr(self, name)))
 
     def __reduce__(self) -> tuple:
         arrays = (self.actions, self.code, self.starts, self.lengths)
@@ -101,6 +99,13 @@ class CompiledPrograms:
     def _straight(cls, flat: bytes, lengths: Sequence[int] | NDArray) -> CompiledPrograms:
         actions = np.frombuffer(flat + bytes(PADDING), dtype=np.uint8)
         return cls(True, actions, np.empty(0, np.int64), *_starts_and_lengths(lengths), slots=0, _programs=())
+
+
+def _immutable(array: NDArray) -> NDArray:
+    """The array, on bytes that nobody can change: kernels run without the GIL on what they have checked once."""
+    if isinstance(array.base, bytes) and array.flags.c_contiguous:
+        return array
+    return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
 
 
 def compile(programs: Program | str | Iterable[Program | str] | CompiledPrograms) -> CompiledPrograms:
