@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from karel_fast.analysis.phases import find_phases, phase_boundaries, regress, semantic_content
+from karel_fast.analysis.phases import find_phases, phase_boundaries, regress
+from karel_fast.analysis.series import Run, content_of
 
 
 def test_three_phases():
@@ -101,6 +102,7 @@ def test_semantic_content_is_the_original_s_present():
     changes = {"offset": 1, "semantics": "flip", "labels": "shuffled", "states": "untrained", "depth": "mlp1"}
     others = [{**record, key: value, "accuracy": 0.0} for key, value in changes.items()]
     records = [record, {**record, "feature": "facing", "accuracy": 0.7}, {**record, "accuracy": None}, *others]
-    assert semantic_content({"records": records}, "linear") == pytest.approx(0.6)
-    assert semantic_content({"records": records}, "linear", "facing") == pytest.approx(0.7)
-    assert semantic_content({}, "linear") is None
+    records = [{"layer": "mean", "seed": 0, **one} for one in records]
+    run = Run("run", {}, [], {}, {0: {"records": records}, 100: {}}, {}, {}, [])
+    assert content_of(run, "linear") == [pytest.approx(0.6), None]
+    assert content_of(run, "linear", "facing") == [pytest.approx(0.7), None]

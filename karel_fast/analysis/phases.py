@@ -19,14 +19,11 @@ code holds no regression, so how the paper weighs its features there is not know
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats
-
-from karel_fast.probing.measures import measure_of
 
 LEAST_RISE = 0.05
 LEAST_DIVERSITY = 0.02
@@ -195,25 +192,3 @@ def regress(content: Sequence[float | None], accuracy: Sequence[float | None], l
         return Regression(len(pairs), lag, None, None, None, None, "one side does not vary over snapshots")
     fit = stats.linregress(x, y)
     return Regression(len(pairs), lag, float(fit.slope), float(fit.intercept), float(fit.rvalue**2), float(fit.pvalue))
-
-
-def semantic_content(
-    probing: Mapping[str, Any], depth: str, feature: str | None = None, offset: int = 0, measure: str = "accuracy"
-) -> float | None:
-    """A snapshot's mean of one of `probing.measures.MEASURES`, on test rows, over true-label probes at an offset under the
-    original semantics.
-
-    Over seeds, layers and, without `feature`, features. None when there is none.
-    """
-    values = [
-        value
-        for r in probing.get("records", [])
-        if (value := measure_of(r, measure)) is not None
-        and r["depth"] == depth
-        and r["offset"] == offset
-        and r["semantics"] == "original"
-        and r["labels"] == "true"
-        and r["states"] == "trained"
-        and (feature is None or r["feature"] == feature)
-    ]
-    return float(np.mean(values)) if values else None

@@ -17,7 +17,6 @@ from karel_fast.analysis.phases import (
     find_phases,
     phase_boundaries,
     regress,
-    semantic_content,
 )
 from karel_fast.probing.measures import measure_of
 from karel_fast.probing.places import Places, read_places
@@ -193,8 +192,11 @@ _PHASES = ("distinct", "generative_accuracy", "perplexity", "parse_rate")
 def content_of(
     run: Run, depth: str, feature: str | None = None, offset: int = 0, measure: str = "accuracy"
 ) -> list[float | None]:
-    """Semantic content at every step, of one feature or all, by one of `probing.measures.MEASURES`."""
-    return [semantic_content({"records": run.records(step)}, depth, feature, offset, measure) for step in run.steps]
+    """Semantic content at every step: the mean over seeds, layers and features (or of one feature) of one of
+    `probing.measures.MEASURES`, on test rows, of probes under the original meaning; None where there is none.
+    """
+    chosen = {} if feature is None else {"feature": feature}
+    return [mean(run.values(step, measure, depth=depth, offset=offset, **chosen)) for step in run.steps]
 
 
 def training_points(
