@@ -95,6 +95,34 @@ def test_verdicts(run: Run, kind: str, values: list[float | None], verdict: str)
     assert row.command == ("a command" if verdict == "not measured" else "")
 
 
+def test_the_latent_grid_counts_where_nothing_was_learnt(run: Run) -> None:
+    def row(semantics: str, states: str, unseen: float, **other: object) -> dict[str, object]:
+        common = {"feature": "direction", "depth": "mlp1", "actions_back": 1, "unseen": [unseen, None]}
+        return {**common, "semantics": semantics, "states": states, **other}
+
+    rows = [
+        row("original", "trained", 0.9, depth="linear"),
+        row("original", "trained", 0.9, actions_back=2),
+        row("original", "trained", 0.20),
+        row("map8", "trained", 0.02),
+        row("map11", "trained", 0.04),
+    ]
+    name = "direction of programs read, outputs withheld, where not learnt"
+    assert rows_of(replace(run, latent_grid={5: {"rows": rows}}))[name].verdict == "not measured"
+    rows += [row("original", "untrained", 0.05), row("map8", "untrained", 0.01), row("map11", "untrained", 0.05)]
+    answer = rows_of(replace(run, latent_grid={5: {"rows": rows}}))[name]
+    assert (answer.value, answer.control) == (pytest.approx(0.15), pytest.approx(0.02))
+
+
+def test_altered_meanings_are_read_where_untrained_states_were_probed(run: Run) -> None:
+    last = run.steps[-1]
+    without = {"records": run.probing[last]["records"], "differences": run.probing[last]["differences"]}
+    name = "direction: lift less under flip"
+    assert rows_of(replace(run, probing={last: without}, paper={}))[name].verdict == "not measured"
+    grid = {"paper-grid": {last: run.probing[last]}}
+    assert rows_of(replace(run, probing={last: without}, paper=grid))[name].value == rows_of(run)[name].value
+
+
 def test_a_run_that_was_only_evaluated_says_what_is_missing(tmp_path: Path) -> None:
     for step in (0, 100, 200):
         write_json(

@@ -258,6 +258,19 @@ def _claims(runs: Sequence[Run]) -> list[Claim]:
             "karel-fast evaluate",
         )
     )
+    for feature in FEATURES:
+        claims.append(
+            Claim(
+                f"{feature} of programs read, outputs withheld, where not learnt",
+                SEQUEL,
+                "above zero",
+                "points",
+                "the same, untrained",
+                "difference in differences, mean of the altered meanings",
+                partial(_latent_grid, feature=feature),
+                "karel-fast latent --initialisations 1",
+            )
+        )
     for withheld in ("space", "input"):
         claims.append(
             Claim(
@@ -354,8 +367,32 @@ def _above_untrained(run: Run, offset: int) -> Reading:
 
 
 def _altered(run: Run, feature: str, meaning: str) -> Reading:
-    place = _last(_readings(run), feature, meaning=meaning)
-    return Reading() if place is None else _doubled(*place, feature, meaning)
+    for reading in _readings(run):
+        place = _last([reading], feature, meaning=meaning)
+        answer = Reading() if place is None else _doubled(*place, feature, meaning)
+        if answer.value is not None:
+            return answer
+    return Reading()
+
+
+def _latent_grid(run: Run, feature: str) -> Reading:
+    """Lift of the original less the mean of the altered meanings, less the same of untrained models: at positions of a program that
+    the deepest probe did not learn on, of the state after the action just read.
+    """
+    stored = list(run.latent_grid.values())[-1]["rows"] if run.latent_grid else []
+    rows = [row for row in stored if row["feature"] == feature and row["actions_back"] == 1]
+    rows = [row for row in rows if row["depth"] == rows[-1]["depth"]]
+
+    def lift(states: str, original: bool) -> float | None:
+        chosen = [r for r in rows if r["states"] == states and (r["semantics"] == "original") == original]
+        return mean(value for row in chosen for value in row["unseen"] if value is not None)
+
+    cells = [lift(states, original) for states in ("trained", "untrained") for original in (True, False)]
+    known = [cell for cell in cells if cell is not None]
+    if len(known) < len(cells):
+        return Reading()
+    trained, untrained = known[0] - known[1], known[2] - known[3]
+    return Reading(trained - untrained, untrained)
 
 
 def _latent(run: Run, kind: str) -> Reading:
