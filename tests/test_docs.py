@@ -23,7 +23,7 @@ MOST_WORDS = 12
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SOURCE_PATH = re.compile(r"`((?:karel_fast|csrc|tests|benchmarks|docs)/[\w./-]*\w/?)`")
-COMMAND = re.compile(r"(?:`|\$ |&& |until )karel-fast ([a-z]+)([^`\n#|;&]*)")
+COMMAND = re.compile(r"(?:`|\$ |&& |until )karel-fast ([a-z]+(?:-[a-z]+)*)([^`\n#|;&]*)")
 
 
 def text_of(page: str) -> str:

@@ -87,7 +87,7 @@ def compare(
     semantics = list(dict.fromkeys(name for run in runs for name in run.names("semantics") if name != "original"))
     columns = ["generative_accuracy", "generalization"]
     if probed is not None:
-        columns += ["probe", "majority", "lift", "normalised", "bits", "untrained"]
+        columns += ["probe", "majority", "lift", "normalised", "bits", "untrained", "ceiling", "lift_share"]
         for name in semantics:
             columns += [f"original - {name}", f"lift: original - {name}", f"lift: the same, - untrained, {name}"]
         columns += ["r2", "r2 on lift"]
@@ -127,7 +127,8 @@ def _row(run: Run, feature: str | None, depth: str | None, offset: int, semantic
         "generalization": results["final"]["generalization"],
         "probe": probes.get("accuracy"),
         "majority": probes.get("majority"),
-        **{name: probes.get(name) for name in ("lift", "normalised", "bits", "untrained")},
+        **{name: probes.get(name) for name in ("lift", "normalised", "bits", "untrained", "lift_share")},
+        "ceiling": probes.get("ceilings", {}).get("both"),
         **by_meaning,
         "r2": fits[0].r2 if fits else None,
         "r2 on lift": fair[0].r2 if fair else None,

@@ -11,6 +11,7 @@ from karel_fast.analysis.phases import PAPER_SHARES, RULE
 from karel_fast.analysis.regression import beside_regression
 from karel_fast.analysis.series import Run, boundaries_of, content_of, mean, number, phases_of, regressions_of
 from karel_fast.analysis.stored_measures import MEASURES, differences_of, doubled_of
+from karel_fast.exact.ideal_states import READERS
 
 CONTENT = (
     "Semantic content: the mean over features, seeds and layers of probe accuracy for the state after the predicted "
@@ -80,8 +81,9 @@ def last_probes(run: Run) -> list[dict[str, Any]]:
 
 def probe_rows(run: Run) -> list[dict[str, Any]]:
     """Per feature, depth and offset at the last probed snapshot, means over seeds and layers: accuracy, its base rate and
-    measures, the baselines, and for each altered semantics its own numbers, original minus altered with its paired interval
-    over probe seeds (one layer only; else None), the same of the other measures, and the differences in differences.
+    measures, what each ideal reader gets right (ceilings), the baselines, and for each altered semantics its own numbers,
+    original minus altered with its paired interval over probe seeds (one layer only; else None), the same of the other
+    measures, and the differences in differences.
     """
     if not run.probed:
         return []
@@ -116,6 +118,7 @@ def _probe_row(run: Run, step: int, where: dict[str, Any]) -> dict[str, Any]:
         "seeds": len(run.by_seed(step, **where)),
         "accuracy": original,
         **{key: mean(run.values(step, key, **where)) for key in _NUMBERS[1:]},
+        "ceilings": {reader: mean(run.values(step, f"ceiling_{reader}_accuracy", **where)) for reader in READERS},
         "untrained": mean(run.values(step, states="untrained", **where)),
         "shuffled": mean(run.values(step, labels="shuffled", **where)),
         "control": mean(run.values(step, labels="control", **where)),
@@ -123,7 +126,9 @@ def _probe_row(run: Run, step: int, where: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_NUMBERS = ("accuracy", "majority", "lift", "normalised", "entropy", "bits", "bits_share")
+_NUMBERS = (
+    "accuracy", "majority", "lift", "normalised", "entropy", "bits", "bits_share", "lift_share", "bits_share_of_ceiling",
+)  # fmt: skip
 
 
 def _only(records: list[dict[str, Any]], wanted: dict[str, Any]) -> dict[str, float | None]:

@@ -46,7 +46,7 @@ def generate_command(
     if semantics is not None and not traces:
         raise ValueError("--semantics says how to trace: give --traces too")
     traced = (semantics or chosen.semantics) if traces else None
-    part = _part(shards)
+    part = part_of(shards)
     with Progress(unit="samples") as shown:
         progress = shown.bar("generate").show
         if engine == "ray":
@@ -136,7 +136,8 @@ def read_recipe(name: str) -> Recipe:
     return Recipe.preset(name)
 
 
-def _part(text: str) -> tuple[int, int]:
+def part_of(text: str) -> tuple[int, int]:
+    """k and n of k/n. ValueError for text that is none."""
     k, slash, n = text.partition("/")
     if not (slash and k.isdecimal() and n.isdecimal()):
         raise ValueError(f"--shards {text!r} is no slice: give k/n, for example 1/16")

@@ -1,24 +1,28 @@
-"""The command `karel-fast solve`: all programs that turn one's own worlds into others."""
+"""The commands `karel-fast solve` (one's own worlds) and `karel-fast solve-samples` (many of a split's specifications)."""
 
 from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from karel_fast.cli.data import part_of, read_recipe
 from karel_fast.cli.worlds import STANDARD_INPUT, draw_runs, read_worlds
 from karel_fast.data.sampling.recipe import PRESETS, Recipe, semantics_from_json
 from karel_fast.exact.graph import END
 from karel_fast.exact.solution import MAX_STATES, Solution, solve
 from karel_fast.karel.execution import run
 from karel_fast.karel.language import Action
+from karel_fast.support.progress import Progress
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
+    """Add the commands to the application."""
     app.command("solve")(solve_command)
+    app.command("solve-samples")(solve_samples_command)
 
 
 def solve_command(
@@ -63,6 +67,39 @@ def solve_command(
     draw_runs(before, run(solution.shortest_programs[0], before, semantics=prior.semantics))
     for source in listed:
         typer.echo(source)
+
+
+def solve_samples_command(
+    out: Annotated[Path, typer.Option(help="Folder for Parquet files; a call that was killed goes on there.")],
+    count: Annotated[int, typer.Option(help="How many specifications.")],
+    recipe: Annotated[str, typer.Option(help="A preset's name or a recipe's JSON file.")] = "paper",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    start: Annotated[int, typer.Option(help="Number of the first.")] = 0,
+    shard_size: Annotated[int, typer.Option(help="Specifications per file.")] = 5_000,
+    shards: Annotated[str, typer.Option(help="k/n solves the k-th of n slices only, for job arrays.")] = "1/1",
+    engine: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; without one a local Ray starts.")] = None,
+    threads: Annotated[int | None, typer.Option(help="By default one per processor.")] = None,
+) -> None:
+    """Solve specifications of a recipe's split exactly, and store what is found: one row each."""
+    from karel_fast.exact.solution_files import SolutionSet, read_solutions, write_solutions
+
+    wanted = SolutionSet(read_recipe(recipe), split, count, start, shard_size)
+    part = part_of(shards)
+    if engine == "ray" and (part != (1, 1) or threads is not None):
+        raise ValueError("--engine ray shares the files out itself: leave out --shards and --threads")
+    if engine != "ray" and address is not None:
+        raise ValueError("--address is a Ray cluster's: give --engine ray too")
+    with Progress(unit="specifications") as shown:
+        write_solutions(
+            wanted, out, part=part, engine=engine, address=address, threads=threads, progress=shown.bar("solve").show
+        )
+    if part == (1, 1):
+        table = read_solutions(out)
+        floor = sum(table["floor_loss"].to_pylist()) / sum(table["tokens"].to_pylist())
+        solved = sum(1 for programs in table["counts"].to_pylist() if programs)
+        typer.echo(f"{solved:,} of {count:,} can be satisfied; no reader loses less than {floor:.4f} nats per token")
+    typer.echo(str(out))
 
 
 def _prior(name: str, shortest: int | None, longest: int | None, semantics: str) -> Recipe:

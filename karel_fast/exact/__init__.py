@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from karel_fast.exact.ideal_states import ceiling as ceiling
     from karel_fast.exact.solution import Solution as Solution
     from karel_fast.exact.solution import solve as solve
+    from karel_fast.exact.solution_files import SolutionSet as SolutionSet
+    from karel_fast.exact.solution_files import read_solutions as read_solutions
+    from karel_fast.exact.solution_files import write_solutions as write_solutions
 
 _HOME = {
     "Ceiling": "ideal_states",
@@ -24,11 +27,14 @@ _HOME = {
     "Floor": "ideal_loss",
     "Graph": "graph",
     "Solution": "solution",
+    "SolutionSet": "solution_files",
     "StateCodes": "ideal_states",
     "ceiling": "ideal_states",
     "contend": "contender",
     "floor": "ideal_loss",
+    "read_solutions": "solution_files",
     "solve": "solution",
+    "write_solutions": "solution_files",
 }
 
 __all__ = sorted(_HOME)
