@@ -13,6 +13,9 @@ from test_probing_states import RECIPE, SMALL, make_model
 
 from karel_fast.data import Tokenizer
 from karel_fast.probing import snapshots_on_ray as cluster
+from karel_fast.probing.latent_grid import LatentJob, probe_latent_grid
+from karel_fast.probing.latent_on_ray import latent_on_ray
+from karel_fast.probing.latent_settings import LatentGrid
 from karel_fast.probing.snapshot import ProbeRun, pieces_left, probe_piece, probe_snapshot
 from karel_fast.probing.snapshots_on_ray import probe_on_ray
 from karel_fast.runs.folder import RunFolder
@@ -83,6 +86,24 @@ def test_the_same_bytes_in_pieces(run, local_ray):
     assert calls == [(1, 1), *((i + 1, len(others)) for i in range(len(others)))]
     local = run.parent / "local"
     assert path.read_bytes() == probe_snapshot(local, snapshots[0], asked, **SETTINGS).read_bytes()
+
+
+def test_the_latent_grid_has_the_same_bytes(run, local_ray):
+    """One piece is there already; tables are tasks first, then the pieces."""
+    grid = LatentGrid(
+        config=SMALL.config, features=("direction",), depths={"linear": ()}, token_offsets=(-3, -6),
+        semantics=("original",), seeds=(0,), withhold=("space",), learn_on=("start", "end"),
+        programs={"train": 40, "validation": 10, "test": 20}, initialisations=1,
+    )  # fmt: skip
+    shutil.copytree(run, run.parent / "local")
+    snapshot = choose_snapshots(run)[-1]
+    LatentJob(run, snapshot, grid, **SETTINGS).train(0)
+    calls: list[tuple[str, int, int]] = []
+    path = latent_on_ray(run, snapshot, grid, progress=lambda *at: calls.append(at), **SETTINGS)
+    assert calls == [*(("read programs", k, 2) for k in (1, 2)), *(("train probes", k, 8) for k in range(2, 9))]
+    local = run.parent / "local"
+    assert path.read_bytes() == probe_latent_grid(local, choose_snapshots(local)[-1], grid, **SETTINGS).read_bytes()
+    assert latent_on_ray(run, snapshot, grid, **SETTINGS) == path  # done already: no cluster is asked
 
 
 def test_a_failing_snapshot_leaves_the_others(run, local_ray):

@@ -186,6 +186,8 @@ def test_the_command(tmp_path):
         (["--learn-on", "half"], "learn_on is 'half'; use one of ends, start, middle, end"),
         (["--withhold", "robot"], "withhold is 'robot'"),
         (["--actions", "9"], "holds programs of at most 5 actions, not 9"),
+        (["--engine", "slurm"], "--engine is 'slurm'; use one of local, ray"),
+        (["--address", "auto"], "--address is a Ray cluster's: give --engine ray too"),
     ):
         wrong = CliRunner().invoke(app, [str(tmp_path), *options, *option])
         assert said in str(wrong.exception), option

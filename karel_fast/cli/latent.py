@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +14,7 @@ from karel_fast.cli.snapshots import on_one_snapshot
 from karel_fast.cli.tables import columns
 from karel_fast.model.shape import DecodingConfig
 from karel_fast.probing.latent_settings import LatentGrid
+from karel_fast.support.checks import InputError, one_of
 from karel_fast.support.memory import freed_memory_kept
 
 # torch takes seconds to load, so the command imports what it needs when it runs.
@@ -29,6 +32,8 @@ def latent_command(
     grid: LatentGrid,
     decoding: DecodingConfig,
     step: Annotated[int | None, typer.Option(help="The snapshot's step (default: the last).")] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray: pieces over a cluster.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; without one a local Ray starts.")] = None,
 ) -> None:
     """The grid of latent causal probing (COLM 2024): read programs of 15 actions with outputs withheld, probe what is held.
 
@@ -37,7 +42,15 @@ def latent_command(
     from karel_fast.probing.latent_grid import probe_latent_grid
     from karel_fast.support.files import read_json
 
-    path = on_one_snapshot(probe_latent_grid, run, step, grid, decoding)
+    one_of("--engine", engine, ("local", "ray"))
+    if address is not None and engine != "ray":
+        raise InputError("--address is a Ray cluster's: give --engine ray too")
+    work: Callable[..., Path] = probe_latent_grid
+    if engine == "ray":
+        from karel_fast.probing.latent_on_ray import latent_on_ray
+
+        work = partial(latent_on_ray, address=address)
+    path = on_one_snapshot(work, run, step, grid, decoding)
     _print(read_json(path))
     typer.echo(str(path))
 

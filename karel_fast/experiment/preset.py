@@ -131,13 +131,13 @@ def load_preset(name: str, changes: Mapping[str, Mapping[str, Any]] | None = Non
 
 
 def _check_layout(name: str, source: Mapping[str, Any]) -> None:
-    from karel_fast.data.tokens.registry import LAYOUTS
+    from karel_fast.data.tokens.interpreter import NAMES
 
     for key, default in (("layout", "compact"), ("description", "")):
         if not isinstance(source.get(key, default), str):
             raise InputError(f"preset {name}: {key} is {source[key]!r}; give text")
     try:
-        one_of("layout", source.get("layout", "compact"), LAYOUTS)
+        one_of("layout", source.get("layout", "compact"), NAMES)
     except ValueError as error:
         raise InputError(f"preset {name}: {error}") from error
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from karel_fast.data import Recipe, Tokenizer
+from karel_fast.data import Recipe
 from karel_fast.data.tokens.interpreter import program_tokenizer
 from karel_fast.model import Transformer, from_hf
 from karel_fast.probing.experiments import Split, prepare, trace_programs, train_piece
@@ -86,73 +86,134 @@ def recipe_for(trained_on: Recipe, layout: str, context: int, actions: int | Non
     return of(most), note if actions is None and most < ACTIONS else ""
 
 
+class LatentJob:
+    """The grid of one snapshot as pieces, each of which is kept when it is trained; any process may train any of them.
+
+    target: the file that holds the whole. cells: the pieces' places in the grid. Raises ValueError for a snapshot that does not say
+    what it was trained on, InputError as `recipe_for`.
+    """
+
+    def __init__(
+        self,
+        run: str | Path,
+        snapshot: str | Path,
+        grid: LatentGrid,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        batch_size: int = 256,
+        compile_model: bool = True,
+    ) -> None:
+        self.folder, self.snapshot, self.grid = RunFolder(run), Path(snapshot), grid
+        self.device, self.dtype, self.batch_size, self.compile_model = device, dtype, batch_size, compile_model
+        card = read_card(snapshot)
+        self.step = int(card["step"])
+        self.target = self.folder.file(KIND, self.step)
+        self.weights = weights_digest(snapshot)
+        self.identity = {"experiment": grid.to_json(), "weights": self.weights, "precision": str(dtype)}
+        found = read_json_if_whole(self.target) or {}
+        self.is_done = all(found.get(key) == value for key, value in self.identity.items())
+        if self.is_done:
+            return
+        if not card.get("recipe"):
+            raise ValueError(f"{snapshot} does not say what it was trained on; train with a recipe to probe it")
+        self.layout = card["layout"]
+        self.model = from_hf(snapshot).to(device).eval()
+        context = self.model.config.n_positions
+        self.recipe, self.note = recipe_for(Recipe.from_json(card["recipe"]), self.layout, context, grid.actions)
+        self.tokenizer = program_tokenizer(self.recipe, self.layout)
+        self.actions = self.recipe.lengths[1]
+        self.cells = cells_of(grid, self.tokenizer.tokens_per_action)
+        self.store = PieceStore(self.folder.pieces(KIND, self.step), self.identity)
+        self._held: tuple[Any, dict[str, Split]] = (None, {})
+
+    def left(self) -> list[int]:
+        """The pieces that are not there yet."""
+        return [number for number in range(len(self.cells)) if self.store.get(number) is None]
+
+    def tables_of(self, number: int) -> tuple[str, int, int]:
+        """Which tables a piece reads: pieces with the same answer read the same."""
+        cell = self.cells[number]
+        return cell.withhold, cell.model, cell.inside
+
+    def splits(self, number: int, progress: Progress | None = None) -> dict[str, Split]:
+        """The tables that a piece reads, written if they are not there; the last ones asked for stay in memory."""
+        wanted = self.tables_of(number)
+        if self._held[0] != wanted:
+            self._held = (wanted, dict(self._read(*wanted, progress)))
+        return self._held[1]
+
+    def train(self, number: int, progress: Progress | None = None) -> None:
+        """Train a piece and keep it."""
+        cell = self.cells[number]
+        grid = self.grid.grid(-cell.back, positions_of(cell.learn_on, self.actions), self.actions)
+        prepared = prepare(self.splits(number, progress), grid, tracer=partial(_trace, self.recipe))
+        self.store.put(number, train_piece(prepared, prepared.pieces(divided=False)[0], self.grid.config, self.device))
+
+    def finish(self) -> Path:
+        """Join the pieces, all of which must be there, into `target`; returns it."""
+        rows: list[dict[str, Any]] = []
+        notes = [self.note] if self.note else []
+        for number, cell in enumerate(self.cells):
+            trained = self.store.get(number)
+            if trained is None:
+                raise ValueError(f"{self.target}: piece {number} has not been trained; train it before finishing")
+            rows += _rows(cell, trained, positions_of(cell.learn_on, self.actions))
+            if not any(record["accuracy"] is not None for record in trained.records):
+                tokens = ", ".join(map(str, cell.tokens))
+                notes.append(
+                    f"{tokens} tokens, learnt on {cell.learn_on}: programs of {self.actions} actions have no such state"
+                )
+        write_json(self.target, {
+            "step": self.step, **self.identity, "recipe": self.recipe.hash, "actions": self.actions,
+            "layout": self.layout, "probes": len(self.cells) * probes_of_piece(self.grid), "rows": rows,
+            "notes": list(dict.fromkeys(notes)),
+        })  # fmt: skip
+        self.store.clear()
+        return self.target
+
+    def _read(self, withhold: str, model: int, inside: int, progress: Progress | None) -> Iterator[tuple[str, Split]]:
+        """The tables of one reader, withholding and place inside an action."""
+        source = f"{self.snapshot.name} {self.weights}" if not model else f"untrained {model - 1}"
+        reader = self.model if not model else _untrained(self.model, model - 1)
+        bits = "-bf16" if self.dtype == torch.bfloat16 else ""
+        for split in SPLITS:
+            count, start = self.grid.programs[split], self.grid.test_start if split == "test" else 0
+            kind = "-".join(map(str, (split, count, start, self.recipe.hash, withhold, inside, model)))
+            table = write_table(
+                self.folder.table(self.step, f"{KIND}-{kind}{bits}"), reader, self.tokenizer, split, count,
+                start=start, source=source, programs="reference", withhold=withhold, after=inside,
+                batch_size=self.batch_size, dtype=self.dtype, compile_model=self.compile_model,
+                progress=partial(_report, progress, f"read {split} programs", count),
+            )  # fmt: skip
+            yield split, Split(table, specification_samples(self.recipe, split, count, start).shown()[0])
+
+
+def probes_of_piece(grid: LatentGrid) -> int:
+    """How many probes a piece has."""
+    return len(grid.features) * len(grid.depths) * len(grid.semantics) * len(grid.seeds)
+
+
 def probe_latent_grid(
-    run: str | Path,
-    snapshot: str | Path,
-    grid: LatentGrid,
-    *,
-    device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    batch_size: int = 256,
-    compile_model: bool = True,
-    progress: Progress | None = None,
+    run: str | Path, snapshot: str | Path, grid: LatentGrid, *, progress: Progress | None = None, **settings: Any
 ) -> Path:
     """Train the grid, write RUN/latent-grid/step-*.json; returns that file. Done already: nothing happens.
 
     rows: one per withholding, training positions, token offset, feature, meaning, depth and states, with lists over probe seeds of
     accuracy, majority and lift on all test positions, and of lift on `seen` and `unseen` ones (those learnt on, and the others).
     notes: what could not be done, and why. Every piece is kept when it is trained, so a killed call goes on. progress is called
-    with (stage, done, of how many).
+    with (stage, done, of how many). settings: `LatentJob`'s keywords. Raises as that does.
     """
-    folder = RunFolder(run)
-    card = read_card(snapshot)
-    step = int(card["step"])
-    target = folder.file(KIND, step)
-    weights = weights_digest(snapshot)
-    identity = {"experiment": grid.to_json(), "weights": weights, "precision": str(dtype)}
-    found = read_json_if_whole(target) or {}
-    if all(found.get(key) == value for key, value in identity.items()):
-        return target
-    if not card.get("recipe"):
-        raise ValueError(f"{snapshot} does not say what it was trained on; train with a recipe to probe it")
-    trained_on = Recipe.from_json(card["recipe"])
-    model = from_hf(snapshot).to(device).eval()
-    recipe, note = recipe_for(trained_on, card["layout"], model.config.n_positions, grid.actions)
-    tokenizer = program_tokenizer(recipe, card["layout"])
-    actions = recipe.lengths[1]
-    store = PieceStore(folder.pieces(KIND, step), identity)
-    cells = cells_of(grid, tokenizer.tokens_per_action)
-    each = len(grid.features) * len(grid.depths) * len(grid.semantics) * len(grid.seeds)
-    rows: list[dict[str, Any]] = []
-    notes = [note] if note else []
-    held: tuple[Any, dict[str, Split]] = (None, {})
-    for number, cell in enumerate(cells):
-        trained = store.get(number)
-        learn_on = positions_of(cell.learn_on, actions)
-        if trained is None:
-            wanted = (cell.withhold, cell.model, cell.inside)
-            if held[0] != wanted:
-                source = f"{Path(snapshot).name} {weights}" if not cell.model else f"untrained {cell.model - 1}"
-                reader = model if not cell.model else _untrained(model, cell.model - 1)
-                held = (wanted, dict(_splits(
-                    folder, step, reader, tokenizer, grid, cell, source, dtype, batch_size, compile_model, progress
-                )))  # fmt: skip
-            prepared = prepare(held[1], grid.grid(-cell.back, learn_on, actions), tracer=partial(_trace, recipe))
-            trained = train_piece(prepared, prepared.pieces(divided=False)[0], grid.config, device)
-            store.put(number, trained)
-        rows += _rows(cell, trained, learn_on)
+    job = LatentJob(run, snapshot, grid, **settings)
+    if job.is_done:
+        return job.target
+    left, each = set(job.left()), probes_of_piece(grid)
+    for number in range(len(job.cells)):
+        if number in left:
+            job.train(number, progress)
         if progress:
-            progress("train probes", (number + 1) * each, len(cells) * each)
-        if not any(record["accuracy"] is not None for record in trained.records):
-            notes.append(
-                f"{', '.join(map(str, cell.tokens))} tokens, learnt on {cell.learn_on}: programs of {actions} actions have no such state"
-            )
-    write_json(target, {
-        "step": step, **identity, "recipe": recipe.hash, "actions": actions, "layout": card["layout"],
-        "probes": len(cells) * each, "rows": rows, "notes": list(dict.fromkeys(notes)),
-    })  # fmt: skip
-    store.clear()
-    return target
+            progress("train probes", (number + 1) * each, len(job.cells) * each)
+    return job.finish()
 
 
 def _trace(recipe: Recipe, actions: Any, lengths: Any, worlds: Any, semantics: str) -> Any:
@@ -162,34 +223,6 @@ def _trace(recipe: Recipe, actions: Any, lengths: Any, worlds: Any, semantics: s
 def _untrained(model: Transformer, seed: int) -> Transformer:
     torch.manual_seed(seed)
     return Transformer(model.config).to(model.wte.weight.device).eval()
-
-
-def _splits(
-    folder: RunFolder,
-    step: int,
-    model: Transformer,
-    tokenizer: Tokenizer,
-    grid: LatentGrid,
-    cell: _Cell,
-    source: str,
-    dtype: torch.dtype,
-    batch_size: int,
-    compile_model: bool,
-    progress: Progress | None,
-) -> Iterator[tuple[str, Split]]:
-    """The tables of one reader, withholding and place inside an action."""
-    recipe = tokenizer.recipe
-    for split in SPLITS:
-        count, start = grid.programs[split], grid.test_start if split == "test" else 0
-        kind = "-".join(map(str, (split, count, start, recipe.hash, cell.withhold, cell.inside, cell.model)))
-        bits = "-bf16" if dtype == torch.bfloat16 else ""
-        table = write_table(
-            folder.table(step, f"{KIND}-{kind}{bits}"), model, tokenizer, split, count, start=start, source=source,
-            programs="reference", withhold=cell.withhold, after=cell.inside, batch_size=batch_size, dtype=dtype,
-            compile_model=compile_model,
-            progress=partial(_report, progress, f"read {split} programs", count),
-        )  # fmt: skip
-        yield split, Split(table, specification_samples(recipe, split, count, start).shown()[0])
 
 
 def _report(progress: Progress | None, stage: str, of: int, done: int) -> None:

@@ -105,7 +105,7 @@ def build(kind: type, values: Mapping[str, Any], where: str) -> Any:
     types = flat_types(kind)
     for name, value in values.items():
         if name in types and not fits(types[name], value):
-            raise InputError(f"{where}: {name} is {value!r}; give {described(types[name])}")
+            raise InputError(f"{where}: {_misfit(types[name], name, value)}")
     try:
         given = {name: _tuples(value) for name, value in values.items()}
         return _build(kind, {**_bundled(kind, given), **given})
@@ -150,6 +150,14 @@ def fits(kind: Any, value: Any) -> bool:
     if kind is int:
         return hasattr(value, "__index__") and not isinstance(value, bool)
     return isinstance(value, kind) if kind in (bool, str, NoneType) else True
+
+
+def _misfit(kind: Any, name: str, value: Any) -> str:
+    """What a value that does not fit is, and should be; of a table, the setting in it."""
+    if isinstance(value, Mapping) and isinstance(get_origin(kind), type) and issubclass(get_origin(kind), Mapping):
+        kind = get_args(kind)[1]
+        name, value = next((f"{name}.{key}", inner) for key, inner in value.items() if not fits(kind, inner))
+    return f"{name} is {value!r}; give {described(kind)}"
 
 
 def described(kind: Any) -> str:

@@ -24,6 +24,9 @@ from karel_fast.support.checks import InputError, one_of
 INTERPRETER = "interpreter"
 """What stands for a layout where these rows are meant: in presets, on the command line, in a snapshot's card."""
 
+NAMES = (*LAYOUTS, INTERPRETER)
+"""Every layout by name, and these rows."""
+
 
 class InterpreterTokenizer(Tokenizer):
     """As `Tokenizer`, but the prompt is inputs and program, and what follows it are the outputs.
@@ -79,7 +82,7 @@ class InterpreterTokenizer(Tokenizer):
 
 def make_tokenizer(recipe: Recipe, layout: str) -> Tokenizer:
     """The tokenizer of a layout, or for "interpreter" the one whose model writes outputs. ValueError for another name."""
-    one_of("layout", layout, [*LAYOUTS, INTERPRETER])
+    one_of("layout", layout, NAMES)
     return InterpreterTokenizer(recipe) if layout == INTERPRETER else Tokenizer(recipe, layout)
 
 
