@@ -80,6 +80,7 @@ def test_intervals_are_scipy_s_over_runs(runs):
     assert 0 < found.rows[0]["r2"] <= 1
     assert found.rows[0]["r2 on lift"] == pytest.approx(found.rows[0]["r2"])
     assert found.notes == ()
+    assert found.comparable
 
 
 def test_the_command_prints_and_writes(runs, tmp_path):
@@ -100,9 +101,14 @@ def test_runs_that_are_not_alike_are_said(runs, tmp_path):
     other = fake_run.make(tmp_path / "other", snapshots=3, seeds=1, examples=0)
     write_json(other / "config.json", {"experiment": {"model": {"width": 128}, "training": {"seed": 0}}})
     (other / "evaluation" / f"{step_name(400)}.json").write_text("{")
-    notes = "\n".join(compare(read_runs([runs[0], other])).notes)
+    found = compare(read_runs([runs[0], other]))
+    assert not found.comparable
+    assert all(found.summary[name]["low"] is None for name in found.columns)
+    assert found.summary["probe"]["mean"] is not None
+    notes = "\n".join(found.notes)
     for said in ("model.width", "same training.seed", "last evaluated at different steps: seed0 1200, other 800",
                  "probed for different probe seeds: seed0 0, 1; other 0",
+                 "no intervals: these runs are not one experiment with several seeds",
                  "other: evaluation/step-000400.json is not whole"):  # fmt: skip
         assert said in notes
 

@@ -19,9 +19,9 @@ from karel_fast.runs.folder import RunFolder
 
 @dataclass(frozen=True)
 class Comparison:
-    """`rows`: one per run, numbers by column (None: not defined). `summary`: per column mean, low and high: the 95 %
-    Student t interval over runs, each of which counts once; None with fewer than two or without spread. `notes`: what
-    keeps the runs from being the same experiment with other seeds.
+    """`rows`: one per run, numbers by column (None: not defined). `summary`: per column mean, low and high: the 95 % Student t
+    interval over runs, each of which counts once; None with fewer than two or without spread, or where the runs are not
+    `comparable`: the same experiment with other seeds. `notes`: what keeps them from that, and what could not be read.
     """
 
     feature: str | None
@@ -31,6 +31,7 @@ class Comparison:
     rows: tuple[Mapping[str, Any], ...]
     summary: Mapping[str, Mapping[str, float | int | None]]
     notes: tuple[str, ...]
+    comparable: bool
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -92,14 +93,20 @@ def compare(
             columns += [f"original - {name}", f"lift: original - {name}", f"lift: the same, - untrained, {name}"]
         columns += ["r2", "r2 on lift"]
     rows = [_row(run, feature, depth, offset or 0, semantics) for run in runs]
+    differ = _notes(runs, rows)
     return Comparison(
         feature=feature,
         depth=depth,
         offset=offset or 0,
         columns=tuple(columns),
         rows=tuple(rows),
-        summary={name: interval([row[name] for row in rows]) for name in columns},
-        notes=tuple(_notes(runs, rows)),
+        summary={name: interval([row[name] for row in rows], bounds=not differ) for name in columns},
+        notes=(
+            *differ,
+            *(["no intervals: these runs are not one experiment with several seeds"] if differ else []),
+            *(f"{run.name}: {problem}" for run in runs for problem in run.problems),
+        ),
+        comparable=not differ,
     )
 
 
@@ -135,19 +142,22 @@ def _row(run: Run, feature: str | None, depth: str | None, offset: int, semantic
     }
 
 
-def interval(values: Sequence[float | None], confidence: float = 0.95) -> dict[str, float | int | None]:
-    """Mean and Student t interval of the numbers that are there, and how many they are."""
+def interval(
+    values: Sequence[float | None], confidence: float = 0.95, bounds: bool = True
+) -> dict[str, float | int | None]:
+    """Mean and Student t interval of the numbers that are there, and how many they are; bounds: else no interval."""
     known = np.array([v for v in values if v is not None], float)
     if not len(known):
         return {"mean": None, "low": None, "high": None, "runs": 0}
     middle, low, high = float(known.mean()), None, None
-    if len(known) > 1 and np.ptp(known) > 0:
+    if bounds and len(known) > 1 and np.ptp(known) > 0:
         half = float(stats.t.ppf((1 + confidence) / 2, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known)))
         low, high = middle - half, middle + half
     return {"mean": middle, "low": low, "high": high, "runs": len(known)}
 
 
 def _notes(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What keeps the runs from being one experiment."""
     notes = []
     settings = [_flat(run.config.get("experiment", run.config)) for run in runs]
     names = sorted({name for one in settings for name in one})
@@ -172,7 +182,7 @@ def _notes(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> list[str]:
         if len({tuple(names) for _, names in told_by_run}) > 1:
             listed = "; ".join(f"{name} {', '.join(names)}" for name, names in told_by_run)
             notes.append(f"the runs were probed for different {noun}: {listed}")
-    return notes + [f"{run.name}: {problem}" for run in runs for problem in run.problems]
+    return notes
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,10 +11,15 @@ from karel_fast.analysis.series import Run, mean
 
 
 def compare_places(
-    runs: Sequence[Run], side: str, feature: str | None = None, depth: str | None = None, offset: int = 0
+    runs: Sequence[Run],
+    side: str,
+    feature: str | None = None,
+    depth: str | None = None,
+    offset: int = 0,
+    comparable: bool = True,
 ) -> list[dict[str, Any]]:
     """Per distance from the program's "start" or "end": runs, pairs, means of accuracy, majority, lift and untrained lift over
-    the runs' last snapshots, and low and high, the 95 % Student t interval of lift over runs.
+    the runs' last snapshots, and low and high, the 95 % Student t interval of lift over runs (None unless these are `comparable`).
 
     The closest look at each run counts; feature and depth are the first run's first and deepest unless named. Raises ValueError
     where a run has no sums by place for these probes.
@@ -34,7 +39,7 @@ def compare_places(
     out = []
     for distance in sorted(set().union(*rows_by_run)):
         here = [rows[distance] for rows in rows_by_run if distance in rows]
-        lift = interval([row["lift"] for row in here])
+        lift = interval([row["lift"] for row in here], bounds=comparable)
         out.append(
             {
                 "feature": feature,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from karel_fast.cli.options import with_settings
-from karel_fast.cli.snapshots import prepared
+from karel_fast.cli.snapshots import prepared, tell_beside
 from karel_fast.model.shape import DecodingConfig
 from karel_fast.probing.settings import ProbeRun, SteerConfig
 from karel_fast.support.checks import InputError, one_of
@@ -48,6 +48,7 @@ def probe_command(
         if engine == "ray"
         else _here(run, snapshots, probe_run, settings)
     )
+    tell_beside(run, written)
     for path in written:
         typer.echo(str(path))
 
@@ -77,6 +78,7 @@ def steer_command(
             batch_size=decoding.decode_batch_size,
             compile_model=decoding.compile_decoding,
         )
+        tell_beside(run, [written])
         typer.echo(str(written))
 
 

@@ -23,11 +23,16 @@ def register(app: typer.Typer) -> None:
     app.command("checklist")(checklist_command)
 
 
-def report_command(run: Annotated[Path, typer.Argument(help="Folder of the run.")]) -> None:
+def report_command(
+    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    settings: Annotated[
+        str | None, typer.Option(help="Report results of other settings than the run's own: settings-1a2b3c4d.")
+    ] = None,
+) -> None:
     """Write the run's report: one HTML page, results.json, and PNG, SVG and CSV of every figure. Prints the page's path."""
     from karel_fast.report import write_report
 
-    typer.echo(str(write_report(run)))
+    typer.echo(str(write_report(run, settings)))
 
 
 def compare_command(
@@ -50,7 +55,8 @@ def compare_command(
     comparison = compare(read, feature, depth, offset)
     _print(comparison)
     if by_place is not None:
-        _print_places(compare_places(read, by_place, comparison.feature, comparison.depth, comparison.offset))
+        probes = (comparison.feature, comparison.depth, comparison.offset)
+        _print_places(compare_places(read, by_place, *probes, comparable=comparison.comparable))
     if out is not None:
         from karel_fast.report.seeds_figure import write_comparison
 

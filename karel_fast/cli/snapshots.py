@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+
+import typer
 
 from karel_fast.model.shape import DecodingConfig
 from karel_fast.support.progress import Progress
@@ -38,6 +40,15 @@ def prepared(experiment: Experiment, decoding: DecodingConfig) -> tuple[Experime
     )
 
 
+def tell_beside(run: Path, written: Sequence[Path]) -> None:
+    """Say where results went that have other settings than those that stand in the run already, and how to see them."""
+    for name in dict.fromkeys(path.parent.name for path in written if path.parent.name.startswith("settings-")):
+        typer.echo(
+            f"The run holds results of other settings, which stay; these stand beside them. To see them: karel-fast report {run} "
+            f"--settings {name}"
+        )
+
+
 def on_one_snapshot(
     work: Callable[..., Path], run: Path, step: int | None, experiment: Any, decoding: DecodingConfig
 ) -> Path:
@@ -48,10 +59,12 @@ def on_one_snapshot(
     snapshot = choose_snapshots(run, None if step is None else [step])[-1]
     with Progress() as progress:
         bar = progress.bar(snapshot.name)
-        return work(
+        path = work(
             run,
             snapshot,
             experiment,
             progress=lambda stage, done, total: bar.show(done, total, f"{snapshot.name}: {stage}"),
             **settings,
         )
+    tell_beside(run, [path])
+    return path

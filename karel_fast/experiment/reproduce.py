@@ -290,8 +290,8 @@ def _probe_one(folder: Path, snapshot: Path, probe_run: ProbeRun, settings: dict
     from karel_fast.runs.snapshots import read_card
 
     step = int(read_card(snapshot)["step"])
-    if not is_done(folder, step, probe_run):
+    if not is_done(folder, step, probe_run, own=True):
         # A closer look takes longer than a snapshot's probes, so its time is kept apart.
         kind, verb = ("closer", "looking closer at") if probe_run.closer else ("probe", "probing")
         with pieces.piece(kind, f"before {verb} the snapshot of step {step}"):
-            probe_snapshot(folder, snapshot, probe_run, **settings)
+            probe_snapshot(folder, snapshot, probe_run, own=True, **settings)

@@ -27,6 +27,7 @@ from karel_fast.probing.settings import SPLITS
 from karel_fast.probing.snapshot import specification_samples
 from karel_fast.probing.states import write_table
 from karel_fast.runs.folder import RunFolder
+from karel_fast.runs.side_by_side import home
 from karel_fast.runs.snapshots import read_card, weights_digest
 from karel_fast.support.checks import InputError
 from karel_fast.support.files import read_json_if_whole, write_json
@@ -108,9 +109,11 @@ class LatentJob:
         self.device, self.dtype, self.batch_size, self.compile_model = device, dtype, batch_size, compile_model
         card = read_card(snapshot)
         self.step = int(card["step"])
-        self.target = self.folder.file(KIND, self.step)
+        settings = {"experiment": grid.to_json(), "precision": str(dtype)}
+        place = home(self.folder, KIND, self.step, settings)
+        self.target = self.folder.file(place, self.step)
         self.weights = weights_digest(snapshot)
-        self.identity = {"experiment": grid.to_json(), "weights": self.weights, "precision": str(dtype)}
+        self.identity = {**settings, "weights": self.weights}
         found = read_json_if_whole(self.target) or {}
         self.is_done = all(found.get(key) == value for key, value in self.identity.items())
         if self.is_done:
@@ -124,7 +127,7 @@ class LatentJob:
         self.tokenizer = program_tokenizer(self.recipe, self.layout)
         self.actions = self.recipe.lengths[1]
         self.cells = cells_of(grid, self.tokenizer.tokens_per_action)
-        self.store = PieceStore(self.folder.pieces(KIND, self.step), self.identity)
+        self.store = PieceStore(self.folder.pieces(place, self.step), self.identity)
         self._held: tuple[Any, dict[str, Split]] = (None, {})
 
     def left(self) -> list[int]:

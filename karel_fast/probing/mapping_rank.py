@@ -27,6 +27,7 @@ from karel_fast.probing.rank_settings import RankRun
 from karel_fast.probing.settings import SPLITS, Grid, ProbeConfig
 from karel_fast.probing.snapshot import write_tables
 from karel_fast.runs.folder import RunFolder
+from karel_fast.runs.side_by_side import home
 from karel_fast.runs.snapshots import read_card, weights_digest
 from karel_fast.support.files import read_json_if_whole, write_json
 from karel_fast.support.stored import stored
@@ -93,7 +94,8 @@ def rank_snapshot(
     folder = RunFolder(run)
     card = read_card(snapshot)
     step = int(card["step"])
-    target = folder.file(KIND, step)
+    place = home(folder, KIND, step, {"experiment": rank_run.to_json()})
+    target = folder.file(place, step)
     identity = {"experiment": rank_run.to_json(), "weights": weights_digest(snapshot)}
     found = read_json_if_whole(target) or {}
     if all(found.get(key) == value for key, value in identity.items()):
@@ -123,7 +125,7 @@ def rank_snapshot(
         if progress:
             progress("train probes", done, total)
 
-    pieces = folder.pieces(KIND, step)
+    pieces = folder.pieces(place, step)
     records: list[dict[str, Any]] = []
     for feature, groups in labelings.items():
         for begin in range(0, len(groups), rank_run.labelings_at_once):

@@ -38,17 +38,22 @@ from karel_fast.probing.settings import ProbeRun as ProbeRun
 from karel_fast.probing.states import SPLIT_NAMES, write_table
 from karel_fast.probing.steering import steer
 from karel_fast.runs.folder import RunFolder
+from karel_fast.runs.side_by_side import home
 from karel_fast.runs.snapshots import open_snapshot, read_card, snapshot_path, weights_digest
 from karel_fast.support.checksums import FILES, sums_of
 from karel_fast.support.files import read_json_if_whole, write_json
 
 
-def is_done(run: str | Path, step: int, probe_run: ProbeRun) -> bool:
-    """Whether the snapshot's probing file holds exactly this experiment on the weights that the snapshot has now."""
-    path = RunFolder(run).file(probe_run.kind, step)
-    stored = read_json_if_whole(path) or {}
+def is_done(run: str | Path, step: int, probe_run: ProbeRun, *, own: bool = False) -> bool:
+    """Whether the snapshot has been probed with exactly these settings on the weights that it has now; own: as `home` takes it."""
+    folder = RunFolder(run)
+    stored = read_json_if_whole(folder.file(_home(folder, step, probe_run, own), step)) or {}
     weights = weights_digest(snapshot_path(run, step))
     return (stored.get("experiment"), stored.get("weights")) == (probe_run.to_json(), weights)
+
+
+def _home(folder: RunFolder, step: int, probe_run: ProbeRun, own: bool = False) -> str:
+    return home(folder, probe_run.kind, step, {"experiment": probe_run.to_json()}, own=own)
 
 
 @dataclass(frozen=True)
@@ -138,19 +143,22 @@ def probe_snapshot(
     snapshot: str | Path,
     probe_run: ProbeRun,
     *,
+    own: bool = False,
     device: str = "cpu",
     progress: Callable[[str, int, int], None] | None = None,
     **decoding: Any,
 ) -> Path:
     """Decode, probe, write RUN/probing/step-*.json (and examples); returns that file. Done already: nothing happens.
 
+    Results of other settings stay: these go beside them, unless they are the run's own (see `karel_fast.runs.side_by_side`).
     progress is called with (stage, done, of how many). decoding: dtype, batch_size, compile_model, as in `write_tables`.
     Tables are kept, and with `probe_run.pieces` every piece of the grid, so a killed run goes on from them.
     """
     folder = RunFolder(run)
     step = int(read_card(snapshot)["step"])
-    target = folder.file(probe_run.kind, step)
-    if is_done(run, step, probe_run):
+    place = _home(folder, step, probe_run, own)
+    target = folder.file(place, step)
+    if is_done(run, step, probe_run, own=own):
         return target
     tables = write_tables(run, snapshot, probe_run, device=device, progress=progress, **decoding)
     splits = tables.splits
@@ -163,14 +171,14 @@ def probe_snapshot(
         if progress:
             progress("train probes", done, count)
 
-    store = _pieces(folder, step, snapshot, probe_run) if probe_run.pieces else None
+    store = _pieces(folder, step, snapshot, probe_run, place) if probe_run.pieces else None
     result = run_experiment(
         splits,
         probe_run.grid,
         config=probe_run.config,
         device=device,
         untrained=tables.untrained,
-        clusters=folder.sums(probe_run.kind, step),
+        clusters=folder.sums(place, step),
         tracer=tables.tracer,
         progress=advance,
         store=store,
@@ -184,7 +192,7 @@ def probe_snapshot(
             splits, samples, count=probe_run.examples, features=probe_run.grid.features, depth=depth, config=probe_run.config,
             device=device, tracer=tables.tracer,
         )  # fmt: skip
-        write_json(folder.file("examples", step), {"step": step, **examples})
+        write_json(folder.file(place.replace(probe_run.kind, "examples", 1), step), {"step": step, **examples})
     # Last, because this file says that the snapshot is done.
     files = sums_of(target.parent, [target.with_suffix(".npz").name])
     stored = {"step": step, "experiment": probe_run.to_json(), "weights": weights_digest(snapshot), **result}
@@ -226,7 +234,8 @@ def pieces_left(
 ) -> list[int]:
     """Fill the tables of a snapshot, and say which pieces of its grid are not there yet."""
     tables = write_tables(run, snapshot, probe_run, device=device, **decoding)
-    store = _pieces(RunFolder(run), int(read_card(snapshot)["step"]), snapshot, probe_run)
+    folder, step = RunFolder(run), int(read_card(snapshot)["step"])
+    store = _pieces(folder, step, snapshot, probe_run, _home(folder, step, probe_run))
     pieces = prepare(tables.splits, probe_run.grid, tables.untrained, tables.tracer).pieces(divided=True)
     return [piece.number for piece in pieces if store.get(piece.number) is None]
 
@@ -236,14 +245,15 @@ def probe_piece(
 ) -> None:
     """Train one piece of a snapshot's grid and keep it; `probe_snapshot` joins them."""
     tables = write_tables(run, snapshot, probe_run, device=device, **decoding)
-    store = _pieces(RunFolder(run), int(read_card(snapshot)["step"]), snapshot, probe_run)
+    folder, step = RunFolder(run), int(read_card(snapshot)["step"])
+    store = _pieces(folder, step, snapshot, probe_run, _home(folder, step, probe_run))
     prepared = prepare(tables.splits, probe_run.grid, tables.untrained, tables.tracer)
     store.put(number, train_piece(prepared, prepared.pieces(divided=True)[number], probe_run.config, device))
 
 
-def _pieces(folder: RunFolder, step: int, snapshot: str | Path, probe_run: ProbeRun) -> PieceStore:
+def _pieces(folder: RunFolder, step: int, snapshot: str | Path, probe_run: ProbeRun, place: str) -> PieceStore:
     identity = {"experiment": probe_run.to_json(), "weights": weights_digest(snapshot)}
-    return PieceStore(folder.pieces(probe_run.kind, step), identity)
+    return PieceStore(folder.pieces(place, step), identity)
 
 
 def _with_shortest(recipe: Recipe, shortest: int | None) -> Recipe:
@@ -317,10 +327,9 @@ def steer_snapshot(
                 strength=strength,
             )
             records += [record.to_json() for record in steered]
-    target = folder.file("steering", step)
-    settings = {
-        "weights": weights_digest(snapshot), "strength": strength, "train": train, "specifications": specifications
-    }  # fmt: skip
+    asked = {"strength": strength, "train": train, "specifications": specifications}
+    target = folder.file(home(folder, "steering", step, asked), step)
+    settings = {"weights": weights_digest(snapshot), **asked}
     earlier = read_json_if_whole(target) or {}
     if all(earlier.get(key) == value for key, value in settings.items()):
         anew = tuple(f"layer {layer}:" for layer in chosen)

@@ -29,13 +29,14 @@ MOST_EXAMPLES = 24
 """Examples on the page: the first so many of the last snapshot that has any."""
 
 
-def write_report(run_directory: str | Path) -> Path:
+def write_report(run_directory: str | Path, settings: str | None = None) -> Path:
     """Write RUN/report/report.html, results.json and figures/*, and RUN/summary.json; returns the page's path.
 
+    settings: report the results of these settings where there are some, into RUN/report/SETTINGS, in place of the run's own.
     Reads only files of the run folder. Whatever is missing, half written or undefined is left out and said on the page.
     Raises FileNotFoundError when there is no such folder, ValueError when it holds nothing to report.
     """
-    folder = RunFolder(run_directory)
+    folder = RunFolder(run_directory, settings)
     run = Run.read(folder)
     if not run.steps and not run.log:
         raise ValueError(
@@ -149,6 +150,7 @@ def _notes(run: Run) -> list[str]:
             "the majority class is drawn. A probe's epoch is chosen on validation rows; test rows give its accuracy."
         )
         notes.append(CONTENT)
+    notes += _settings_notes(run)
     notes += run.problems
     for step, probing in run.probing.items():
         dropped = len(probing.get("records", [])) - len(run.records(step))
@@ -170,6 +172,19 @@ def _notes(run: Run) -> list[str]:
     if missing:
         notes.append(f"no accuracy at {'steps' if len(missing) > 1 else 'step'} {', '.join(map(str, missing))}")
     return notes
+
+
+def _settings_notes(run: Run) -> list[str]:
+    """Which results are drawn where there are some of several settings."""
+    if run.folder is None:
+        return []
+    drawn = run.folder.settings_name
+    return [
+        f"{', '.join(kinds)}: drawn are the results of {name}, not of the run's own settings"
+        if name == drawn
+        else f"{', '.join(kinds)}: there are results of other settings, too; karel-fast report {run.name} --settings {name} draws them"
+        for name, kinds in run.folder.beside().items()
+    ]
 
 
 def _examples(run: Run) -> tuple[list[str], int, str, str]:

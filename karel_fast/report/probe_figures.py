@@ -131,11 +131,15 @@ def layers_plot(run: Run) -> Plot:
     plot = Plot(
         "layers",
         "Where meaning lives",
-        "Probe accuracy per layer (0 is the embedding) and snapshot, for the deepest probe trained.",
+        "Probe accuracy per layer (0 is the embedding) and snapshot, for the deepest probe trained on several layers.",
     )
-    layers = [layer for layer in run.names("layer") if isinstance(layer, int)]
-    depth = run.deepest()
-    if len(layers) < 2 or depth is None:
+    layers_by_depth = {
+        depth: {r["layer"] for s in run.probed for r in run.records(s) if r["depth"] == depth and r["layer"] != "mean"}
+        for depth in run.names("depth")
+    }
+    depth = next((depth for depth, known in reversed(layers_by_depth.items()) if len(known) > 1), None)
+    layers = list(layers_by_depth.get(depth, ()))
+    if depth is None:
         return undrawn(plot, "probes were trained on one layer, or on the mean over layers, only")
     layers.sort()
     features = run.names("feature")

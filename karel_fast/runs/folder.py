@@ -22,6 +22,9 @@
     RUN/summary.json                    the few numbers that people quote, and what they cost: karel_fast.analysis.summary
     RUN/report/report.html              and results.json (karel_fast.analysis.results), figures/*.png, *.svg, *.csv
 
+Results of one kind and other settings than the run's own stand beside these: RUN/probing/settings-1a2b3c4d/step-000100.json
+(`karel_fast.runs.side_by_side`), and what is reported of them in RUN/report/settings-1a2b3c4d/.
+
 JSON has no NaN: a missing number is null. Every file is whole or absent (`karel_fast.support.files`); only metrics.jsonl
 grows line by line, so that its last one may be cut short by a kill.
 """
@@ -83,19 +86,38 @@ def step_of(name: str) -> int | None:
 class RunFolder:
     """The files of one run. Raises FileNotFoundError when the folder is not there.
 
-    Reading skips what is half written or not JSON and notes it in `.problems`, one line each, so that a report of a run
+    settings: read the results of these settings (`settings-1a2b3c4d`) wherever there are some, and report of them; ValueError if
+    there are none. Reading skips what is half written or not JSON and notes it in `.problems`, one line each, so that a report of a run
     still in progress can be made and says what it left out.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, settings: str | None = None) -> None:
         self.path = Path(path)
+        self.settings_name = settings
         self.problems: list[str] = []
         if not self.path.is_dir():
             raise FileNotFoundError(f"there is no run folder at {self.path}")
+        if settings is not None and settings not in (known := self.beside()):
+            there = f"there are {', '.join(known)}" if known else "all have the run's own"
+            raise ValueError(f"{self.path} has no results of {settings}; {there}")
+
+    def beside(self) -> dict[str, list[str]]:
+        """The settings other than the run's own that there are results of, and the kinds of these: {"settings-1a2b3c4d": ["probing"]}."""
+        kinds: dict[str, list[str]] = {}
+        for path in sorted([*self.path.glob("*/settings-*"), *self.path.glob("*/*/settings-*")]):
+            kind = path.parent.relative_to(self.path).as_posix()
+            if path.is_dir() and kind != "report":
+                kinds.setdefault(path.name, []).append(kind)
+        return dict(sorted(kinds.items()))
+
+    def _shown(self, kind: str) -> str:
+        """Where a kind's results are read: those of `settings_name`, if there are any."""
+        other = f"{kind}/{self.settings_name}"
+        return other if self.settings_name and (self.path / other).is_dir() else kind
 
     def file(self, kind: str, step: int) -> Path:
         """The JSON file of a snapshot; `kind` is evaluation, probing, closer, examples, rank, steering, or one of PAPER or LATENT."""
-        return self.path / kind / f"{step_name(step)}.json"
+        return self.path / self._shown(kind) / f"{step_name(step)}.json"
 
     def sums(self, kind: str, step: int) -> Path:
         """The sums beside a snapshot's probe records, in their order; see `karel_fast.probing.clusters` and `places`."""
@@ -111,15 +133,19 @@ class RunFolder:
 
     @property
     def page(self) -> Path:
-        return self.path / "report" / "report.html"
+        return self._report / "report.html"
 
     @property
     def results(self) -> Path:
-        return self.path / "report" / "results.json"
+        return self._report / "results.json"
 
     @property
     def figures(self) -> Path:
-        return self.path / "report" / "figures"
+        return self._report / "figures"
+
+    @property
+    def _report(self) -> Path:
+        return self.path / "report" / (self.settings_name or "")
 
     @property
     def settings(self) -> Path:
@@ -127,7 +153,7 @@ class RunFolder:
 
     @property
     def summary(self) -> Path:
-        return self.path / "summary.json"
+        return (self._report if self.settings_name else self.path) / "summary.json"
 
     def times(self) -> dict[str, Any]:
         """What each stage took, {} when nobody has timed them."""
@@ -165,7 +191,7 @@ class RunFolder:
     def read_all(self, kind: str) -> dict[int, dict[str, Any]]:
         """Every snapshot's file of `kind` by step, in order of steps."""
         values = {}
-        folder = self.path / kind
+        folder = self.path / self._shown(kind)
         for path in sorted(folder.glob("step-*.json")) if folder.is_dir() else ():
             step = step_of(path.stem)
             value = None if step is None else self._read(path)
