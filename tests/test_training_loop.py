@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
 from karel_fast.data import Recipe, Tokenizer
+from karel_fast.data.sampling.active_examples import ActiveExamples
 from karel_fast.model import Transformer, from_hf, model_config
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import list_snapshots, read_card
@@ -34,7 +35,9 @@ BASE = {
 }
 
 
-def go(run, steps=9, rows=tiny_rows, model=None, resume=False, recipe="", progress=None, stop=None, **changes):
+def go(
+    run, steps=9, rows=tiny_rows, model=None, resume=False, recipe="", active=None, progress=None, stop=None, **changes
+):
     config = TrainConfig(**{**BASE, "steps": steps, **changes})
     return train(
         config,
@@ -44,6 +47,7 @@ def go(run, steps=9, rows=tiny_rows, model=None, resume=False, recipe="", progre
         pad_id=PAD,
         resume=resume,
         recipe=recipe,
+        active=active,
         progress=progress,
         stop=stop,
     )
@@ -269,6 +273,9 @@ def test_what_cannot_be_resumed(tmp_path):
         go(tmp_path, 3, recipe="other", resume=True)
     with pytest.raises(ValueError, match="the model was"):
         go(tmp_path, 3, recipe="one", model=tiny_config(width=64), resume=True)
+    with pytest.raises(ValueError, match="the choice of active examples was None"):
+        go(tmp_path, 3, recipe="one", active=ActiveExamples(1), resume=True)
+    go(tmp_path, 3, recipe="one", active=ActiveExamples(), resume=True)
     with pytest.raises(ValueError, match=r"lr was 0\.002"):
         go(tmp_path, 3, recipe="one", lr=0.1, resume=True)
     (tmp_path / "resume.safetensors").write_bytes(b"\x80\x04 a pickle")

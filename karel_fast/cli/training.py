@@ -65,9 +65,9 @@ def train_command(
     )
     first = data_config.first_sample
     rows = (
-        generated_rows(chosen, tokenizer, limit=limit, first=first)
+        generated_rows(chosen, tokenizer, limit=limit, first=first, active=data_config.active)
         if data is None
-        else shard_rows(data, tokenizer, limit, first)
+        else shard_rows(data, tokenizer, limit, first, data_config.active)
     )
     with TrainingBar(config.steps) as bar, StopSignals() as signals:
         result = train(
@@ -81,6 +81,7 @@ def train_command(
             layout=layout,
             samples=limit or 0,
             first_sample=first,
+            active=data_config.active,
             resume=resume,
             progress=bar,
             stop=lambda _: signals.asked,
@@ -148,6 +149,7 @@ def evaluate_command(
             ideal=config.ideal,
             text=config.text,
             search=config.search,
+            active=config.active,
             **common,
         ).metrics
     text = json.dumps({"snapshot": str(snapshot), "split": config.split, "start": config.start, **metrics}, indent=2)

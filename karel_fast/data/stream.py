@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from karel_fast.data.sampling.active_examples import ActiveExamples
+from karel_fast.data.sampling.generation import generate
 from karel_fast.data.storage.shards import Shards
 from karel_fast.data.tokens.tokenizer import Tokenizer
 from karel_fast.support.checks import whole
@@ -24,6 +26,8 @@ class SampleStream(IterableDataset[torch.Tensor]):
     from sample `first` of the split. Process `rank` of `world_size` (by default those of torch.distributed if it is in
     use) gets batches rank, rank + world_size, ..; workers of a DataLoader (which needs batch_size=None) share these so
     that the loader's order stays the same. So the batches that a process sees depend on neither workers nor restarts.
+
+    active: which examples tell the truth, and what the others show (by default all do).
 
     A process resumes with `load_state_dict(state)`. `state_dict()` counts the batches taken where they are taken, which
     is right without DataLoader workers; with workers, count the batches that you have used and keep `state_at(count)`.
@@ -38,6 +42,7 @@ class SampleStream(IterableDataset[torch.Tensor]):
         samples: int | None = None,
         first: int = 0,
         shards: Shards | None = None,
+        active: ActiveExamples | None = None,
         rank: int | None = None,
         world_size: int | None = None,
         backend: str | None = None,
@@ -59,7 +64,10 @@ class SampleStream(IterableDataset[torch.Tensor]):
             samples,
             first,
         )
+        if active is not None:
+            active.check(tokenizer.recipe.examples)
         self.shards, self.rank, self.world_size = shards, rank, world_size
+        self.active = None if active is None or active.all_active else active
         self.backend, self.threads = backend, threads
         self._taken = 0  # of this process's batches
 
@@ -75,9 +83,14 @@ class SampleStream(IterableDataset[torch.Tensor]):
 
     def _rows(self, start: int, count: int) -> np.ndarray:
         execution: dict[str, Any] = {"backend": self.backend, "threads": self.threads}
-        if self.shards is not None:
-            return self.tokenizer.encode(self.shards.samples(start, count), **execution)
-        return self.tokenizer.generate(self.split, start, count, **execution)
+        if self.shards is None and self.active is None:
+            return self.tokenizer.generate(self.split, start, count, **execution)
+        samples = (
+            generate(self.tokenizer.recipe, self.split, start, count, **execution)
+            if self.shards is None
+            else self.shards.samples(start, count)
+        )
+        return self.tokenizer.encode(samples if self.active is None else self.active.shown(samples), **execution)
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         info = get_worker_info()

@@ -121,6 +121,11 @@ def load_preset(name: str, changes: Mapping[str, Mapping[str, Any]] | None = Non
                 raise InputError(
                     f"preset {name}, [{table}]: {error} (states of a model with so many blocks)"
                 ) from error
+    for table in ("data", "evaluation"):
+        try:
+            made[table].active.check(made["recipe"].examples)
+        except ValueError as error:
+            raise InputError(f"preset {name}, [{table}]: {error}") from error
     _check_layout(name, source)
     # Always there, so that leaving them out and giving their defaults are the same experiment.
     source["training"] = {**source.get("training", {}), "seed": made["training"].seed}

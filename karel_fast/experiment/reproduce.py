@@ -172,7 +172,13 @@ def _train(preset: Preset, tokenizer: Tokenizer, folder: Path, pieces: Pieces) -
         result = train(
             config,
             shape,
-            generated_rows(preset.recipe, tokenizer, limit=preset.data.samples or None, first=preset.data.first_sample),
+            generated_rows(
+                preset.recipe,
+                tokenizer,
+                limit=preset.data.samples or None,
+                first=preset.data.first_sample,
+                active=preset.data.active,
+            ),
             folder,
             pad_id=tokenizer.pad_id,
             tokenizer=tokenizer,
@@ -180,6 +186,7 @@ def _train(preset: Preset, tokenizer: Tokenizer, folder: Path, pieces: Pieces) -
             layout=preset.layout,
             samples=preset.data.samples,
             first_sample=preset.data.first_sample,
+            active=preset.data.active,
             resume=has_state(folder),
             progress=bar,
             stop=lambda seconds: signals.asked or not pieces.fits(seconds),
@@ -230,6 +237,7 @@ def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Conso
                             ideal=preset.evaluation.ideal,
                             text=preset.evaluation.text,
                             search=preset.evaluation.search,
+                            active=preset.evaluation.active,
                             **common,
                         ).metrics
                     write_json(path, {"step": step, "weights": weights, **metrics})

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
+from karel_fast.data.sampling.active_examples import ActiveExamples
 from karel_fast.data.sampling.philox import INDEX_BITS
 from karel_fast.support.checks import InputError, one_of, whole
 from karel_fast.support.settings import named, part, setting
@@ -22,12 +23,13 @@ FREE_ON_RESUME = frozenset({"log_every", "snapshot_every", "extra_snapshots", "t
 @named
 @dataclass(frozen=True, slots=True)
 class DataConfig:
-    """Which samples a run is trained on."""
+    """Which samples a run is trained on, and which of their examples tell the truth."""
 
     samples: int = setting(0, "Training samples, used over and over; 0: never the same one twice.")
     first_sample: int = setting(
         0, "Where in the train split they begin: another place is another data order. Presets: by the seed."
     )
+    active: ActiveExamples = part(ActiveExamples)
 
     def __post_init__(self) -> None:
         whole("samples", self.samples, 0)
@@ -159,7 +161,10 @@ class SearchConfig:
 @named
 @dataclass(frozen=True, slots=True)
 class EvaluationConfig:
-    """Which specifications a snapshot writes programs for."""
+    """Which specifications a snapshot writes programs for; ValueError naming a field that cannot be.
+
+    With examples that are not active, a program is right that is so on the active ones.
+    """
 
     specifications: int = setting(1000, "Specifications to write programs for.")
     on_the_way: int | None = setting(
@@ -171,8 +176,19 @@ class EvaluationConfig:
     ideal: bool = setting(False, "Also solve the specifications exactly: the loss's floor, and the shortest programs.")
     text: bool = setting(True, "Also compare lengths, the model's own text and the parts of the prompt.")
     search: SearchConfig = part(SearchConfig)
+    active: ActiveExamples = part(ActiveExamples)
 
     def __post_init__(self) -> None:
+        if not self.active.all_active:
+            for name, asked in (
+                ("ideal", self.ideal),
+                ("draws", self.search.draws),
+                ("beam_width", self.search.beam_width),
+            ):
+                if asked:
+                    raise ValueError(
+                        f"{name} is about specifications all of whose examples are true; leave it out, or active_examples"
+                    )
         whole("specifications", self.specifications, 1)
         if self.on_the_way is not None:
             whole("on_the_way", self.on_the_way, 1)
@@ -185,6 +201,7 @@ class EvaluationConfig:
             ("ideal", self.ideal),
             ("draws", self.search.draws),
             ("beam_width", self.search.beam_width),
+            ("active_examples", not self.active.all_active),
         ):
             if asked:
                 raise InputError(f"{name} is about programs, and the model's layout is interpreter: leave it out")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from karel_fast.data import Samples, Tokenizer
+from karel_fast.data.sampling.active_examples import ActiveExamples
 from karel_fast.data.tokens.interpreter import is_interpreter
 from karel_fast.exact.ideal_loss import floor
 from karel_fast.exact.solution import solve
@@ -58,6 +59,7 @@ def evaluate(
     ideal: bool = False,
     text: bool = True,
     search: SearchConfig | None = None,
+    active: ActiveExamples | None = None,
     batch_size: int = 256,
     device: str = "auto",
     precision: str = "auto",
@@ -79,6 +81,9 @@ def evaluate(
       `divergence.divergence_metrics` has; for text=True what `text.text_metrics` has; and what `search` asks for (see
       `search.search_metrics`).
 
+    active: which shown examples tell the truth, and what stands for the others' outputs; programs are right that are so on the
+    active ones, or with none active on all. Not with ideal or search.
+
     snapshot: a folder, or a model (then no recipe is checked). any_recipe: let the snapshot's recipe differ from the
     tokenizer's. Raises ValueError if recipe, layout, vocabulary or context do not match, there is no sample, or
     specifications that `kf.exact.solve` refuses are to be solved; NotFiniteError for a model whose weights or loss are
@@ -99,7 +104,14 @@ def evaluate(
     model = model.to(place).eval()
     steps = tokenizer.sequence_length - tokenizer.prompt_length
     grammar = tokenizer.grammar()
-    prompts = tokenizer.encode_prompts(samples)
+    seen, mask = samples, None
+    if active is not None and not active.all_active:
+        if ideal or (search is not None and (search.draws or search.beam_width)):
+            raise ValueError(
+                "ideal and search are about specifications all of whose examples are true; leave out active"
+            )
+        seen, mask = active.shown(samples), active.mask(samples) if active.active_examples else None
+    prompts = tokenizer.encode_prompts(seen)
 
     with memory_advice(f"lower batch_size ({batch_size})"):
         decoder = Decoder(
@@ -116,11 +128,11 @@ def evaluate(
             if progress is not None:
                 progress(done)
         generated = join(parts)
-        loss = reference_loss(model, tokenizer, samples, batch_size, dtype, compile_model)
+        loss = reference_loss(model, tokenizer, seen, batch_size, dtype, compile_model)
     if not math.isfinite(loss):
         raise NotFiniteError(f"{name}: its loss is not finite ({loss}); its training has diverged")
     programs = generated_programs(tokenizer, generated)
-    shown, held_out = satisfied(programs, samples)
+    shown, held_out = satisfied(programs, samples, mask)
     correct = shown & generated.finished
     generalizes = None if held_out is None else correct & held_out
     first = generated.tokens[:DIVERSITY_SAMPLES]
@@ -152,7 +164,7 @@ def evaluate(
         if ideal:
             metrics |= divergence_metrics(model, tokenizer, samples, **settings)
         if text:
-            metrics |= text_metrics(model, tokenizer, samples, generated, correct, **settings)
+            metrics |= text_metrics(model, tokenizer, seen, generated, correct, **settings)
         if search is not None:
             metrics |= search_metrics(model, tokenizer, samples, search, **settings)
     return Evaluation(metrics, generated, correct, generalizes)

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CodeGenConfig
 
+from karel_fast.data.sampling.active_examples import ActiveExamples
 from karel_fast.model import Transformer
 from karel_fast.model.compiling import compiled
 from karel_fast.model.device import autocast, memory_advice, peak_flops, repeatable, resolve_device, resolve_precision
@@ -78,6 +79,7 @@ def train(
     layout: str = "",
     samples: int = 0,
     first_sample: int = 0,
+    active: ActiveExamples | None = None,
     resume: bool = False,
     progress: ReportProgress | None = None,
     stop: Stop | None = None,
@@ -88,10 +90,11 @@ def train(
     rows: see `rows.RowSource`; update s trains on rows s * batch_size up to (s + 1) * batch_size, whatever the number
     of processes. pad_id fills rows up on the right and is never a target. model_config.prompt_length is needed for
     config.loss "outputs" and "program", tokenizer (a `karel_fast.data.Tokenizer`) for "outputs". tokenizer, recipe (its
-    JSON text), layout, samples (how many there are before they repeat, 0: never) and first_sample (where in the split
-    they begin) go into every snapshot, and a resumed run must have the same. progress is called with every `Report`, on
-    the first process. stop is asked after every report, on the first process, with the seconds that the next one is
-    away; if it says yes, the state is saved, without a snapshot, and this call ends.
+    JSON text), layout, samples (how many there are before they repeat, 0: never), first_sample (where in the split
+    they begin) and active (which of their examples `rows` show as they are) go into every snapshot, and a resumed run must
+    have the same. progress is called with every `Report`, on the first process. stop is asked after every report, on the
+    first process, with the seconds that the next one is away; if it says yes, the state is saved, without a snapshot, and
+    this call ends.
 
     The loss is the mean over all targets of the global batch, and resuming gives the same bits on a CPU with as many
     threads.
@@ -118,6 +121,7 @@ def train(
         "layout": layout,
         "samples": samples,
         "first_sample": first_sample,
+        "active": None if active is None or active.all_active else asdict(active),
         "pad_id": pad_id,
         "model_hash": _hash(model_config.to_json_string(use_diff=False)),
         "train": config.to_dict(),
@@ -183,12 +187,14 @@ def _begin(config: TrainConfig, run: Path, card: dict[str, Any], resume: bool) -
     if not resume:
         return None
     state = read_resume(run)
-    earlier = {"first_sample": 0, **state.card}  # earlier versions always began at the first
+    # Earlier versions always began at the first, and showed all examples as they are.
+    earlier = {"first_sample": 0, "active": None, **state.card}
     for name, remedy in (
         ("recipe_hash", "recipe"),
         ("layout", "layout"),
         ("samples", "number of samples"),
         ("first_sample", "first sample"),
+        ("active", "choice of active examples"),
         ("model_hash", "model"),
         ("pad_id", "tokenizer"),
     ):

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from karel_fast.data import Recipe, Tokenizer
+from karel_fast.data.sampling.active_examples import ActiveExamples
 from karel_fast.data.storage.shards import Shards
 from karel_fast.data.stream import SampleStream
 
@@ -20,21 +21,34 @@ RowSource = Callable[[int, int], np.ndarray]
 
 
 def generated_rows(
-    recipe: Recipe, tokenizer: Tokenizer, split: str = "train", limit: int | None = None, first: int = 0
+    recipe: Recipe,
+    tokenizer: Tokenizer,
+    split: str = "train",
+    limit: int | None = None,
+    first: int = 0,
+    active: ActiveExamples | None = None,
 ) -> RowSource:
     """Rows made on the fly: row i is sample first + i of the recipe; with a limit, `limit` samples over and over.
 
-    Unlimited rows are never repeated, so a run sees each sample once. Raises ValueError if the tokenizer is of another
-    recipe.
+    Unlimited rows are never repeated, so a run sees each sample once. active: which examples tell the truth. Raises ValueError if the
+    tokenizer is of another recipe, or the recipe has fewer examples.
     """
     if tokenizer.recipe.hash != recipe.hash:
         raise ValueError(
             f"the tokenizer is of recipe {tokenizer.recipe.hash}, the rows of {recipe.hash}: make Tokenizer(recipe)"
         )
-    return SampleStream(tokenizer, split, batch_size=1, samples=limit, first=first, rank=0, world_size=1).rows
+    return SampleStream(
+        tokenizer, split, batch_size=1, samples=limit, first=first, active=active, rank=0, world_size=1
+    ).rows
 
 
-def shard_rows(shards: Shards, tokenizer: Tokenizer, limit: int | None = None, first: int = 0) -> RowSource:
+def shard_rows(
+    shards: Shards,
+    tokenizer: Tokenizer,
+    limit: int | None = None,
+    first: int = 0,
+    active: ActiveExamples | None = None,
+) -> RowSource:
     """Rows of a data set on disk (`karel_fast.data.open_shards`) from sample `first` on, or `limit` of them, over and over.
 
     Raises ValueError if the tokenizer is of another recipe.
@@ -42,7 +56,15 @@ def shard_rows(shards: Shards, tokenizer: Tokenizer, limit: int | None = None, f
     if tokenizer.recipe.hash != shards.recipe.hash:
         raise ValueError(f"the shards are of recipe {shards.recipe.hash}, the tokenizer of {tokenizer.recipe.hash}")
     return SampleStream(
-        tokenizer, shards.split, batch_size=1, samples=limit, first=first, shards=shards, rank=0, world_size=1
+        tokenizer,
+        shards.split,
+        batch_size=1,
+        samples=limit,
+        first=first,
+        shards=shards,
+        active=active,
+        rank=0,
+        world_size=1,
     ).rows
 
 

@@ -22,15 +22,19 @@ def generated_programs(tokenizer: Tokenizer, generated: Generated) -> CompiledPr
     return compile([from_symbols(tokenizer.symbols(tokens) if finished else []) for tokens, finished in rows])
 
 
-def satisfied(programs: CompiledPrograms, samples: Samples) -> tuple[np.ndarray, np.ndarray | None]:
+def satisfied(
+    programs: CompiledPrograms, samples: Samples, active: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
     """For each sample, whether its program maps every shown input to its output (see `kf.check`), and every held-out one
-    (None if there are none).
+    (None if there are none). active: bool (n, recipe.examples), the shown ones that count.
     """
     recipe = samples.recipe
-    shown = _all_right(programs, *samples.shown(), recipe)
-    return shown, _all_right(programs, *samples.held_out(), recipe) if recipe.held_out else None
+    shown = _right(programs, *samples.shown(), recipe)
+    shown = shown if active is None else shown | ~active
+    held_out = np.all(_right(programs, *samples.held_out(), recipe), axis=1) if recipe.held_out else None
+    return np.all(shown, axis=1), held_out
 
 
-def _all_right(programs: CompiledPrograms, inputs: Worlds, outputs: Worlds, recipe: Recipe) -> np.ndarray:
-    right = check(programs, inputs, outputs, semantics=recipe.semantics).reshape(len(programs), -1)
-    return np.all(right, axis=1)
+def _right(programs: CompiledPrograms, inputs: Worlds, outputs: Worlds, recipe: Recipe) -> np.ndarray:
+    """bool (n, examples)."""
+    return check(programs, inputs, outputs, semantics=recipe.semantics).reshape(len(programs), -1)
