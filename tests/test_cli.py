@@ -14,6 +14,7 @@ import karel_fast as kf
 from karel_fast import cli
 from karel_fast.cli import karel as commands
 from karel_fast.karel import backends
+from karel_fast.support.version import VERSION
 
 WORLD = "#####\n#>.1#\n#####\n"
 PROGRAM = "def run() { move(); move(); pick_marker(); turn_left() }\n"
@@ -48,6 +49,21 @@ def test_run_draws_before_and_after(call):
     assert "#>.1#" in out
     assert "#..^#" in out
     assert "4 steps, OK" in out
+
+
+def test_a_file_is_as_wide_as_its_worlds(call, tmp_path, monkeypatch):
+    """Whatever the terminal beside it: nothing is cut where output goes to a file or a pipe."""
+    (tmp_path / "wide.txt").write_text("#" * 64 + "\n#>" + "." * 61 + "#\n" + "#" * 64 + "\n")
+    monkeypatch.setenv("COLUMNS", "20")
+    code, out, _ = call("run", "program.karel", "--world", "wide.txt", "--trace")
+    assert code == 0
+    assert "#" * 64 in out
+    assert "turn_left" in out
+    assert "\N{HORIZONTAL ELLIPSIS}" not in out
+
+
+def test_version(call):
+    assert call("--version") == (0, f"karel_fast {VERSION}\n", "")
 
 
 def test_run_reads_standard_input(call):

@@ -3,6 +3,7 @@
 from fractions import Fraction
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -93,11 +94,11 @@ def test_forms_of_weights():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"wall_probability": 1.0}, "wall_probability 1.0"),
+        ({"wall_probability": 1.0}, "wall_probability is 1"),
         ({"wall_probability": 0.999999}, "no free cell"),
         ({"wall_probability": 1e-9}, "finer than"),
-        ({"marker_probability": -0.1}, "marker_probability -0.1"),
-        ({"marker_probability": float("nan")}, "marker_probability nan"),
+        ({"marker_probability": -0.1}, "marker_probability is -0.1"),
+        ({"marker_probability": float("nan")}, "marker_probability is nan"),
         ({"lengths": (5, 3)}, "5..3 is empty"),
         ({"lengths": (0, 3)}, "lengths"),
         ({"lengths": (1, 999)}, "999"),
@@ -173,3 +174,15 @@ def test_unknown_split_and_preset():
         make_plan(Recipe(), "dev")
     with pytest.raises(ValueError, match="paper"):
         Recipe.preset("huge")
+
+
+def test_numbers_of_numpy():
+    plain = Recipe(height=5, lengths=(2, 4), action_weights=(5, 3, 3, 2, 2), marker_probability=0.25, seed=3)
+    same = Recipe(
+        height=np.int64(5), lengths=np.array([2, 4]), action_weights=np.array([5, 3, 3, 2, 2]),
+        marker_probability=np.float32(0.25), seed=np.uint8(3),
+    )  # fmt: skip
+    assert same.to_json() == plain.to_json()
+    for wrong in ({"marker_probability": "0.5"}, {"marker_probability": True}, {"lengths": np.ones((2, 1))}):
+        with pytest.raises(TypeError, match=next(iter(wrong))):
+            Recipe(**wrong)

@@ -22,7 +22,7 @@ import karel_fast as kf
 from karel_fast.cli import data as commands
 from karel_fast.data import Recipe, ShardError, generate, open_shards, verify, write_shards
 from karel_fast.data.storage import packing, shards
-from karel_fast.data.storage.manifest import Entry, Manifest
+from karel_fast.data.storage.manifest import EARLIER_FILE, FILE, Entry, Manifest
 from karel_fast.karel.backends import available_backends
 from karel_fast.support.files import locked, read_json, write_whole
 
@@ -222,7 +222,7 @@ def test_resuming_makes_nothing_again(copy):
 
 def test_lost_manifest_is_made_again(copy):
     before = Manifest.read(copy)
-    (copy / "manifest.json").unlink()
+    (copy / FILE).unlink()
     ages = {path.name: path.stat().st_mtime_ns for path in copy.glob("*.parquet")}
     assert write_shards(RECIPE, "train", copy, count=2500, shard_size=1000) == before
     assert ages == {path.name: path.stat().st_mtime_ns for path in copy.glob("*.parquet")}
@@ -289,15 +289,15 @@ def test_swapped_shards(copy):
 
 
 def test_a_changed_manifest_is_damaged(copy):
-    text = (copy / "manifest.json").read_text()
-    (copy / "manifest.json").write_text(text.replace('"count": 2500', '"count": 2499'))
+    text = (copy / FILE).read_text()
+    (copy / FILE).write_text(text.replace('"count": 2500', '"count": 2499'))
     with pytest.raises(ShardError, match=r"manifest\.json: its content does not match the checksum"):
         open_shards(copy)
 
 
 def edit_manifest(folder, **changes):
-    content = read_json(folder / "manifest.json")
-    (folder / "manifest.json").write_text(json.dumps({**content, **changes}))
+    content = read_json(folder / FILE)
+    (folder / FILE).write_text(json.dumps({**content, **changes}))
 
 
 def test_manifest_of_a_newer_version(copy):
@@ -318,7 +318,7 @@ def test_data_of_another_generator(copy):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "karel_fast shards", "format_version": 1}'])
 def test_garbled_manifest(copy, text):
-    (copy / "manifest.json").write_text(text)
+    (copy / FILE).write_text(text)
     with pytest.raises(ShardError, match=r"manifest\.json"):
         open_shards(copy)
 
@@ -461,7 +461,7 @@ def test_values_that_no_sample_has_are_refused(copy, name, value):
     values = pq.read_table(copy / "shard-00000.parquet").column(name).to_pylist()
     values[17] = value
     rewrite(copy, columns={name: values})
-    edit_manifest(copy, shards=[dict(s, sha256=None) for s in read_json(copy / "manifest.json")["shards"]])
+    edit_manifest(copy, shards=[dict(s, sha256=None) for s in read_json(copy / FILE)["shards"]])
     with pytest.raises(ShardError, match=rf"shard-00000.*row 17 has a value in column '{name}'"):
         open_shards(copy).samples(0, 10)
 
@@ -529,10 +529,10 @@ def test_repair_of_a_shard_that_agrees_with_a_wrong_manifest(copy):
 
 def test_manifests_without_checksums_are_read(copy):
     """Those of earlier versions."""
-    content = read_json(copy / "manifest.json")
+    content = read_json(copy / FILE)
     for shard in content["shards"]:
         del shard["sha256"]
-    (copy / "manifest.json").write_text(json.dumps(content))
+    (copy / FILE).write_text(json.dumps(content))
     assert_same(open_shards(copy)[990:1010], generate(RECIPE, "train", 990, 20))
     assert verify(copy).rows == 2500
 
@@ -542,7 +542,7 @@ def test_manifests_without_checksums_are_read(copy):
     [{"shard": "x"}, {"shard": -1}, {"shard": 3}, {"size": -1}, {"size": "big"}, {"digest": None}, {"sha256": 5}],
 )
 def test_hostile_entries_of_a_manifest(copy, shard):
-    content = read_json(copy / "manifest.json")
+    content = read_json(copy / FILE)
     content["shards"][0] |= shard
     edit_manifest(copy, shards=content["shards"])
     with pytest.raises(ShardError, match=r"manifest\.json lacks or garbles"):
@@ -602,3 +602,23 @@ def test_commands_reject(tmp_path, arguments, says):
     done = run_command("generate", "--count", 10, "--out", tmp_path / "x", *arguments)
     assert isinstance(done.exception, ValueError)
     assert says in str(done.exception)
+
+
+def test_a_folder_is_a_parquet_data_set(folder):
+    """Readers that take a folder pass over what begins with a dot."""
+    import pyarrow.dataset as ds
+
+    count = len(open_shards(folder))
+    assert pq.read_table(folder).num_rows == count
+    assert ds.dataset(folder, format="parquet").count_rows() == count
+
+
+def test_a_manifest_of_an_earlier_version(copy):
+    (copy / FILE).rename(copy / EARLIER_FILE)
+    assert verify(copy).shards == open_shards(copy).manifest.shard_count
+    manifest = open_shards(copy).manifest
+    next(copy.glob("shard-*.parquet")).unlink()
+    write_shards(manifest.recipe, manifest.split, copy, count=manifest.count, shard_size=manifest.shard_size)
+    assert (copy / FILE).exists()
+    assert not (copy / EARLIER_FILE).exists()
+    assert verify(copy).shards == manifest.shard_count

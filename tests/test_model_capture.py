@@ -140,3 +140,31 @@ def test_scoring_batches_are_the_whole(model, every):
         next(hidden_states(model, tokens + 20, Capture(), compile=False))
     with pytest.raises(ValueError, match="capture layer 9"):
         next(hidden_states(model, tokens, Capture([9]), compile=False))
+
+
+@torch.no_grad()
+def test_rows_and_positions_of_any_whole_numbers(model):
+    """A stream's rows are bytes, and arrays are taken where tensors are."""
+    wanted = model(TOKENS)
+    for kind in (torch.uint8, torch.int16, torch.int32):
+        assert torch.equal(model(TOKENS.to(kind)), wanted)
+    _, hidden = model(TOKENS, capture=Capture([1], PICKED))
+    for positions in (PICKED.numpy(), PICKED.tolist()):
+        assert torch.equal(model(TOKENS, capture=Capture([1], positions))[1], hidden)
+    (states,) = hidden_states(model, TOKENS, Capture([1], PICKED), compile=False)
+    assert torch.equal(states, hidden)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [(TOKENS[0], r"shape \(24,\): need integers \(rows, tokens\)"), (TOKENS.float(), "tokens of torch.float32")],
+)
+def test_rows_that_are_none(model, tokens, message):
+    with pytest.raises(ValueError, match=message):
+        model(tokens)
+
+
+@pytest.mark.parametrize("layers", [1, [1.7], [True], None])
+def test_layers_that_are_none(layers):
+    with pytest.raises(TypeError, match="give a list of state numbers"):
+        Capture(layers)

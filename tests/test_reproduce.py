@@ -317,7 +317,7 @@ def test_the_faithful_paper_has_the_original_s_tokens():
         (("width = 16", "width = 0"), "width is 0"),
         (("[model]", "[data]\nsamples = -1\n[model]"), r"\[data\]: samples is -1"),
         (("[model]", "[data]\nrows = 1\n[model]"), "unknown setting 'rows'"),
-        (("steps = 4", "steps = 0"), r"\[training\]: steps=0"),
+        (("steps = 4", "steps = 0"), r"\[training\]: steps is 0"),
         (("steps = 4", "stepz = 4"), "unknown setting 'stepz'; did you mean 'steps'"),
         (("lengths = [2, 2]", "lengths = [5, 3]"), r"\[recipe\]: "),
         (("seeds = [0, 1]", "closer = true"), "closer is for the table"),

@@ -10,6 +10,7 @@ import dis
 import errno
 import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -24,14 +25,33 @@ from karel_fast.cli import report as report_commands
 from karel_fast.cli import solve as solve_commands
 from karel_fast.cli import training as training_commands
 from karel_fast.support.checks import InputError, NotFiniteError
+from karel_fast.support.version import VERSION
+
+
+def print_version(wanted: bool) -> None:
+    """The version, where it is asked for."""
+    if wanted:
+        typer.echo(f"karel_fast {VERSION}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="karel-fast",
-    help="Does a language model trained only on program text come to represent what the programs do? Karel, fast and exact.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=print_version)
+    ] = False,
+) -> None:
+    """Does a language model trained only on program text come to represent what the programs do? Karel, fast and exact."""
+
+
 for room in (
     commands,
     data_commands,

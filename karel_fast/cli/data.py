@@ -79,10 +79,10 @@ def verify_command(
 
     The first wrong row of shards is named, and every damaged or missing file of a run.
     """
-    from karel_fast.data.storage.manifest import FILE
+    from karel_fast.data.storage.manifest import manifest_file
     from karel_fast.data.storage.shards import verify
 
-    if not (folder / FILE).is_file() and not any(folder.glob("shard-*.parquet")):
+    if not manifest_file(folder).is_file() and not any(folder.glob("shard-*.parquet")):
         if repair:
             raise InputError(f"{folder}: --repair is for shards; restore a run's files from a copy, or make them again")
         _verify_run(folder)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Parsed = TypeVar("Parsed")
 STANDARD_INPUT = "-"
+WIDEST = 400  # columns of two worlds of 64 cells side by side, and more
 
 
 def read_worlds(name: str) -> Worlds:
@@ -63,7 +64,10 @@ def draw_runs(worlds: Worlds, result: Result, steps: Trace | None = None) -> Non
 
     from karel_fast.karel.drawing import before_and_after
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        # A file has no width: nothing is cut, whatever the terminal's beside it.
+        console = Console(highlight=False, markup=False, width=WIDEST)
     for i in range(len(worlds)):
         status = Status(int(result.status[i]))
         count = int(result.steps[i])

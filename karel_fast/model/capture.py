@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from karel_fast.model.selection import Positions, check_fit, last_position, state_numbers
+from karel_fast.model.selection import Positions, as_positions, check_fit, last_position, state_numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Capture:
     layers: "mean" (one vector: the mean over the embedding output and every block) or a list of state numbers 0..N.
     positions: "program" (the positions that predict a program token: prompt_length - 1 .. T - 2, with `prompt_length`
     taken
-        from the model's config), "all", or a LongTensor of token indices: (K,) for all rows alike, (B, K) for each
+        from the model's config), "all", or token indices, a tensor or an array: (K,) for all rows alike, (B, K) for each
         row its own. The state that *predicted* token t is the one at position t - 1.
     dtype: of the result (None: that of the residual stream, float32).
     final_norm: state N after the final LayerNorm, as transformers has it (default), or before.
@@ -51,6 +51,7 @@ class Capture:
             object.__setattr__(self, "layers", state_numbers(self.layers))
         elif self.layers != "mean":
             raise ValueError(f'layers={self.layers!r}: use "mean" or a list of state numbers')
+        object.__setattr__(self, "positions", as_positions(self.positions))
         # Read once here, so that the check in the forward pass needs no copy from the device.
         object.__setattr__(self, "_last_position", last_position(self.positions))
 

@@ -19,7 +19,7 @@ from karel_fast.model.transformer import Transformer
 
 def hidden_states(
     model: Transformer,
-    tokens: np.ndarray,
+    tokens: np.ndarray | Tensor,
     capture: Capture,
     *,
     intervention: Intervention | None = None,
@@ -35,6 +35,7 @@ def hidden_states(
 
     Raises ValueError for rows, a capture or an intervention that do not fit the model.
     """
+    tokens = np.asarray(tokens.cpu() if isinstance(tokens, Tensor) else tokens)
     if tokens.ndim != 2 or 0 in tokens.shape or not np.issubdtype(tokens.dtype, np.integer) or batch_size < 1:
         raise ValueError(
             f"tokens of {tokens.dtype}, shape {tokens.shape}, batch_size={batch_size}: need integers (n, T)"

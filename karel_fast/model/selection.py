@@ -5,18 +5,27 @@ Shapes: B rows, T tokens, K positions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 Positions = Literal["program", "all"] | Tensor
 
 
+def as_positions(positions: Any) -> Any:
+    """Positions, an array or a list as a tensor; anything else as it is."""
+    return torch.as_tensor(np.asarray(positions)) if isinstance(positions, np.ndarray | list | tuple) else positions
+
+
 def state_numbers(layers: Sequence[int]) -> tuple[int, ...]:
-    """The layers as a tuple. Raises ValueError for none, a repeated or a negative one."""
-    numbers = tuple(int(layer) for layer in layers)
+    """The layers as a tuple. Raises TypeError for what is no list of whole numbers, ValueError for none, a repeated or a negative one."""
+    if not isinstance(layers, Iterable) or any(isinstance(n, bool) or not hasattr(n, "__index__") for n in layers):
+        raise TypeError(f"layers is {layers!r}: give a list of state numbers, such as [0, 3]")
+    numbers = tuple(operator.index(layer) for layer in layers)
     if not numbers or min(numbers) < 0 or len(set(numbers)) != len(numbers):
         raise ValueError(f"layers={list(numbers)}: give at least one state number, each 0 or more and only once")
     return numbers

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, overload
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CodeGenConfig
@@ -224,6 +225,12 @@ class Transformer(nn.Module):
         intervention: Intervention | None = None,
         logits_from: int = 0,
     ) -> Tensor | tuple[Tensor, Tensor]:
+        if tokens_BT.ndim != 2 or tokens_BT.is_floating_point():
+            raise ValueError(
+                f"tokens of {tokens_BT.dtype}, shape {tuple(tokens_BT.shape)}: need integers (rows, tokens)"
+            )
+        if tokens_BT.dtype not in (torch.int32, torch.int64):  # a stream's rows are bytes
+            tokens_BT = tokens_BT.long()
         rows, length = tokens_BT.shape
         self.check_length(length)
         if not 0 <= logits_from < length:

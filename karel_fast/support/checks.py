@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import operator
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -23,6 +25,17 @@ def whole(name: str, value: object, lowest: int, highest: int | None = None) -> 
     number = operator.index(value)
     if number < lowest or (highest is not None and number > highest):
         raise ValueError(f"{name} is {number}; give a whole number {expected}")
+    return number
+
+
+def real(name: str, value: object, lowest: float, highest: float) -> float:
+    """The value as a plain float. TypeError unless it is a number (NumPy's are), ValueError unless in the range."""
+    expected = f"of at least {lowest:g}" if highest == math.inf else f"from {lowest:g} to {highest:g}"
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} is {value!r}; give a number {expected}")
+    number = float(value)
+    if not lowest <= number <= highest:
+        raise ValueError(f"{name} is {number}; give a number {expected}")
     return number
 
 

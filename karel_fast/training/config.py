@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from karel_fast.data.sampling.active_examples import ActiveExamples
 from karel_fast.data.sampling.philox import INDEX_BITS
-from karel_fast.support.checks import InputError, one_of, whole
+from karel_fast.support.checks import InputError, one_of, real, whole
 from karel_fast.support.settings import named, part, setting
 
 OptimizerName = Literal["muon", "adamw"]
@@ -39,7 +39,7 @@ class DataConfig:
 @named
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """Settings of one run; every field is checked when it is made (ValueError naming the field).
+    """Settings of one run; every field is checked when it is made (ValueError or TypeError naming the field).
 
     schedule, warmup, decay_fraction and final_lr are explained at `schedule.rate_factor`. A snapshot is written before
     the first update and after the last, too. precision "bf16" is autocast over float32 weights.
@@ -84,9 +84,7 @@ class TrainConfig:
             ("warmup", 0),
             ("seed", 0),
         ):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name}={value!r}: use a whole number of at least {least}")
+            object.__setattr__(self, name, whole(name, getattr(self, name), least))
         whole("seed", self.seed, 0, 2**64 - 1)
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}")
@@ -95,9 +93,7 @@ class TrainConfig:
             ("momentum", 0.0, 1.0),
             ("decay_fraction", 0.0, 1.0), ("final_lr", 0.0, 1.0), ("clip", 0.0, float("inf")),
         ):  # fmt: skip
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-                raise ValueError(f"{name}={value!r}: use a number from {low:g} to {high:g}")
+            object.__setattr__(self, name, real(name, getattr(self, name), low, high))
         for name, choices in (
             ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("loss", ("all", "outputs", "program")),
             ("precision", ("auto", "bf16", "fp32")), ("reduce", ("fp32", "bf16")),
@@ -151,11 +147,9 @@ class SearchConfig:
         whole("draw_seed", self.draw_seed, 0, 2**64 - 1)
         whole("beam_width", self.beam_width, 0)
         for name, low, high in (("temperature", 0, 100), ("top_p", 0, 1), ("length_penalty", 0, 10)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-                raise ValueError(f"{name}={value!r}: use a number from {low} to {high}")
+            object.__setattr__(self, name, real(name, getattr(self, name), low, high))
         if self.top_p == 0:
-            raise ValueError("top_p=0 leaves no token: use a number above 0, at most 1")
+            raise ValueError("top_p is 0, which leaves no token; give a number above 0, at most 1")
 
 
 @named

@@ -20,12 +20,14 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from karel_fast.data.sampling.extent import Costs, longest_program, symbol_costs
 from karel_fast.data.sampling.symbols import MAX_COUNT
 from karel_fast.karel.language import NAMED_SEMANTICS, Semantics, resolve_semantics
 from karel_fast.karel.language.semantics import resolve_meaning
 from karel_fast.karel.language.vocabulary import ACTION_NAMES, CONDITION_NAMES
-from karel_fast.support.checks import nearest, whole
+from karel_fast.support.checks import nearest, real, whole
 from karel_fast.support.files import parse_json
 
 SPLITS = ("train", "val", "test")
@@ -304,14 +306,19 @@ def semantics_to_json(semantics: Semantics) -> str | dict[str, str]:
 
 
 def _probability(name: str, value: object, one_allowed: bool = False) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number, not {value!r}")
-    if not (0 <= value < 1 or (one_allowed and value == 1)):
-        raise ValueError(f"{name} {value} is outside 0 <= p {'<=' if one_allowed else '<'} 1")
-    return float(value)
+    probability = real(name, value, 0, 1)
+    if probability == 1 and not one_allowed:
+        raise ValueError(f"{name} is 1; give a number from 0 to below 1")
+    return probability
+
+
+def _listed(value: object) -> object:
+    """A list in place of an array of one dimension."""
+    return value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
 
 
 def _range(name: str, value: object, lowest: int, highest: int) -> tuple[int, int]:
+    value = _listed(value)
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise TypeError(f"{name} must be a pair (lowest, highest), not {value!r}")
     low, high = value
@@ -323,6 +330,7 @@ def _range(name: str, value: object, lowest: int, highest: int) -> tuple[int, in
 
 def _word_weights(name: str, value: object, names: tuple[str, ...]) -> Any:
     """A weight for every word; those added to the vocabulary after the first five may be left out."""
+    value = _listed(value)
     if isinstance(value, tuple | list) and _FIRST_WORDS <= len(value) < len(names):
         value = (*value, *(0 for _ in names[len(value) :]))
     return _integers(name, value, len(names), names)
@@ -350,6 +358,7 @@ def _integers(name: str, value: object, count: int, names: tuple[str, ...]) -> A
         if unknown:
             raise ValueError(f"{name} has no {', '.join(map(str, unknown))}: one of {', '.join(names)}")
         value = tuple(value.get(n, 0) for n in names)
+    value = _listed(value)
     if not isinstance(value, tuple | list) or len(value) != count:
         raise TypeError(f"{name} must be {count} integers ({', '.join(names)}), not {value!r}")
     return tuple(whole(f"{name}[{n}]", item, 0, 10_000) for n, item in zip(names, value, strict=True))

@@ -16,7 +16,15 @@ from karel_fast.support.files import read_json, write_json
 
 FORMAT = "karel_fast shards"
 FORMAT_VERSION = 1
-FILE = "manifest.json"
+FILE = ".manifest.json"  # readers of a folder of Parquet files leave out what begins with a dot
+EARLIER_FILE = "manifest.json"
+"""What earlier versions called it; read where there is no other, and gone when the folder is next written."""
+
+
+def manifest_file(directory: Path) -> Path:
+    """Where the manifest of a folder lies, if it has one."""
+    path, earlier = directory / FILE, directory / EARLIER_FILE
+    return earlier if earlier.is_file() and not path.is_file() else path
 
 
 class ShardError(ValueError):
@@ -116,11 +124,12 @@ class Manifest:
             "trace_length": trace_length(self.recipe) if self.traces else None, "shards": shards,
         }  # fmt: skip
         write_json(directory / FILE, content, indent=1, tag=tag)
+        (directory / EARLIER_FILE).unlink(missing_ok=True)
 
     @classmethod
     def read(cls, directory: Path) -> Manifest:
         """FileNotFoundError if there is none; ShardError if it is of a newer version or not a manifest at all."""
-        path = directory / FILE
+        path = manifest_file(directory)
         if not path.is_file():
             raise FileNotFoundError(f"{directory} has no {FILE}: it is no folder that write_shards has written")
         try:

@@ -9,6 +9,7 @@ condition  name, or `not` of one; names may be snake_case or camelCase in either
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import NoReturn
@@ -30,6 +31,7 @@ from karel_fast.karel.language.vocabulary import (
     ACTION_NAMES,
     CONDITION_CODES,
     CONDITION_NAMES,
+    camel_case,
 )
 from karel_fast.support.checks import nearest
 
@@ -96,6 +98,19 @@ _TOKENS = _Grammar(
     },
     orelse=("ELSE", "e(", "e)"),
 )
+_NEGATED_BY = {
+    name.replace("_", "").replace("clear", "blocked"): name for name in CONDITION_NAMES if name.endswith("_is_clear")
+}
+_MEANT_BY = {
+    "markernotpresent": "no_markers_present",
+    "markersnotpresent": "no_markers_present",
+    "notnexttoamarker": "no_markers_present",
+    "nexttoamarker": "markers_present",
+    "pickupmarker": "pick_marker",
+    "putdownmarker": "put_marker",
+}
+"""What other dialects call it, in small letters without underscores, "marker" for "beeper"."""
+
 _END = ""  # stands for the end of the source in the list of tokens
 
 
@@ -209,8 +224,20 @@ class _Parser:
         if token in ACTION_CODES:
             self.fail(at, f"{token!r} is an action, not a condition; use one of {', '.join(CONDITION_NAMES)}")
         if token[:1].isidentifier():
-            self.fail(at, f"unknown condition {_shortened(token)}; {nearest(token, CONDITION_NAMES)}")
+            self.fail(at, f"unknown condition {_shortened(token)}; {self.hint(token, CONDITION_NAMES)}")
         self.fail(at, f"expected a condition, not {self.shown(at)}; use one of {', '.join(CONDITION_NAMES)}")
+
+    def hint(self, token: str, names: Iterable[str], others: Iterable[str] = ()) -> str:
+        """What may have been meant, of the same meaning, as this syntax spells it."""
+        spell = camel_case if self.grammar is _TOKENS else str
+        plain = token.replace("_", "").lower().replace("beeper", "marker")
+        if plain in _NEGATED_BY and _NEGATED_BY[plain] in names:
+            name = spell(_NEGATED_BY[plain])
+            return f"write 'not c( {name} c)'" if self.grammar is _TOKENS else f"write 'not {name}()'"
+        same = {name.replace("_", ""): name for name in names} | {k: v for k, v in _MEANT_BY.items() if v in names}
+        if plain in same:
+            return f"did you mean {spell(same[plain])!r}?"
+        return nearest(token, [*map(spell, names), *others])
 
     def count(self, at: int) -> tuple[int, int]:
         """The position after a repeat count, and the count."""
@@ -239,8 +266,7 @@ class _Parser:
         if token == self.grammar.orelse[0]:
             self.fail_else(at)
         if token[:1].isidentifier() and not token.endswith(("(", ")")):
-            known = [*ACTION_NAMES, *self.grammar.blocks]
-            self.fail(at, f"unknown action {_shortened(token)}; {nearest(token, known)}")
+            self.fail(at, f"unknown action {_shortened(token)}; {self.hint(token, ACTION_NAMES, self.grammar.blocks)}")
         self.fail(at, f"expected a statement or {close!r}, not {self.shown(at)}")
 
     def fail_separator(self, at: int, close: str, opened: list[tuple[int, str, int]]) -> NoReturn:
