@@ -13,7 +13,9 @@ import pytest
 import karel_fast as kf
 from karel_fast import cli
 from karel_fast.cli import karel as commands
+from karel_fast.cli.options import whole_count
 from karel_fast.karel import backends
+from karel_fast.support.checks import InputError
 from karel_fast.support.version import VERSION
 
 WORLD = "#####\n#>.1#\n#####\n"
@@ -60,6 +62,45 @@ def test_a_file_is_as_wide_as_its_worlds(call, tmp_path, monkeypatch):
     assert "#" * 64 in out
     assert "turn_left" in out
     assert "\N{HORIZONTAL ELLIPSIS}" not in out
+
+
+def test_a_strict_run_that_does_not_end(call, tmp_path):
+    (tmp_path / "endless.karel").write_text("def run() { while (front_is_clear()) { put_marker() } }")
+    code, out, _ = call("run", "endless.karel", "--world", "world.txt", "--max-steps", "9", "--strict")
+    assert code == 3
+    assert "9 steps, STEP_LIMIT: it has not ended; --max-steps allows more" in out
+    crash = (
+        "run",
+        "program.karel",
+        "--world",
+        "world.txt",
+        "--on-error",
+        "crash",
+        "--semantics",
+        "turn_left>pick_marker",
+    )
+    assert call(*crash)[0] == 0
+    code, out, _ = call(*crash, "--strict")
+    assert code == 3
+    assert "CRASHED: the next action is a move into a wall, or a pick from an empty cell" in out
+    assert call("run", "program.karel", "--world", "world.txt", "--strict")[0] == 0
+
+
+@pytest.mark.parametrize("text", ["1000", "1e3", "1_000", "1,000"])
+def test_counts_as_people_write_them(text):
+    assert whole_count(text) == 1000
+
+
+@pytest.mark.parametrize("text", ["1.5", "many", "", "nan", "1e-3", "inf"])
+def test_counts_that_are_none(text):
+    with pytest.raises(InputError, match="is no whole number"):
+        whole_count(text)
+
+
+def test_the_list_of_presets(call):
+    code, out, _ = call("reproduce", "--list")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["laptop", "paper", "paper-faithful", "smoke"]
 
 
 def test_version(call):

@@ -134,7 +134,7 @@ WRONG = [
     ("def run() {\n while (left_is_clear()) { move(); ", 2, 35, "inside the 'while' at line 2, column 2"),
     ("def run() { } }", 1, 15, "a source holds one program"),
     ("def run() { } def run() { }", 1, 15, "a source holds one program"),
-    ("def run() { move() # forward\n}", 1, 20, "expected ';'"),
+    ("def run() { move() ! forward\n}", 1, 20, "expected ';'"),
     ("def run() { @ }", 1, 13, "not '@'"),
     ("DEF run( move m)", 1, 5, "expected 'run'"),
     ("DEF run m( mvoe m)", 1, 12, "did you mean 'move'?"),
@@ -301,3 +301,23 @@ def test_a_long_straight_program():
     program = Program.from_actions([0, 1, 2, 3, 4] * 50_000)
     assert parse(str(program)) == program
     assert parse(to_source(program, "tokens")) == program
+
+
+@pytest.mark.parametrize(
+    ("source", "same"),
+    [
+        (
+            "# first\ndef run() { move(); // ahead\n  turn_left() # twice: turn_left();\n}",
+            "def run() { move(); turn_left() }",
+        ),
+        ("DEF run m( move # ahead\n turnLeft m)", "def run() { move(); turn_left() }"),
+    ],
+)
+def test_comments(source, same):
+    assert parse(source) == parse(same)
+
+
+def test_an_error_after_a_comment_is_placed_in_the_source():
+    with pytest.raises(KarelSyntaxError, match="line 2, column 13: unknown action 'mvoe'") as wrong:
+        parse("# mvoe\ndef run() { mvoe() } # no")
+    assert (wrong.value.line, wrong.value.column) == (2, 13)

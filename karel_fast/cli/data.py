@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from karel_fast.cli.options import whole_count
 from karel_fast.support.checks import InputError
 from karel_fast.support.files import read_text
 from karel_fast.support.progress import Progress
@@ -24,10 +25,11 @@ def register(app: typer.Typer) -> None:
 
 def generate_command(
     out: Annotated[Path, typer.Option(help="Folder for the shards; a run that was killed goes on there.")],
-    count: Annotated[int, typer.Option(help="How many samples.")],
+    count: Annotated[int, typer.Option(help="How many samples.", parser=whole_count, metavar="INT")],
     recipe: Annotated[str, typer.Option(help="A preset's name or a recipe's JSON file.")] = "paper",
     split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
-    shard_size: Annotated[int, typer.Option(help="Samples per shard.")] = 50_000,
+    seed: Annotated[int | None, typer.Option(help="Of the recipe; default: its own.", min=0)] = None,
+    shard_size: Annotated[int, typer.Option(help="Samples per shard.", parser=whole_count, metavar="INT")] = 50_000,
     traces: Annotated[bool, typer.Option("--traces", help="Also store every step of every run.")] = False,
     semantics: Annotated[
         str | None, typer.Option(help="For --traces: original, flip, .. (by default the recipe's).")
@@ -43,6 +45,7 @@ def generate_command(
     from karel_fast.data.storage.shards_on_ray import write_shards_ray
 
     chosen = read_recipe(recipe)
+    chosen = chosen if seed is None else chosen.replace(seed=seed)
     if semantics is not None and not traces:
         raise ValueError("--semantics says how to trace: give --traces too")
     traced = (semantics or chosen.semantics) if traces else None

@@ -22,9 +22,13 @@ from karel_fast.karel.backends import (
 )
 from karel_fast.karel.execution import Result, Trace, available_threads, run, trace
 from karel_fast.karel.language import Action, Program, parse
+from karel_fast.karel.language.semantics import resolve_meaning
 from karel_fast.karel.status import Status
 from karel_fast.karel.world import Worlds
 from karel_fast.support.machine import processor
+
+NOT_ENDED = 3
+"""Exit code of a strict run that crashed or met a limit."""
 
 PACKAGES = ("numpy", "numba", "torch", "transformers", "pyarrow", "pybind11", "ray")
 
@@ -41,15 +45,21 @@ def run_command(
         str, typer.Option(help="File with one world, or several separated by blank lines; - reads standard input.")
     ],
     show_trace: Annotated[bool, typer.Option("--trace", help="Also show every step.")] = False,
-    semantics: Annotated[str, typer.Option(help="What the actions do: original, flip, adversarial, map0..map11.")] = (
-        "original"
-    ),
+    semantics: Annotated[
+        str,
+        typer.Option(
+            help="What the actions do: original, flip, adversarial, map0..map11, or move>turn_left+turn_left>move."
+        ),
+    ] = ("original"),
     max_steps: Annotated[int, typer.Option(help="Actions a run may take.")] = 1000,
     on_error: Annotated[
         str, typer.Option(help="ignore: blocked moves and empty picks do nothing; crash: they stop the run.")
     ] = "ignore",
     backend: Annotated[str | None, typer.Option(help="cpp, numba or reference; by default the best available.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of drawings.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 3 unless every run came to its end: crashed, or met a limit.")
+    ] = False,
 ) -> None:
     """Run a program on worlds and draw them before and after."""
     if program == world == STANDARD_INPUT:
@@ -57,14 +67,16 @@ def run_command(
     parsed = read_named(program, parse)
     worlds = read_worlds(world)
     arguments: dict[str, Any] = {
-        "semantics": semantics, "max_steps": max_steps, "on_error": on_error, "backend": backend
+        "semantics": resolve_meaning(semantics), "max_steps": max_steps, "on_error": on_error, "backend": backend
     }  # fmt: skip
     result = run(parsed, worlds, **arguments)
     steps = trace(parsed, worlds, **arguments) if show_trace else None
     if as_json:
         typer.echo(json.dumps([_as_json(parsed, worlds, result, steps, i) for i in range(len(worlds))], indent=1))
-        return
-    draw_runs(worlds, result, steps)
+    else:
+        draw_runs(worlds, result, steps)
+    if strict and (result.status != Status.OK).any():
+        raise typer.Exit(NOT_ENDED)
 
 
 def _as_json(program: Program, worlds: Worlds, result: Result, steps: Trace | None, i: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
+from decimal import Decimal
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
@@ -20,6 +21,19 @@ _CONTEXT = "context"
 PLAIN = (bool, int, float, str)
 COMPILING = ("compile", "compile_decoding")
 """Settings that are given up with a warning where nothing can be compiled, unless they were asked for by name."""
+
+
+def whole_count(text: str | int) -> int:
+    """A whole number as people write it: 1000000, 1_000_000, 1,000,000 or 1e6. InputError for anything else."""
+    plain = str(text).replace("_", "").replace(",", "")
+    try:
+        number = int(plain) if plain.lstrip("+-").isdecimal() else int(Decimal(plain))
+        exact = plain.lstrip("+-").isdecimal() or number == Decimal(plain)
+    except (ArithmeticError, ValueError):
+        exact = False
+    if not exact:
+        raise InputError(f"{text!r} is no whole number; give one such as 1000000 or 1e6")
+    return number
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:

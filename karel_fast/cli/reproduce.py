@@ -21,9 +21,25 @@ def register(app: typer.Typer) -> None:
     app.command("reproduce")(reproduce_command)
 
 
+def print_presets(wanted: bool) -> None:
+    """The presets and what each is for, where they are asked for."""
+    if not wanted:
+        return
+    from karel_fast.cli.tables import columns
+    from karel_fast.experiment.preset import load_preset, preset_names
+
+    for line in columns([[name, load_preset(name).description] for name in preset_names()], left=2):
+        typer.echo(line)
+    raise typer.Exit
+
+
 @freed_memory_kept()
 def reproduce_command(
     preset: Annotated[str, typer.Argument(help="Name of a preset (smoke), or a TOML file.")],
+    list_: Annotated[
+        bool,
+        typer.Option("--list", help="Print the presets there are, and leave.", is_eager=True, callback=print_presets),
+    ] = False,
     output: Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/PRESET, with -seedN.")] = None,
     seed: Annotated[
         int | None,

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from karel_fast.cli.data import part_of, read_recipe
+from karel_fast.cli.options import whole_count
 from karel_fast.cli.worlds import STANDARD_INPUT, draw_runs, read_worlds
 from karel_fast.data.sampling.recipe import PRESETS, Recipe, semantics_from_json
 from karel_fast.exact.graph import END
@@ -71,7 +72,7 @@ def solve_command(
 
 def solve_samples_command(
     out: Annotated[Path, typer.Option(help="Folder for Parquet files; a call that was killed goes on there.")],
-    count: Annotated[int, typer.Option(help="How many specifications.")],
+    count: Annotated[int, typer.Option(help="How many specifications.", parser=whole_count, metavar="INT")],
     recipe: Annotated[str, typer.Option(help="A preset's name or a recipe's JSON file.")] = "paper",
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     start: Annotated[int, typer.Option(help="Number of the first.")] = 0,

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 Parsed = TypeVar("Parsed")
 STANDARD_INPUT = "-"
+ENDS = {
+    Status.OK: "",
+    Status.CRASHED: ": the next action is a move into a wall, or a pick from an empty cell",
+    Status.STEP_LIMIT: ": it has not ended; --max-steps allows more",
+    Status.MARKER_LIMIT: ": the cell holds 255 markers, and no more",
+}
+"""What a status says of a run."""
 WIDEST = 400  # columns of two worlds of 64 cells side by side, and more
 
 
@@ -72,7 +79,7 @@ def draw_runs(worlds: Worlds, result: Result, steps: Trace | None = None) -> Non
         status = Status(int(result.status[i]))
         count = int(result.steps[i])
         console.print(before_and_after(worlds[i], result.worlds[i], width=console.width))
-        console.print(f"{count} step{'' if count == 1 else 's'}, {status.name}")
+        console.print(f"{count} step{'' if count == 1 else 's'}, {status.name}{ENDS[status]}")
         if steps is not None:
             console.print(_trace_table(steps, i))
 

@@ -111,13 +111,15 @@ _MEANT_BY = {
 }
 """What other dialects call it, in small letters without underscores, "marker" for "beeper"."""
 
+_COMMENT = re.compile(r"(?:#|//)[^\n]*")
 _END = ""  # stands for the end of the source in the list of tokens
 
 
 def parse(source: str) -> Program:
     """The program that the source text spells, in time linear in its length.
 
-    The first word tells the syntax: `DEF` begins the MSR token form, anything else is read as the curly form.
+    The first word tells the syntax: `DEF` begins the MSR token form, anything else is read as the curly form. What follows a # or //
+    on its line is a comment.
     Raises KarelSyntaxError (a ValueError with `.line` and `.column`), or TypeError if source is not a string.
     """
     if not isinstance(source, str):
@@ -128,8 +130,12 @@ def parse(source: str) -> Program:
 class _Parser:
     def __init__(self, source: str) -> None:
         self.source = source
-        self.grammar = _TOKENS if re.match(r"\s*DEF(?!\S)", source) else _CURLY
-        self.tokens = self.grammar.pattern.findall(source)
+        # Comments are blanked, so that everything else stays where it stands in the source.
+        self.code = (
+            _COMMENT.sub(lambda comment: " " * len(comment[0]), source) if "#" in source or "//" in source else source
+        )
+        self.grammar = _TOKENS if re.match(r"\s*DEF(?!\S)", self.code) else _CURLY
+        self.tokens = self.grammar.pattern.findall(self.code)
         self.tokens.append(_END)
 
     def codes(self) -> list[int]:
@@ -297,8 +303,8 @@ class _Parser:
     def offset(self, at: int) -> int:
         """Where the token stands in the source; found only for errors, so that parsing need not keep it."""
         if self.tokens[at] == _END:
-            return len(self.source.rstrip())
-        return next(islice(self.grammar.pattern.finditer(self.source), at, None)).start()
+            return len(self.code.rstrip())
+        return next(islice(self.grammar.pattern.finditer(self.code), at, None)).start()
 
     def fail(self, at: int, message: str) -> NoReturn:
         offset = self.offset(at)
