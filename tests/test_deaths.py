@@ -1,0 +1,142 @@
+"""Death at every file operation: a process that dies there loses nothing, and going on gives what an undisturbed call gives."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from karel_fast.data import Recipe, open_shards, verify, write_shards
+from karel_fast.exact.solution_files import SolutionSet, read_solutions, write_solutions
+from karel_fast.runs.folder import RunFolder
+from karel_fast.runs.side_by_side import home, settings_name
+from karel_fast.support.files import read_json, write_folder, write_json
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork"),
+    # Of later Pythons, about forking beside threads: the child does nothing but this work, and ends at once.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+RECIPE = Recipe(height=4, width=4, examples=1, held_out=1, lengths=(1, 3))
+OPERATIONS = ("open", "write", "fsync", "replace", "rename", "mkdir", "unlink", "rmdir")
+DEAD = 41
+
+
+def dies_at(number: int, work: Callable[[], Any]) -> bool:
+    """Do the work in a process of its own that dies before its file operation `number`; whether it died."""
+    child = os.fork()
+    if child == 0:
+        left = number
+
+        def deadly(real: Callable[..., Any]) -> Callable[..., Any]:
+            def operation(*arguments: Any, **named: Any) -> Any:
+                nonlocal left
+                if left == 0:
+                    os._exit(DEAD)
+                left -= 1
+                return real(*arguments, **named)
+
+            return operation
+
+        for name in OPERATIONS:
+            setattr(os, name, deadly(getattr(os, name)))
+        try:
+            work()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (0, DEAD), f"the work failed at operation {number}"
+    return code == DEAD
+
+
+def every_death(work: Callable[[Path], Any], check: Callable[[Path], None], place: Path) -> int:
+    """Die once at each operation of the work, each time in a folder of its own, go on, and check; returns how many deaths."""
+    number = 0
+    while True:
+        folder = place / f"death-{number}"
+        folder.mkdir()
+        if not dies_at(number, lambda: work(folder)):  # noqa: B023
+            return number
+        work(folder)
+        check(folder)
+        number += 1
+
+
+def test_shards(tmp_path: Path) -> None:
+    def write(folder: Path) -> None:
+        write_shards(RECIPE, "train", folder, count=25, shard_size=10, threads=1)
+
+    def check(folder: Path) -> None:
+        assert verify(folder).rows == 25
+        assert not [path for path in folder.iterdir() if path.suffix == ".tmp"]
+
+    (tmp_path / "whole").mkdir()
+    write(tmp_path / "whole")
+    wanted = open_shards(tmp_path / "whole").manifest
+    assert every_death(write, check, tmp_path) > 10
+    assert open_shards(tmp_path / "death-3").manifest == wanted
+
+
+def test_solutions(tmp_path: Path) -> None:
+    wanted = SolutionSet(RECIPE, "test", count=12, shard_size=5)
+    write_solutions(wanted, tmp_path / "whole")
+    table = read_solutions(tmp_path / "whole")
+
+    def check(folder: Path) -> None:
+        assert read_solutions(folder).equals(table)
+        assert not list(folder.glob("*.tmp"))
+
+    assert every_death(lambda folder: write_solutions(wanted, folder, threads=1), check, tmp_path) > 5
+
+
+def test_a_folder_is_the_old_one_the_new_one_or_none(tmp_path: Path) -> None:
+    def content(name: str) -> Callable[[Path], None]:
+        def write(folder: Path) -> None:
+            for part in ("a", "b"):
+                write_json(folder / f"{part}.json", {"of": name})
+
+        return write
+
+    found = set()
+    number = 0
+    while True:
+        place = tmp_path / str(number)
+        write_folder(place / "snapshot", content("old"))
+        died = dies_at(number, lambda: write_folder(place / "snapshot", content("new")))  # noqa: B023
+        there = place / "snapshot"
+        found.add(
+            "/".join(sorted(read_json(path)["of"] for path in there.glob("*.json"))) if there.exists() else "none"
+        )
+        write_folder(there, content("new"))
+        assert [path.name for path in place.iterdir()] == ["snapshot"]
+        if not died:
+            break
+        number += 1
+    assert found == {"old/old", "new/new", "none"}
+
+
+def test_results_that_are_moved_aside(tmp_path: Path) -> None:
+    own, other = {"experiment": {"seeds": [0, 1]}}, {"experiment": {"seeds": [0]}}
+    aside = f"probing/{settings_name(other)}"
+    number = 0
+    while True:
+        (tmp_path / str(number)).mkdir()
+        folder = RunFolder(tmp_path / str(number))
+        path = folder.file("probing", 100)
+        write_json(path, {"step": 100, **other})
+        path.with_suffix(".npz").write_text(json.dumps(other))
+        died = dies_at(number, lambda: home(folder, "probing", 100, own, own=True))  # noqa: B023
+        assert home(folder, "probing", 100, own, own=True) == "probing"
+        assert read_json(folder.file(aside, 100)) == {"step": 100, **other}
+        assert folder.sums(aside, 100).read_text() == json.dumps(other)
+        assert not path.exists()
+        if not died:
+            break
+        number += 1
+    assert number >= 3
