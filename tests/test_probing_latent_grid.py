@@ -114,7 +114,7 @@ def test_a_killed_grid_goes_on(tmp_path, monkeypatch, layout):
     assert stages[-1] == ("train probes", 8 * pieces, 8 * pieces)
     assert found["actions"] == 5
     assert "programs have 5 actions, not 15" in found["notes"][0]
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert [p.name for p in path.parent.glob("[!.]*")] == [path.name]
     assert len(found["rows"]) == 2 * 5 * 4 * (1 + grid.initialisations)
     assert all(len(row["accuracy"]) == 2 for row in found["rows"])
     near = [r for r in found["rows"] if r["tokens"] == -3 and r["learn_on"] == "start" and r["states"] == "trained"]

@@ -28,6 +28,7 @@ from karel_fast.probing.table import HiddenTable
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import choose_snapshots, snapshot_path, write_snapshot
 from karel_fast.support.checks import InputError
+from karel_fast.support.files import locked
 
 RECIPE = Recipe(height=5, width=5, examples=2, held_out=1, lengths=(2, 5), wall_probability=0)
 
@@ -349,6 +350,15 @@ def test_records_say_what_ideal_readers_know(tmp_path):
             assert record["lift_share"] == pytest.approx(record["normalised"])
         assert record["ceiling_specification_accuracy"] <= 1
         assert record["ceiling_prefix_bits"] <= record["entropy"]
+
+
+def test_two_processes_do_not_probe_one_snapshot(run):
+    snapshot = choose_snapshots(run)[0]
+    lock = RunFolder(run).file("probing", 0).parent / ".step-000000.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with locked(lock), pytest.raises(BlockingIOError, match=r"step-000000\.json: another process is making these"):
+        probe_snapshot(run, snapshot, SMALL, compile_model=False)
+    assert probe_snapshot(run, snapshot, SMALL, compile_model=False).exists()
 
 
 def test_other_weights_are_not_taken_for_those_probed(tmp_path):

@@ -24,7 +24,7 @@ from karel_fast.probing.latent_settings import ACTIONS, LatentGrid, place_of, po
 from karel_fast.probing.measures import measures_of_sums
 from karel_fast.probing.pieces import PieceStore, Trained
 from karel_fast.probing.settings import SPLITS
-from karel_fast.probing.snapshot import specification_samples
+from karel_fast.probing.snapshot import alone, specification_samples
 from karel_fast.probing.states import write_table
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.side_by_side import home
@@ -210,13 +210,14 @@ def probe_latent_grid(
     job = LatentJob(run, snapshot, grid, **settings)
     if job.is_done:
         return job.target
-    left, each = set(job.left()), probes_of_piece(grid)
-    for number in range(len(job.cells)):
-        if number in left:
-            job.train(number, progress)
-        if progress:
-            progress("train probes", (number + 1) * each, len(job.cells) * each)
-    return job.finish()
+    with alone(job.target):
+        left, each = set(job.left()), probes_of_piece(grid)
+        for number in range(len(job.cells)):
+            if number in left:
+                job.train(number, progress)
+            if progress:
+                progress("train probes", (number + 1) * each, len(job.cells) * each)
+        return job.finish()
 
 
 def _trace(recipe: Recipe, actions: Any, lengths: Any, worlds: Any, semantics: str) -> Any:

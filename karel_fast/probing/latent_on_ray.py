@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from karel_fast.probing.latent_grid import LatentJob, Progress, probes_of_piece
+from karel_fast.probing.snapshot import alone
 from karel_fast.support.memory import freed_memory_kept
 from karel_fast.support.ray import connected, results
 
@@ -38,32 +39,33 @@ def latent_on_ray(
     job = LatentJob(run, snapshot, grid, **{**settings, "device": "cpu"})
     if job.is_done:
         return job.target
-    left = job.left()
-    first = {job.tables_of(number): number for number in reversed(left)}
-    with connected(address) as ray:
-        gpu = str(settings.get("device", "cpu")).startswith("cuda")
-        if gpu and not ray.cluster_resources().get("GPU"):
-            raise ValueError("the Ray cluster has no GPU: give --device cpu")
-        # A task sees the GPU it was given as its only one.
-        settings = {**settings, "device": "cuda"} if gpu else settings
-        threads = torch.get_num_threads()
-        most = max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes())
+    with alone(job.target):
+        left = job.left()
+        first = {job.tables_of(number): number for number in reversed(left)}
+        with connected(address) as ray:
+            gpu = str(settings.get("device", "cpu")).startswith("cuda")
+            if gpu and not ray.cluster_resources().get("GPU"):
+                raise ValueError("the Ray cluster has no GPU: give --device cpu")
+            # A task sees the GPU it was given as its only one.
+            settings = {**settings, "device": "cuda"} if gpu else settings
+            threads = torch.get_num_threads()
+            most = max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes())
 
-        def all_of(
-            work: Callable[..., None], stage: str, numbers: Iterable[int], before: int, each: int, of: int
-        ) -> None:
-            task = ray.remote(num_cpus=min(threads, most), num_gpus=int(gpu), max_retries=retries)(work)
-            start = lambda number: task.remote(run, snapshot, grid, settings, threads, number)  # noqa: E731
-            at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
-            for done, (_, _, error) in enumerate(results(ray, start, numbers, at_once), 1):
-                if error is not None:
-                    raise error
-                if progress:
-                    progress(stage, (before + done) * each, of * each)
+            def all_of(
+                work: Callable[..., None], stage: str, numbers: Iterable[int], before: int, each: int, of: int
+            ) -> None:
+                task = ray.remote(num_cpus=min(threads, most), num_gpus=int(gpu), max_retries=retries)(work)
+                start = lambda number: task.remote(run, snapshot, grid, settings, threads, number)  # noqa: E731
+                at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+                for done, (_, _, error) in enumerate(results(ray, start, numbers, at_once), 1):
+                    if error is not None:
+                        raise error
+                    if progress:
+                        progress(stage, (before + done) * each, of * each)
 
-        all_of(_write_tables, "read programs", first.values(), 0, 1, len(first))
-        all_of(_train, "train probes", left, len(job.cells) - len(left), probes_of_piece(grid), len(job.cells))
-    return job.finish()
+            all_of(_write_tables, "read programs", first.values(), 0, 1, len(first))
+            all_of(_train, "train probes", left, len(job.cells) - len(left), probes_of_piece(grid), len(job.cells))
+        return job.finish()
 
 
 # What a task does. Sums are taken in an order that depends on the number of threads; Ray gives its workers one.

@@ -25,7 +25,7 @@ from karel_fast.probing.experiments import Split, gather_rows, joined, record_of
 from karel_fast.probing.probes.training import train_probes
 from karel_fast.probing.rank_settings import RankRun
 from karel_fast.probing.settings import SPLITS, Grid, ProbeConfig
-from karel_fast.probing.snapshot import write_tables
+from karel_fast.probing.snapshot import alone, write_tables
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.side_by_side import home
 from karel_fast.runs.snapshots import read_card, weights_digest
@@ -100,47 +100,48 @@ def rank_snapshot(
     found = read_json_if_whole(target) or {}
     if all(found.get(key) == value for key, value in identity.items()):
         return target
-    own = name_of(Recipe.from_json(card["recipe"]).semantics)
-    written = write_tables(
-        run,
-        snapshot,
-        rank_run.probe_run(),
-        device=device,
-        dtype=dtype,
-        batch_size=batch_size,
-        compile_model=compile_model,
-        progress=progress,
-    )
-    splits = written.splits
-    tables: list[tuple[dict[str, Any], dict[str, Split]]] = [({"states": "trained"}, splits)]
-    tables += [({"states": "untrained", "initialisation": i}, held) for i, held in enumerate(written.untrained)]
-    labelings = {feature: labelings_of(splits, rank_run, feature, own) for feature in rank_run.features}
+    with alone(target):
+        own = name_of(Recipe.from_json(card["recipe"]).semantics)
+        written = write_tables(
+            run,
+            snapshot,
+            rank_run.probe_run(),
+            device=device,
+            dtype=dtype,
+            batch_size=batch_size,
+            compile_model=compile_model,
+            progress=progress,
+        )
+        splits = written.splits
+        tables: list[tuple[dict[str, Any], dict[str, Split]]] = [({"states": "trained"}, splits)]
+        tables += [({"states": "untrained", "initialisation": i}, held) for i, held in enumerate(written.untrained)]
+        labelings = {feature: labelings_of(splits, rank_run, feature, own) for feature in rank_run.features}
 
-    count = len(rank_run.depths) * len(rank_run.offsets) * len(rank_run.seeds) * len(tables)
-    total, done = count * sum(map(len, labelings.values())), 0
+        count = len(rank_run.depths) * len(rank_run.offsets) * len(rank_run.seeds) * len(tables)
+        total, done = count * sum(map(len, labelings.values())), 0
 
-    def advance(probes: int) -> None:
-        nonlocal done
-        done += probes
-        if progress:
-            progress("train probes", done, total)
+        def advance(probes: int) -> None:
+            nonlocal done
+            done += probes
+            if progress:
+                progress("train probes", done, total)
 
-    pieces = folder.pieces(place, step)
-    records: list[dict[str, Any]] = []
-    for feature, groups in labelings.items():
-        for begin in range(0, len(groups), rank_run.labelings_at_once):
-            names = tuple(group[0] for group in groups[begin : begin + rank_run.labelings_at_once])
-            for kind, held in tables:
-                piece = stored(
-                    pieces / f"{feature}-{begin:03d}-{'-'.join(map(str, kind.values()))}.json",
-                    {**identity, "labelings": names, "device": device, "dtype": str(dtype)},
-                    partial(_piece, kind, splits, held, rank_run.grid(names, (feature,)), rank_run.config, device),
-                )
-                records += piece["records"]
-                advance(len(piece["records"]))
-    write_json(target, {"step": step, **identity, "own": own, "labelings": labelings, "records": records})
-    shutil.rmtree(pieces, ignore_errors=True)
-    return target
+        pieces = folder.pieces(place, step)
+        records: list[dict[str, Any]] = []
+        for feature, groups in labelings.items():
+            for begin in range(0, len(groups), rank_run.labelings_at_once):
+                names = tuple(group[0] for group in groups[begin : begin + rank_run.labelings_at_once])
+                for kind, held in tables:
+                    piece = stored(
+                        pieces / f"{feature}-{begin:03d}-{'-'.join(map(str, kind.values()))}.json",
+                        {**identity, "labelings": names, "device": device, "dtype": str(dtype)},
+                        partial(_piece, kind, splits, held, rank_run.grid(names, (feature,)), rank_run.config, device),
+                    )
+                    records += piece["records"]
+                    advance(len(piece["records"]))
+        write_json(target, {"step": step, **identity, "own": own, "labelings": labelings, "records": records})
+        shutil.rmtree(pieces, ignore_errors=True)
+        return target
 
 
 def _piece(

@@ -7,7 +7,8 @@ that sees the run folder, and give the same results.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -41,7 +42,7 @@ from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.side_by_side import home
 from karel_fast.runs.snapshots import open_snapshot, read_card, snapshot_path, weights_digest
 from karel_fast.support.checksums import FILES, sums_of
-from karel_fast.support.files import read_json_if_whole, write_json
+from karel_fast.support.files import locked, read_json_if_whole, write_json
 
 
 def is_done(run: str | Path, step: int, probe_run: ProbeRun, *, own: bool = False) -> bool:
@@ -160,6 +161,31 @@ def probe_snapshot(
     target = folder.file(place, step)
     if is_done(run, step, probe_run, own=own):
         return target
+    with alone(target):
+        return _probe(folder, snapshot, probe_run, place, step, device, progress, decoding)
+
+
+@contextmanager
+def alone(target: Path) -> Iterator[None]:
+    """Keeps other processes from making the same results. BlockingIOError if one is at it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with locked(
+        target.parent / f".{target.stem}.lock", f"{target}: another process is making these results: wait for it"
+    ):
+        yield
+
+
+def _probe(
+    folder: RunFolder,
+    snapshot: str | Path,
+    probe_run: ProbeRun,
+    place: str,
+    step: int,
+    device: str,
+    progress: Callable[[str, int, int], None] | None,
+    decoding: Mapping[str, Any],
+) -> Path:
+    run, target = folder.path, folder.file(place, step)
     tables = write_tables(run, snapshot, probe_run, device=device, progress=progress, **decoding)
     splits = tables.splits
     done = 0
