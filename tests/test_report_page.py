@@ -15,7 +15,7 @@ import fake_run
 import pytest
 
 from karel_fast.analysis.series import Run
-from karel_fast.report import plots, write_report
+from karel_fast.report import plots, probe_figures, write_report
 from karel_fast.report.browser import example_html, world_svg
 from karel_fast.runs.folder import RunFolder, step_name
 from karel_fast.support.files import write_json
@@ -337,3 +337,23 @@ def test_seeds_that_agree_draw_whiskers_of_no_length():
 def test_ticks_say_the_number_they_stand_at():
     """22.5 % rounded to 22 beside 25 is a wrong axis."""
     assert [plots.as_percent(v) for v in (0.0, 0.2, 0.225, 0.21, -0.05)] == ["0", "20", "22.5", "21", "−5"]
+
+
+def test_ideal_readers_are_drawn_where_their_axis_has_them(tmp_path):
+    """The made-up reader of both is right in 95 %: on an axis of shares and on one in percent."""
+    run = Run.read(RunFolder(fake_run.make(tmp_path, snapshots=2, seeds=1, examples=0)))
+    for draw, height in ((probe_figures.offsets_plot, 0.95), (probe_figures.baselines_plot, 95)):
+        for ax in draw(run).figure.axes[:3]:
+            (line,) = (line for line in ax.lines if line.get_label() == probe_figures.CEILINGS["both"][0])
+            assert list(line.get_ydata()) == pytest.approx([height] * len(line.get_ydata()))
+
+
+def test_a_shared_legend_fits_into_its_figure(tmp_path):
+    run = Run.read(RunFolder(fake_run.make(tmp_path, snapshots=2, seeds=1, examples=0)))
+    for draw in (probe_figures.baselines_plot, probe_figures.offsets_plot, probe_figures.probes_plot):
+        figure = draw(run).figure
+        figure.canvas.draw()
+        (legend,) = figure.legends
+        box = legend.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1

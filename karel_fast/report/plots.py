@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from karel_fast.analysis.series import Run
 from karel_fast.report.style import INK, PALETTE, look, new_figure
@@ -61,6 +61,10 @@ def panels(count: int, height: float = 3.1) -> tuple[Figure, list[Axes]]:
     for ax in axes[count:]:
         ax.set_visible(False)
     return figure, axes
+
+
+LETTERS_PER_INCH, HANDLE_LETTERS = 13, 7
+"""How wide legends are: letters of theirs in an inch, and in place of a handle with its gaps."""
 
 
 def gaps(values: Sequence[float | None]) -> list[float]:
@@ -128,6 +132,14 @@ def percent(ax: Axes, full: bool = True) -> None:
         ax.set_ylim(-0.02, 1.02)
 
 
+def logarithmic(ax: Axes) -> None:
+    """A logarithmic axis with plain numbers on it: 2, 3, 5, 10, 20, .."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
 def step_axis(ax: Axes) -> None:
     ax.set_xlabel("training step")
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
@@ -163,7 +175,9 @@ def legend(ax: Axes) -> None:
 def shared_legend(figure: Figure, ax: Axes) -> None:
     handles, labels = ax.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
+        # A column is as wide as its longest label and a handle; together they must fit into the figure.
+        fits = int(figure.get_figwidth() * LETTERS_PER_INCH / (max(map(len, labels)) + HANDLE_LETTERS))
+        figure.legend(handles, labels, loc="outside lower center", ncols=max(1, min(5, len(labels), fits)))
 
 
 def p_value(p: float) -> str:

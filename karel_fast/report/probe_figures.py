@@ -38,9 +38,18 @@ CEILINGS = {
 
 
 def draw_ceilings(
-    ax: Axes, run: Run, step: int, feature: str, offsets: Sequence[int], ends: tuple[float, float] | None = None
+    ax: Axes,
+    run: Run,
+    step: int,
+    feature: str,
+    offsets: Sequence[int],
+    ends: tuple[float, float] | None = None,
+    scale: float = 1,
 ) -> list[list[float | None]]:
-    """A line for each ideal reader over the offsets, or between two ends at the first; returns (readers, offsets), their accuracy."""
+    """A line for each ideal reader over the offsets, or between two ends at the first; returns (readers, offsets), their accuracy.
+
+    scale: of the axis, 100 for one in percent.
+    """
     found = []
     for reader, (label, line) in CEILINGS.items():
         name = f"ceiling_{reader}_accuracy"
@@ -48,7 +57,7 @@ def draw_ceilings(
         found.append(heights)
         if any(height is not None for height in heights):
             x, y = (offsets, heights) if ends is None else (ends, [heights[0]] * 2)
-            ax.plot(x, gaps(y), color=INK, linewidth=1, linestyle=line, label=label, zorder=1.5)
+            ax.plot(x, scale * np.array(gaps(y)), color=INK, linewidth=1, linestyle=line, label=label, zorder=1.5)
     return found
 
 
@@ -219,7 +228,7 @@ def baselines_plot(run: Run) -> Plot:
             ax.axhline(100 * majority, color=INK, linewidth=1, linestyle=(0, (1, 2)), label="majority class")
             rows.append((step, feature, None, "majority class", majority, majority, majority, None))
         ends = (-0.5, len(depths) - 0.5)
-        for reader, (height,) in zip(CEILINGS, draw_ceilings(ax, run, step, feature, [0], ends), strict=True):
+        for reader, (height,) in zip(CEILINGS, draw_ceilings(ax, run, step, feature, [0], ends, 100), strict=True):
             if height is not None:
                 rows.append((step, feature, None, f"ideal reader: {reader}", height, height, height, None))
         ax.set_title(TITLES.get(feature, feature))

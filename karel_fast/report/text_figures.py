@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from karel_fast.analysis.series import Run, number
-from karel_fast.report.plots import Plot, Row, curve, drawn, gaps, legend, percent, step_axis, undrawn
+from karel_fast.report.plots import Plot, Row, curve, drawn, gaps, legend, logarithmic, percent, step_axis, undrawn
 from karel_fast.report.style import INK, PALETTE, new_figure
 
 NOT_MEASURED = "no snapshot was evaluated with it"
@@ -63,6 +63,7 @@ def text_plot(run: Run) -> Plot:
     known = run.evaluated("unigram_program_loss")
     base(perplexities, "unigram_perplexity", [None if v is None else math.exp(v) for v in known], "frequencies")
     perplexities.set_ylabel("perplexity per token")
+    logarithmic(perplexities)
     for ax, part in ((outputs, "output"), (inputs, "input")):
         for k in range(examples):
             add(ax, f"{part}_loss_{k + 1}", series_inside(run, f"{part}_loss", k), f"{part} {k + 1}", k)

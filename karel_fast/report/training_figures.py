@@ -15,6 +15,7 @@ from karel_fast.report.plots import (
     curve,
     drawn,
     legend,
+    logarithmic,
     p_value,
     panels,
     percent,
@@ -80,6 +81,8 @@ def phases_plot(run: Run) -> Plot:
         ax.set_ylabel(unit)
         if share:
             percent(ax)
+        if title == "Perplexity":
+            logarithmic(ax)
         if len(drawn_members) > 1:
             legend(ax)
     for ax in axes[2:]:
