@@ -4,7 +4,7 @@
     program = kf.parse("def run() { while (front_is_clear()) { move() } }")
     result = kf.run(program, kf.Worlds.from_text(["#####\n#>..#\n#####"]))
 
-The sub-packages `data`, `exact`, `model`, `training`, `probing` and `report` are imported when first used.
+The sub-packages `data`, `exact`, `model`, `training`, `probing` and `report`, and `load`, are imported when first used.
 """
 
 import importlib
@@ -34,10 +34,12 @@ from karel_fast.support.version import VERSION
 
 if TYPE_CHECKING:
     from karel_fast import data, exact, model, probing, report, training
+    from karel_fast.probing.lab import load as load
 
 __version__ = VERSION
 
 _LAZY = ("data", "exact", "model", "probing", "report", "training")
+_LAZY_NAMES = {"load": "karel_fast.probing.lab"}
 
 __all__ = [
     "Action",
@@ -62,6 +64,7 @@ __all__ = [
     "compile",
     "data",
     "exact",
+    "load",
     "model",
     "parse",
     "probing",
@@ -76,8 +79,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"karel_fast.{name}")
+    if name in _LAZY_NAMES:
+        return getattr(importlib.import_module(_LAZY_NAMES[name]), name)
     raise AttributeError(f"module 'karel_fast' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_LAZY_NAMES})

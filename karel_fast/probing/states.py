@@ -108,14 +108,14 @@ def write_table(
             yes = np.ones(len(samples), bool)
             writer.append(samples.actions, samples.lengths, yes, yes, states)
         else:
-            writer.append(*_written(model, tokenizer, samples, capture, batch_size, dtype, compile_model))
+            writer.append(*written_states(model, tokenizer, samples, capture, batch_size, dtype, compile_model))
         if progress:
             progress(writer.programs)
     writer.close()
     return HiddenTable(directory)
 
 
-def _written(
+def written_states(
     model: Transformer,
     tokenizer: Tokenizer,
     samples: Samples,
@@ -124,7 +124,10 @@ def _written(
     dtype: torch.dtype,
     compile_model: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """What `TableWriter.append` takes, for programs the model writes."""
+    """For programs that the model writes for n specifications: actions (n, L), lengths, correct, finished, states (n, L, .., D).
+
+    A program that did not end in time is cut to the recipe's longest, and neither finished nor correct.
+    """
     from karel_fast.karel.language import CompiledPrograms
 
     most = tokenizer.recipe.symbol_width

@@ -1,0 +1,157 @@
+"""`kf.load`: a run's parts in one line, programs and worlds of one's own, states as arrays with what is so there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_probing_states import RECIPE, make_model
+
+import karel_fast as kf
+from karel_fast.data import Recipe, Tokenizer, generate
+from karel_fast.model import Capture
+from karel_fast.model.hub import to_hf
+from karel_fast.probing.lab import Lab, load
+from karel_fast.probing.states import forced_states
+from karel_fast.runs.snapshots import snapshot_path, write_snapshot
+from karel_fast.support.checks import InputError
+
+CARD = {"recipe": RECIPE.to_json(), "recipe_hash": RECIPE.hash, "layout": "compact"}
+WORLDS = ["#####\n#>..#\n#...#\n#...#\n#####", "#####\n#...#\n#.^.#\n#..1#\n#####"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("run")
+    for step, seed in ((0, 1), (100, 2)):
+        write_snapshot(path, step, make_model(Tokenizer(RECIPE), seed=seed), CARD)
+    return path
+
+
+@pytest.fixture(scope="module")
+def lab(run: Path) -> Lab:
+    return kf.load(run, device="cpu")
+
+
+def test_what_is_opened(run: Path, lab: Lab) -> None:
+    assert lab.path == snapshot_path(run, 100)
+    assert kf.load(run, step=0).path == kf.load(snapshot_path(run, 0)).path == snapshot_path(run, 0)
+    assert lab.recipe == RECIPE
+
+
+def test_written_programs_and_their_states(lab: Lab) -> None:
+    samples = lab.samples("test", 5, 30)
+    written = lab.write(samples, layers=[0, 2])
+    assert written.axes == ("program", "action", "layer", "width")
+    assert written.values.shape == (30, written.lengths.max(), 2, 32)
+    assert len(set(written.lengths)) > 2
+    ran = kf.run(kf.CompiledPrograms.from_actions(written.actions, written.lengths), samples.shown()[0])
+    right = np.array([a == b for a, b in zip(ran.worlds.to_text(), samples.shown()[1].to_text(), strict=True)])
+    assert (written.correct <= right.reshape(30, -1).all(1)).all()
+    # Reading what was written gives the same states, up to rounding.
+    again = lab.read(
+        [kf.Program.from_actions(row[:n]) for row, n in zip(written.actions, written.lengths, strict=True)],
+        *samples.shown(),
+        layers=[0, 2],
+    )
+    np.testing.assert_allclose(again.rows(), written.rows(), atol=1e-4)
+
+
+def test_read_samples_are_forced_states(lab: Lab) -> None:
+    samples = lab.samples("val", 0, 20)
+    for withhold in (None, "space"):
+        states = lab.read(samples, withhold=withhold)
+        wanted = forced_states(
+            lab.model, lab.tokenizer, samples, samples.actions, samples.lengths, Capture("mean"), withhold=withhold,
+            compile_model=False,
+        )  # fmt: skip
+        np.testing.assert_array_equal(states.values, wanted)
+        assert states.axes == ("program", "action", "width")
+        assert states.correct.all()
+        assert states.rows().shape == (samples.lengths.sum(), 32)
+
+
+@pytest.mark.parametrize("world", [0, 1])
+@pytest.mark.parametrize("semantics", ["original", "flip"])
+@pytest.mark.parametrize("offset", [-1, 0, 1])
+def test_labels_are_what_is_so(lab: Lab, world: int, semantics: str, offset: int) -> None:
+    samples = lab.samples("val", 0, 20)
+    states = lab.read(samples)
+    trace = kf.trace(samples.compiled, samples.shown()[0], semantics=semantics)
+    direction, position = (
+        states.labels(name, offset, semantics=semantics, world=world) for name in ("direction", "absolute")
+    )
+    for row, (program, action) in enumerate(zip(*states.places, strict=True)):
+        at = action + 1 + offset
+        if not 0 <= at <= samples.lengths[program]:
+            assert direction[row] == -1
+            continue
+        y, x, looks = trace.robot[2 * program + world, at]
+        assert direction[row] == looks
+        assert tuple(position[row]) == (x - 1, y - 1)  # column and row inside the ring
+
+
+def test_programs_and_worlds_of_ones_own(lab: Lab) -> None:
+    before = kf.Worlds.from_text(WORLDS)
+    states = lab.read(["def run() { move(); turn_right(); move() }"], before)
+    assert states.lengths.tolist() == [3]
+    assert states.correct.all()
+    assert states.labels("direction").tolist() == [1, 2, 2]
+    assert states.labels("direction", world=1).tolist() == [0, 1, 1]
+    written = lab.write(before, kf.run("def run() { move() }", before).worlds)
+    assert len(written) == 1
+    wrong = lab.read(["def run() { move() }"], before, before)
+    assert not wrong.correct.any()
+
+
+def test_a_probe_of_ones_own(lab: Lab) -> None:
+    """What an interpretability researcher does first, with scikit-learn."""
+    from sklearn.linear_model import LogisticRegression
+
+    train, test = (lab.read(lab.samples(split, 0, 150)) for split in ("train", "test"))
+    facing_east = train.labels("direction") == 1
+    probe = LogisticRegression(max_iter=2000).fit(train.rows(), facing_east)
+    assert probe.score(train.rows(), facing_east) > facing_east.mean()
+    assert probe.predict(test.rows()).shape == test.labels("direction").shape
+
+
+def test_a_folder_from_elsewhere(tmp_path: Path, lab: Lab) -> None:
+    to_hf(lab.model, tmp_path)
+    with pytest.raises(InputError, match="does not say what it was trained on: give recipe= and layout="):
+        load(tmp_path)
+    with pytest.raises(InputError, match="does not say how its samples are written: give layout="):
+        load(tmp_path, recipe=RECIPE)
+    opened = load(tmp_path, recipe=RECIPE, layout="compact", device="cpu")
+    samples = lab.samples("test", 0, 4)
+    np.testing.assert_array_equal(opened.read(samples).values, lab.read(samples).values)
+    with pytest.raises(InputError, match="give the recipe and layout that it was trained on"):
+        load(tmp_path, recipe=RECIPE, layout="reference")
+
+
+def test_wrong_input(run: Path, lab: Lab, tmp_path: Path) -> None:
+    before = kf.Worlds.from_text(WORLDS)
+    with pytest.raises(InputError, match="no snapshot of step 7; it has 0, 100"):
+        load(run, step=7)
+    with pytest.raises(InputError, match="no run with snapshots"):
+        load(snapshot_path(run, 0), step=0)
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "nowhere", recipe=RECIPE, layout="compact")
+    with pytest.raises(InputError, match="worlds of one's own need outputs"):
+        lab.write(before)
+    with pytest.raises(InputError, match="1 inputs and 1 outputs: give as many of both, 2 for each"):
+        lab.write(before[:1], before[:1])
+    with pytest.raises(InputError, match="have 3 x 5 cells; this model was trained on 5 x 5"):
+        lab.write(*[kf.Worlds.from_text(["#####\n#>..#\n#####"] * 2)] * 2)
+    with pytest.raises(InputError, match="program 0 has control flow"):
+        lab.read(["def run() { while (front_is_clear()) { move() } }"], before)
+    with pytest.raises(InputError, match="program 0 has 6 actions; this model's recipe has at most 5"):
+        lab.read(["def run() { " + "; ".join(["move()"] * 6) + " }"], before)
+    with pytest.raises(InputError, match="need inputs"):
+        lab.read(["def run() { move() }"])
+    with pytest.raises(InputError, match="2 programs on 2 inputs: give 2 for each"):
+        lab.read(["def run() { move() }"] * 2, before)
+    with pytest.raises(ValueError, match="another world size"):
+        lab.write(generate(Recipe.paper(), "test", 0, 3))
+    with pytest.raises(IndexError, match="world 2: the specifications have 2 examples"):
+        lab.read(["def run() { move() }"], before).labels("direction", world=2)
