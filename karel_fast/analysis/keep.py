@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from karel_fast.analysis.by_place import places_of
+from karel_fast.analysis.mapping_rank import ranks_of
 from karel_fast.analysis.series import Run, mean, number
 from karel_fast.analysis.stored_measures import MEASURES, differences_of, doubled_of, measure_of
 from karel_fast.runs.folder import RunFolder
@@ -22,8 +23,9 @@ def keep_results(run_directory: str | Path, directory: str | Path) -> Path:
     """Copy a run's small results to `directory`, replacing those of the same names; returns it.
 
     config.json and summary.json as they are; metrics.json with the evaluation, probe scores, intervention differences
-    and steering of every snapshot; each figure as PNG, or as SVG where that is smaller. Probe scores are means over
-    seeds with the lowest and the highest seed; tables are {"columns": [..], "rows": [[..]]}, with four digits a number.
+    and steering of every snapshot, the published grids (differences in differences of lift), the rank among all mappings and the
+    latent grid; each figure as PNG, or as SVG where that is smaller. Probe scores are means over seeds with the lowest and
+    the highest seed; tables are {"columns": [..], "rows": [[..]]}, with four digits a number.
 
     Raises ValueError when the run has no report yet, or when they are together larger than MOST_BYTES.
     """
@@ -52,18 +54,24 @@ def kept_metrics(run: Run) -> dict[str, Any]:
         "evaluation": _table(list(run.evaluation.values())),
         "probing": _probing(run),
         "closer": _probing(run.closest) if run.closer else [],
+        "paper": {kind: _probing(run.reading(kind), (), ("lift",)) for kind in run.paper},
         "by_place": _table(places_of(run)),
+        "rank": _table([rank.to_json() for stored in run.rank.values() for rank in ranks_of(stored)]),
+        "latent_grid": [
+            {"step": step, "notes": grid.get("notes", []), "rows": _table(grid.get("rows", []))}
+            for step, grid in run.latent_grid.items()
+        ],
         "steering": [{"step": step, "records": _table(s.get("records", []))} for step, s in run.steering.items()],
     }
 
 
-def _probing(run: Run) -> list[dict[str, Any]]:
+def _probing(run: Run, measures: Sequence[str] = MEASURES, doubled: Sequence[str] = MEASURES) -> list[dict[str, Any]]:
     return [
         {
             "step": step,
             "probes": _table(_over_seeds(run.records(step))),
-            "differences": _table([d for m in MEASURES for d in differences_of(run, step, m)]),
-            "differences_in_differences": _table([d for m in MEASURES for d in doubled_of(run, step, m)]),
+            "differences": _table([d for m in measures for d in differences_of(run, step, m)]),
+            "differences_in_differences": _table([d for m in doubled for d in doubled_of(run, step, m)]),
             "notes": probing.get("notes", []),
         }
         for step, probing in run.probing.items()
@@ -98,4 +106,6 @@ def _table(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_short(inner) for inner in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value
