@@ -13,13 +13,14 @@ from karel_fast.report.plots import (
     Row,
     as_percent,
     drawn,
+    gaps,
     panels,
     shared_legend,
     summary,
     undrawn,
     whiskers,
 )
-from karel_fast.report.style import INK
+from karel_fast.report.style import GROUND, INK, look
 
 _COLUMNS = ("step", "states", "feature", "depth", "semantics", "withheld", "learnt_on", "tokens", "accuracy", "majority", "lift",
             "lift_seen", "lift_unseen")  # fmt: skip
@@ -32,7 +33,8 @@ def latent_grid_plot(run: Run) -> Plot:
         "Reading long programs without the answer",
         "The grid of COLM 2024: the model reads programs of move and turns with the outputs withheld, and probes learn the state so "
         "many tokens of the reference layout back, on some positions of a program. Points above the majority class at all other "
-        "positions, for the deepest probe: means over what was withheld and learnt on. Whiskers: lowest to highest seed.",
+        "positions, for the deepest probe: means over what was withheld and learnt on. Whiskers: lowest to highest seed. "
+        "Hollow: an untrained model.",
     )
     if not run.latent_grid:
         return undrawn(plot, "the grid was not probed (karel-fast latent RUN)")
@@ -50,12 +52,27 @@ def latent_grid_plot(run: Run) -> Plot:
             wanted = [r for r in held if (r["feature"], r["semantics"], r["depth"]) == (feature, name, depth)]
             seeds = [_by_seed([r for r in wanted if r["tokens"] == offset]) for offset in offsets]
             whiskers(ax, range(len(offsets)), seeds, name, index, shift=0.08 * (index - 1))
+            place = (feature, name, depth)
+            fresh = [
+                r for r in rows if r["states"] == "untrained" and (r["feature"], r["semantics"], r["depth"]) == place
+            ]
+            heights = [mean(_by_seed([r for r in fresh if r["tokens"] == offset])) for offset in offsets]
+            if any(height is not None for height in heights):
+                at = [x + 0.08 * (index - 1) + 0.03 for x in range(len(offsets))]
+                ax.plot(
+                    at,
+                    gaps(heights),
+                    **{**look(index), "linestyle": "none"},
+                    markerfacecolor=GROUND,
+                    label=f"{name}, untrained",
+                )
         ax.axhline(0, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
         ax.set_xticks(range(len(offsets)), [str(offset).replace("-", "−") for offset in offsets])
+        ax.set_xlim(-0.5, len(offsets) - 0.5)
         ax.set_xlabel("tokens of the reference layout")
         ax.set_title(TITLES.get(feature, feature))
         ax.yaxis.set_major_formatter(as_percent)
-    axes[0].set_ylabel(f"lift (percentage points), {DEPTH_TITLES.get(depth, depth)}")
+    axes[0].set_ylabel(f"lift (points), {DEPTH_TITLES.get(depth, depth)}")
     shared_legend(figure, axes[0])
     table: list[Row] = [
         (step, r["states"], r["feature"], r["depth"], r["semantics"], r["withhold"], r["learn_on"], r["tokens"],
