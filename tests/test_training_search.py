@@ -135,7 +135,7 @@ def test_settings():
         ("draws", -1), ("top_p", 0), ("top_p", 1.1), ("temperature", float("nan")), ("temperature", "1"),
         ("beam_width", -1), ("length_penalty", 11), ("draw_seed", 2**64),
     ):  # fmt: skip
-        with pytest.raises(ValueError, match=name):
+        with pytest.raises((TypeError, ValueError), match=name):
             SearchConfig(**{name: value})
 
 
@@ -152,4 +152,4 @@ def test_command(model, tmp_path):
     assert "pass_at_k" not in json.loads(CliRunner().invoke(app, words).stdout)
     wrong = CliRunner().invoke(app, [*words, "--top-p", "0"])
     assert isinstance(wrong.exception, InputError)
-    assert "top_p=0" in str(wrong.exception)
+    assert "top_p is 0" in str(wrong.exception)
