@@ -3,7 +3,7 @@
     python benchmarks/soak.py executions --count 10000000
     python benchmarks/soak.py kills --count 200
 
-Each ends with a line of figures (docs/reliability.md keeps them) and exit code 1 if anything differed.
+Each ends with a line of figures (docs/reliability.md keeps the last) and exit code 1 if anything differed.
 """
 
 from __future__ import annotations
