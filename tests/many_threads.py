@@ -42,7 +42,7 @@ def main() -> None:
         together = list(pool.map(lambda start: digest_of(start, 3), range(ROUNDS)))
     if alone != together:
         sys.exit("threads changed a result")
-    print(f"{2 * ROUNDS} rounds of calls, 4 threads of 3: the same as from one")
+    print(f"{ROUNDS} rounds of calls from 4 threads of 3: the same as from one")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 from karel_fast.data import Recipe, open_shards, verify, write_shards
 from karel_fast.exact.solution_files import SolutionSet, read_solutions, write_solutions
 from karel_fast.runs.folder import RunFolder
-from karel_fast.runs.side_by_side import home, settings_name
+from karel_fast.runs.side_by_side import make_room, settings_name
 from karel_fast.support.files import read_json, write_folder, write_json
 
 pytestmark = [
@@ -131,8 +131,8 @@ def test_results_that_are_moved_aside(tmp_path: Path) -> None:
         path = folder.file("probing", 100)
         write_json(path, {"step": 100, **other})
         path.with_suffix(".npz").write_text(json.dumps(other))
-        died = dies_at(number, lambda: home(folder, "probing", 100, own, own=True))  # noqa: B023
-        assert home(folder, "probing", 100, own, own=True) == "probing"
+        died = dies_at(number, lambda: make_room(folder, "probing", 100, own))  # noqa: B023
+        make_room(folder, "probing", 100, own)
         assert read_json(folder.file(aside, 100)) == {"step": 100, **other}
         assert folder.sums(aside, 100).read_text() == json.dumps(other)
         assert not path.exists()

@@ -352,6 +352,22 @@ def test_records_say_what_ideal_readers_know(tmp_path):
         assert record["ceiling_prefix_bits"] <= record["entropy"]
 
 
+def test_the_runs_own_settings_take_their_place(tmp_path):
+    """Asking moves nothing; probing moves what others asked for aside, whole."""
+    card = {"recipe": RECIPE.to_json(), "recipe_hash": RECIPE.hash, "layout": "compact"}
+    snapshot = write_snapshot(tmp_path, 100, make_model(Tokenizer(RECIPE), seed=1), card)
+    explored = probe_snapshot(tmp_path, snapshot, SMALL, compile_model=False)
+    content, sums = explored.read_bytes(), explored.with_suffix(".npz").read_bytes()
+    own = replace(SMALL, grid=replace(SMALL.grid, seeds=(5,)))
+    assert not is_done(tmp_path, 100, own, own=True)
+    assert explored.read_bytes() == content
+    assert probe_snapshot(tmp_path, snapshot, own, own=True, compile_model=False) == explored
+    assert is_done(tmp_path, 100, own, own=True)
+    assert is_done(tmp_path, 100, SMALL)
+    (aside,) = explored.parent.glob("settings-*/step-000100.json")
+    assert (aside.read_bytes(), aside.with_suffix(".npz").read_bytes()) == (content, sums)
+
+
 def test_two_processes_do_not_probe_one_snapshot(run):
     snapshot = choose_snapshots(run)[0]
     lock = RunFolder(run).file("probing", 0).parent / ".step-000000.lock"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from karel_fast.cli import app
 from karel_fast.runs.folder import RunFolder
-from karel_fast.runs.side_by_side import home, settings_name
+from karel_fast.runs.side_by_side import home, make_room, settings_name
 from karel_fast.runs.snapshots import snapshot_path, weights_digest
 from karel_fast.support.files import read_json, write_json
 
@@ -62,7 +62,8 @@ def test_the_runs_own_settings_move_others_aside(folder: RunFolder, begun: str) 
     else:
         content = OTHER if begun == "in pieces" else {"identity": OTHER}
         write_json(folder.pieces("probing", 100) / "piece-0000.json", content)
-    assert home(folder, "probing", 100, OWN, own=True) == "probing"
+    make_room(folder, "probing", 100, OWN)
+    assert home(folder, "probing", 100, OWN) == "probing"
     assert not folder.file("probing", 100).exists()
     assert not folder.pieces("probing", 100).exists()
     if begun == "done":

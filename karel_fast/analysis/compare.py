@@ -41,6 +41,7 @@ class Comparison:
             "rows": [dict(row) for row in self.rows],
             "summary": {name: dict(value) for name, value in self.summary.items()},
             "notes": list(self.notes),
+            "comparable": self.comparable,
         }
 
     def to_csv(self) -> str:

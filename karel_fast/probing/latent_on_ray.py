@@ -15,7 +15,7 @@ import torch
 from karel_fast.probing.latent_grid import LatentJob, Progress, probes_of_piece
 from karel_fast.probing.snapshot import alone
 from karel_fast.support.memory import freed_memory_kept
-from karel_fast.support.ray import connected, results
+from karel_fast.support.ray import connected, results, task_resources
 
 if TYPE_CHECKING:
     from karel_fast.probing.latent_settings import LatentGrid
@@ -43,18 +43,14 @@ def latent_on_ray(
         left = job.left()
         first = {job.tables_of(number): number for number in reversed(left)}
         with connected(address) as ray:
-            gpu = str(settings.get("device", "cpu")).startswith("cuda")
-            if gpu and not ray.cluster_resources().get("GPU"):
-                raise ValueError("the Ray cluster has no GPU: give --device cpu")
-            # A task sees the GPU it was given as its only one.
-            settings = {**settings, "device": "cuda"} if gpu else settings
             threads = torch.get_num_threads()
-            most = max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes())
+            resources, device = task_resources(ray, str(settings.get("device", "cpu")), threads)
+            settings = {**settings, "device": device}
 
             def all_of(
                 work: Callable[..., None], stage: str, numbers: Iterable[int], before: int, each: int, of: int
             ) -> None:
-                task = ray.remote(num_cpus=min(threads, most), num_gpus=int(gpu), max_retries=retries)(work)
+                task = ray.remote(**resources, max_retries=retries)(work)
                 start = lambda number: task.remote(run, snapshot, grid, settings, threads, number)  # noqa: E731
                 at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
                 for done, (_, _, error) in enumerate(results(ray, start, numbers, at_once), 1):

@@ -39,14 +39,14 @@ from karel_fast.probing.settings import ProbeRun as ProbeRun
 from karel_fast.probing.states import SPLIT_NAMES, write_table
 from karel_fast.probing.steering import steer
 from karel_fast.runs.folder import RunFolder
-from karel_fast.runs.side_by_side import home
+from karel_fast.runs.side_by_side import home, make_room
 from karel_fast.runs.snapshots import open_snapshot, read_card, snapshot_path, weights_digest
 from karel_fast.support.checksums import FILES, sums_of
 from karel_fast.support.files import locked, read_json_if_whole, write_json
 
 
 def is_done(run: str | Path, step: int, probe_run: ProbeRun, *, own: bool = False) -> bool:
-    """Whether the snapshot has been probed with exactly these settings on the weights that it has now; own: as `home` takes it."""
+    """Whether the snapshot has been probed with exactly these settings on the weights that it has now; own: as for `probe_snapshot`."""
     folder = RunFolder(run)
     stored = read_json_if_whole(folder.file(_home(folder, step, probe_run, own), step)) or {}
     weights = weights_digest(snapshot_path(run, step))
@@ -54,7 +54,7 @@ def is_done(run: str | Path, step: int, probe_run: ProbeRun, *, own: bool = Fals
 
 
 def _home(folder: RunFolder, step: int, probe_run: ProbeRun, own: bool = False) -> str:
-    return home(folder, probe_run.kind, step, {"experiment": probe_run.to_json()}, own=own)
+    return probe_run.kind if own else home(folder, probe_run.kind, step, {"experiment": probe_run.to_json()})
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,8 @@ def probe_snapshot(
 ) -> Path:
     """Decode, probe, write RUN/probing/step-*.json (and examples); returns that file. Done already: nothing happens.
 
-    Results of other settings stay: these go beside them, unless they are the run's own (see `karel_fast.runs.side_by_side`).
+    Results of other settings stay, and these go beside them; own: these are the run's own settings, so the others are moved
+    aside (see `karel_fast.runs.side_by_side`).
     progress is called with (stage, done, of how many). decoding: dtype, batch_size, compile_model, as in `write_tables`.
     Tables are kept, and with `probe_run.pieces` every piece of the grid, so a killed run goes on from them.
     """
@@ -162,6 +163,8 @@ def probe_snapshot(
     if is_done(run, step, probe_run, own=own):
         return target
     with alone(target):
+        if own:
+            make_room(folder, probe_run.kind, step, {"experiment": probe_run.to_json()})
         return _probe(folder, snapshot, probe_run, place, step, device, progress, decoding)
 
 

@@ -16,7 +16,7 @@ import torch
 from karel_fast.probing.snapshot import is_done, pieces_left, probe_piece, probe_snapshot
 from karel_fast.runs.snapshots import read_card
 from karel_fast.support.memory import freed_memory_kept
-from karel_fast.support.ray import WorkerLost, connected, results
+from karel_fast.support.ray import WorkerLost, connected, results, task_resources
 
 if TYPE_CHECKING:
     from karel_fast.probing.snapshot import ProbeRun
@@ -58,17 +58,13 @@ def _probe(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     with connected(address) as ray:
-        gpu = str(settings.get("device", "cpu")).startswith("cuda")
-        if gpu and not ray.cluster_resources().get("GPU"):
-            raise ValueError("the Ray cluster has no GPU: give --device cpu")
-        # A task sees the GPU it was given as its only one.
-        settings = {**settings, "device": "cuda"} if gpu else settings
         threads = torch.get_num_threads()
-        most = max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes())
+        resources, device = task_resources(ray, str(settings.get("device", "cpu")), threads)
+        settings = {**settings, "device": device}
         failed: dict[Path, Exception] = {}
 
         def each(work: Callable[..., Any], items: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], Any]]:
-            task = ray.remote(num_cpus=min(threads, most), num_gpus=int(gpu), max_retries=retries)(work)
+            task = ray.remote(**resources, max_retries=retries)(work)
             start = lambda item: task.remote(str(run), str(item[0]), probe_run, settings, threads, *item[1:])  # noqa: E731
             for done, (item, result, error) in enumerate(results(ray, start, items, len(items)), 1):
                 if isinstance(error, WorkerLost):

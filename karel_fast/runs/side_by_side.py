@@ -30,29 +30,33 @@ def settings_name(identity: Mapping[str, Any]) -> str:
     return "settings-" + hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def home(folder: RunFolder, kind: str, step: int, identity: Mapping[str, Any], *, own: bool = False) -> str:
+def home(folder: RunFolder, kind: str, step: int, identity: Mapping[str, Any]) -> str:
     """Where results of these settings go: `kind`, or KIND/settings-HASH; for `RunFolder.file` and its like.
 
-    identity: the fields of a file that say what it was made with, weights aside (JSON values). own: they are the run's own settings;
-    what others stand in their place is moved aside.
+    identity: the fields of a file that say what it was made with, weights aside (JSON values).
     """
     identity = json.loads(json.dumps(identity))
     there = _kept(folder, kind, step)
-    if there is None and not own:
-        there_elsewhere = _another(folder, kind, step)
-        alike = there_elsewhere is None or _core(there_elsewhere, identity) == _core(identity, identity)
-        return kind if alike else f"{kind}/{settings_name(identity)}"
+    if there is not None:
+        alike = _of(there, identity) == identity
+    else:
+        elsewhere = _another(folder, kind, step)
+        alike = elsewhere is None or _core(elsewhere, identity) == _core(identity, identity)
+    return kind if alike else f"{kind}/{settings_name(identity)}"
+
+
+def make_room(folder: RunFolder, kind: str, step: int, identity: Mapping[str, Any]) -> None:
+    """Move aside what stands in the place of the run's own settings, which are these, and was made with others."""
+    identity = json.loads(json.dumps(identity))
+    there = _kept(folder, kind, step)
     if there is None or _of(there, identity) == identity:
-        return kind
-    if not own:
-        return f"{kind}/{settings_name(identity)}"
+        return
     aside = f"{kind}/{settings_name(_of(there, identity))}"
     folder.file(aside, step).parent.mkdir(parents=True, exist_ok=True)
     # The JSON file last: it is what says that the others are there.
     for name in (folder.pieces, folder.sums, folder.file):
         if name(kind, step).exists():
             os.replace(name(kind, step), name(aside, step))
-    return kind
 
 
 def _kept(folder: RunFolder, kind: str, step: int) -> dict[str, Any] | None:

@@ -39,6 +39,19 @@ def connected(address: str | None) -> Iterator[Any]:
             ray.shutdown()
 
 
+def task_resources(ray: Any, device: str, threads: int) -> tuple[dict[str, int], str]:
+    """What a task with a model takes of a node, as `ray.remote` is told, and the device that it then sees.
+
+    threads: at most so many processors, or all of the largest node. A task sees the GPU it was given as its only one. ValueError for a
+    GPU that the cluster lacks.
+    """
+    gpu = device.startswith("cuda")
+    if gpu and not ray.cluster_resources().get("GPU"):
+        raise ValueError("the Ray cluster has no GPU: give --device cpu")
+    most = max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes())
+    return {"num_cpus": min(threads, most), "num_gpus": int(gpu)}, "cuda" if gpu else device
+
+
 def results(
     ray: Any, start: Callable[[Item], Any], items: Iterable[Item], at_once: int
 ) -> Iterator[tuple[Item, Any, Exception | None]]:
