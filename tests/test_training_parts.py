@@ -196,3 +196,20 @@ def test_numbers_of_numpy():
     for wrong in ({"steps": 5.0}, {"steps": True}, {"lr": "0.1"}, {"lr": float("nan")}, {"lr": 11}):
         with pytest.raises((TypeError, ValueError), match=next(iter(wrong))):
             TrainConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("model", "matrix_units", "instructions", "chosen"),
+    [
+        ("Intel(R) Xeon(R) Processor", False, True, torch.float32),
+        ("Intel(R) Xeon(R) Processor", True, True, torch.bfloat16),
+        ("AMD EPYC 9R14", False, True, torch.bfloat16),
+        ("AMD EPYC 7R13", False, False, torch.float32),
+    ],
+)
+def test_the_precision_that_the_processor_multiplies_faster(monkeypatch, model, matrix_units, instructions, chosen):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: matrix_units)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
+    monkeypatch.setattr("karel_fast.model.device.processor", lambda: {"model": model})
+    assert resolve_precision("auto", torch.device("cpu")) == chosen
+    assert resolve_precision("bf16", torch.device("cpu")) == torch.bfloat16

@@ -62,7 +62,9 @@ class TrainConfig:
     loss: Literal["all", "outputs", "program"] = setting(
         "all", "Which tokens are targets: all, as in the paper; outputs, and the program; or only the program."
     )
-    precision: Literal["auto", "bf16", "fp32"] = setting("auto", "bf16, fp32, or auto: bf16 where the device has it.")
+    precision: Literal["auto", "bf16", "fp32"] = setting(
+        "auto", "bf16, fp32, or auto: bf16 where the device multiplies it faster."
+    )
     compile: bool = setting(True, "Compile the training step.")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N.")
     seed: int = setting(0, "Of the initial weights.")
