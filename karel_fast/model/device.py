@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from karel_fast.model.compiling import compiles_bf16_rightly
+from karel_fast.support.checks import InputError
 from karel_fast.support.machine import processor
 
 # Dense bf16 peak, in FLOP/s, from the makers' data sheets.
@@ -35,10 +37,18 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """bfloat16 or float32; "auto" is bfloat16 where the device multiplies bfloat16 matrices faster."""
-    if name == "auto":
-        name = "bf16" if _multiplies_bf16_faster(device) else "fp32"
-    return torch.bfloat16 if name == "bf16" else torch.float32
+    """bfloat16 or float32; "auto" is bfloat16 where the device multiplies bfloat16 matrices faster.
+
+    Raises InputError for bf16 by name, where compiled code computes something else of it.
+    """
+    wanted = _multiplies_bf16_faster(device) if name == "auto" else name == "bf16"
+    if wanted and device.type == "cpu" and not compiles_bf16_rightly():
+        if name == "bf16":
+            raise InputError(
+                "precision is bf16, of which the C++ compiler here makes wrong code; use fp32 or auto, or name another compiler in CXX"
+            )
+        wanted = False
+    return torch.bfloat16 if wanted else torch.float32
 
 
 def _multiplies_bf16_faster(device: torch.device) -> bool:
