@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 
+import fake_run
 import numpy as np
 import pytest
+from rich.console import Console
 from tiny_model import tiny_config, tiny_rows
 
 import karel_fast as kf
 from karel_fast.data import Recipe
 from karel_fast.data.sampling.recipe import ControlFlow
 from karel_fast.experiment.preset import load_preset
+from karel_fast.experiment.reproduce import reproduce
 from karel_fast.karel.backends import available_backends
 from karel_fast.karel.language.bytecode import Op, encode_instruction
+from karel_fast.report import page
 from karel_fast.runs.folder import RunFolder
 from karel_fast.support.checks import InputError
-from karel_fast.support.files import locked
+from karel_fast.support.locks import locked
 from karel_fast.training import TrainConfig, train
 from karel_fast.training.metrics import MetricsFile
 
@@ -136,3 +140,22 @@ def test_a_counter_that_is_asked_for_before_it_is_set(backend):
     )
     worlds = kf.Worlds.from_text(["#####\n#>..#\n#####"] * 2)
     assert kf.run(both, worlds, backend=backend, threads=1).steps.tolist() == [0, 1]
+
+
+def test_reports_of_one_run_wait_for_each_other(tmp_path, monkeypatch):
+    run = fake_run.make(tmp_path / "run", layers=["mean"])
+    monkeypatch.setattr(page, "WAIT", 0.05)
+    lock = run / "report" / ".report.lock"
+    lock.parent.mkdir()
+    with locked(lock), pytest.raises(BlockingIOError, match=r"report\.html: another process is making these results"):
+        page.write_report(run)
+
+
+def test_one_process_reproduces_in_a_folder(tmp_path):
+    tmp_path.joinpath("run").mkdir()
+    with (
+        locked(tmp_path / "run" / ".reproduce.lock"),
+        pytest.raises(BlockingIOError, match="run: another process is reproducing an experiment in this folder"),
+    ):
+        reproduce(load_preset("smoke"), tmp_path / "run", Console())
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".reproduce.lock"]

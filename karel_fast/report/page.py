@@ -24,9 +24,13 @@ from karel_fast.report.figures import TITLES, Plot, all_plots
 from karel_fast.report.style import render
 from karel_fast.runs.folder import RunFolder, step_name
 from karel_fast.support.files import write_bytes, write_json, write_text
+from karel_fast.support.locks import alone
 
 MOST_EXAMPLES = 24
 """Examples on the page: the first so many of the last snapshot that has any."""
+
+WAIT = 300
+"""Seconds for which a report waits for another of the same run; one takes a few."""
 
 
 def write_report(run_directory: str | Path, settings: str | None = None) -> Path:
@@ -34,7 +38,8 @@ def write_report(run_directory: str | Path, settings: str | None = None) -> Path
 
     settings: report the results of these settings where there are some, into RUN/report/SETTINGS, in place of the run's own.
     Reads only files of the run folder. Whatever is missing, half written or undefined is left out and said on the page.
-    Raises FileNotFoundError when there is no such folder, ValueError when it holds nothing to report.
+    Raises FileNotFoundError when there is no such folder, ValueError when it holds nothing to report, BlockingIOError when
+    another process has been writing the run's report for WAIT seconds.
     """
     folder = RunFolder(run_directory, settings)
     run = Run.read(folder)
@@ -43,6 +48,11 @@ def write_report(run_directory: str | Path, settings: str | None = None) -> Path
             f"{folder.path} holds nothing to report: no metrics.jsonl, no evaluation/step-*.json and no "
             "probing/step-*.json that is whole"
         )
+    with alone(folder.page, wait=WAIT):
+        return _write(folder, run)
+
+
+def _write(folder: RunFolder, run: Run) -> Path:
     figures = folder.figures
     plots = all_plots(run)
     drawings = {}
