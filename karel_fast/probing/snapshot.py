@@ -41,7 +41,7 @@ from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.side_by_side import home, make_room
 from karel_fast.runs.snapshots import open_snapshot, read_card, snapshot_path, weights_digest
 from karel_fast.support.checksums import FILES, sums_of
-from karel_fast.support.files import read_json_if_whole, write_json
+from karel_fast.support.files import read_json_if_whole, remove_half_written, write_json
 from karel_fast.support.locks import alone
 
 
@@ -211,7 +211,9 @@ def _probe(
             splits, samples, count=probe_run.examples, features=probe_run.grid.features, depth=depth, config=probe_run.config,
             device=device, tracer=tables.tracer,
         )  # fmt: skip
-        write_json(folder.file(place.replace(probe_run.kind, "examples", 1), step), {"step": step, **examples})
+        shown = folder.file(place.replace(probe_run.kind, "examples", 1), step)
+        remove_half_written(shown)
+        write_json(shown, {"step": step, **examples})
     # Last, because this file says that the snapshot is done.
     files = sums_of(target.parent, [target.with_suffix(".npz").name])
     stored = {"step": step, "experiment": probe_run.to_json(), "weights": weights_digest(snapshot), **result}

@@ -23,7 +23,7 @@ from karel_fast.report.browser import example_html
 from karel_fast.report.figures import TITLES, Plot, all_plots
 from karel_fast.report.style import render
 from karel_fast.runs.folder import RunFolder, step_name
-from karel_fast.support.files import write_bytes, write_json, write_text
+from karel_fast.support.files import remove_half_written, remove_leftovers, write_bytes, write_json, write_text
 from karel_fast.support.locks import alone
 
 MOST_EXAMPLES = 24
@@ -54,6 +54,10 @@ def write_report(run_directory: str | Path, settings: str | None = None) -> Path
 
 def _write(folder: RunFolder, run: Run) -> Path:
     figures = folder.figures
+    # What a killed report left half-written; the lock keeps others away.
+    for place in (folder.page.parent, figures):
+        remove_leftovers(place, "*")
+    remove_half_written(folder.summary)
     plots = all_plots(run)
     drawings = {}
     for plot in plots:

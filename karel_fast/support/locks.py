@@ -10,6 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from karel_fast.support.files import remove_half_written
+
 
 @contextmanager
 def locked(path: Path, message: str | None = None, *, wait: float = 0) -> Iterator[None]:
@@ -40,12 +42,14 @@ def locked(path: Path, message: str | None = None, *, wait: float = 0) -> Iterat
 
 @contextmanager
 def alone(target: Path, *, wait: float = 0) -> Iterator[None]:
-    """Keeps other processes from making the same results, by a lock beside their file. BlockingIOError if one is still at it
-    after `wait` seconds.
+    """Keeps other processes from making the same results, by a lock beside their file, and removes what a killed one left
+    half-written of it. BlockingIOError if one is still at it after `wait` seconds.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     message = f"{target}: another process is making these results: wait for it"
     with locked(target.parent / f".{target.stem}.lock", message, wait=wait):
+        for suffix in (".json", ".npz", target.suffix):
+            remove_half_written(target.with_suffix(suffix))
         yield
 
 
