@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from karel_fast.experiment.earlier import in_todays_words
 from karel_fast.model.shape import DecodingConfig, ModelShape
 from karel_fast.probing.settings import ProbeRun, check_layers
 from karel_fast.support.checks import InputError, nearest, one_of
@@ -97,7 +98,11 @@ def load_preset(name: str, changes: Mapping[str, Mapping[str, Any]] | None = Non
         raise InputError(f"{path}: {error}") from error
     except RecursionError:
         raise InputError(f"{path}: is nested too deeply") from None
+    source = in_todays_words(source)
     kinds = tables()
+    for key in kinds:
+        if not isinstance(source.get(key, {}), dict):
+            raise InputError(f"preset {name}: {key} is {source[key]!r}; give a table of settings, [{key}]")
     for table, values in (changes or {}).items():
         one_of("the table of a setting", table, kinds)
         source[table] = {**source.get(table, {}), **values}

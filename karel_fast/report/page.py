@@ -23,10 +23,14 @@ from karel_fast.report.browser import example_html
 from karel_fast.report.figures import TITLES, Plot, all_plots
 from karel_fast.report.style import render
 from karel_fast.runs.folder import RunFolder, step_name
-from karel_fast.support.files import write_bytes, write_json, write_text
+from karel_fast.support.files import remove_half_written, remove_leftovers, write_bytes, write_json, write_text
+from karel_fast.support.locks import alone
 
 MOST_EXAMPLES = 24
 """Examples on the page: the first so many of the last snapshot that has any."""
+
+WAIT = 300
+"""Seconds for which a report waits for another of the same run; one takes a few."""
 
 
 def write_report(run_directory: str | Path, settings: str | None = None) -> Path:
@@ -34,7 +38,8 @@ def write_report(run_directory: str | Path, settings: str | None = None) -> Path
 
     settings: report the results of these settings where there are some, into RUN/report/SETTINGS, in place of the run's own.
     Reads only files of the run folder. Whatever is missing, half written or undefined is left out and said on the page.
-    Raises FileNotFoundError when there is no such folder, ValueError when it holds nothing to report.
+    Raises FileNotFoundError when there is no such folder, ValueError when it holds nothing to report, BlockingIOError when
+    another process has been writing the run's report for WAIT seconds.
     """
     folder = RunFolder(run_directory, settings)
     run = Run.read(folder)
@@ -43,7 +48,16 @@ def write_report(run_directory: str | Path, settings: str | None = None) -> Path
             f"{folder.path} holds nothing to report: no metrics.jsonl, no evaluation/step-*.json and no "
             "probing/step-*.json that is whole"
         )
+    with alone(folder.page, wait=WAIT):
+        return _write(folder, run)
+
+
+def _write(folder: RunFolder, run: Run) -> Path:
     figures = folder.figures
+    # What a killed report left half-written; the lock keeps others away.
+    for place in (folder.page.parent, figures):
+        remove_leftovers(place, "*")
+    remove_half_written(folder.summary)
     plots = all_plots(run)
     drawings = {}
     for plot in plots:

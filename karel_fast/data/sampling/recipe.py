@@ -272,7 +272,7 @@ class Recipe:
         unknown = sorted(set(fields) - {f.name for f in dataclasses.fields(cls)})
         if unknown:
             raise ValueError(f"a recipe has no field {', '.join(unknown)}: was it written by a newer version?")
-        if fields.get("control"):
+        if isinstance(fields.get("control"), Mapping):
             _check_word_counts(fields)
         return cls(**fields)
 
