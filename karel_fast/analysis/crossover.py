@@ -23,7 +23,7 @@ from scipy import stats
 from karel_fast.analysis.series import Record, Run, mean
 from karel_fast.data import Recipe
 from karel_fast.karel.language import NAMED_SEMANTICS, Semantics
-from karel_fast.karel.language.semantics import resolve_meaning
+from karel_fast.karel.language.semantics import resolve_semantics
 from karel_fast.karel.language.vocabulary import ACTION_NAMES
 from karel_fast.probing.measures import MEASURES, measure_of
 from karel_fast.support.checks import InputError
@@ -40,7 +40,7 @@ COLUMNS = ("feature", "depth", "offset", "measure", *CELLS, "interaction", "low"
 
 @dataclass(frozen=True)
 class Crossover:
-    """a, b: the two meanings, as `resolve_meaning` reads them. rows: one per feature, depth, offset and measure, with `COLUMNS`: the
+    """a, b: the two meanings, as `resolve_semantics` reads them. rows: one per feature, depth, offset and measure, with `COLUMNS`: the
     four means, the interaction, its 95 % interval over runs and p (None with fewer than two runs of a kind).
     """
 
@@ -178,7 +178,7 @@ def _put(out: dict[Key, tuple[float, float]], key: Key, values: Sequence[float |
 
 def _resolved(name: str) -> Semantics | None:
     try:
-        return resolve_meaning(name)
+        return resolve_semantics(name)
     except ValueError:
         return None
 
