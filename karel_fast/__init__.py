@@ -4,7 +4,7 @@
     program = kf.parse("def run() { while (front_is_clear()) { move() } }")
     result = kf.run(program, kf.Worlds.from_text(["#####\n#>..#\n#####"]))
 
-The sub-packages `data`, `exact`, `model`, `training`, `probing` and `report`, and `load`, are imported when first used.
+The sub-packages `data`, `exact`, `model`, `training`, `probing` and `report`, `load` and the environments are imported when first used.
 """
 
 import importlib
@@ -34,12 +34,18 @@ from karel_fast.support.version import VERSION
 
 if TYPE_CHECKING:
     from karel_fast import data, exact, model, probing, report, training
+    from karel_fast.karel.environments import KarelEnv as KarelEnv
+    from karel_fast.karel.environments import KarelVectorEnv as KarelVectorEnv
     from karel_fast.probing.lab import load as load
 
 __version__ = VERSION
 
 _LAZY = ("data", "exact", "model", "probing", "report", "training")
-_LAZY_NAMES = {"load": "karel_fast.probing.lab"}
+_LAZY_NAMES = {
+    "KarelEnv": "karel_fast.karel.environments",
+    "KarelVectorEnv": "karel_fast.karel.environments",
+    "load": "karel_fast.probing.lab",
+}
 
 __all__ = [
     "Action",
@@ -49,7 +55,9 @@ __all__ = [
     "Direction",
     "If",
     "IfElse",
+    "KarelEnv",
     "KarelSyntaxError",
+    "KarelVectorEnv",
     "Program",
     "Repeat",
     "Result",

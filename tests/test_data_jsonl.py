@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 import karel_fast as kf
 from karel_fast.cli import data as commands
-from karel_fast.data import Recipe, Tokenizer, export_jsonl, generate, import_jsonl
+from karel_fast.data import Recipe, Tokenizer, export_jsonl, generate, import_for, import_jsonl, import_specifications
+from karel_fast.support.checks import InputError
 
 app = typer.Typer()
 commands.register(app)
@@ -107,3 +108,47 @@ def test_trace_command(tmp_path, suffix):
         assert row["row"] == right.robot[at, : steps + 1, 0].tolist()
         assert row["left_clear"] == right.left_clear[at, : steps + 1].tolist()
         assert row["markers_here"] == right.markers_here[at, : steps + 1].tolist()
+
+
+def test_specifications_without_programs(tmp_path):
+    recipe = Recipe.paper(height=5, width=6, examples=2, held_out=1, lengths=(2, 4))
+    samples = generate(recipe, "test", 0, 5)
+    path = tmp_path / "x.jsonl"
+    export_jsonl(samples, path)
+    bare = [{k: v for k, v in json.loads(line).items() if k != "code"} for line in path.read_text().splitlines()]
+    inputs, outputs = import_specifications(write(tmp_path, *bare), examples=2)
+    shown = samples.shown()
+    assert inputs.same_text(shown[0]).all()
+    assert outputs.same_text(shown[1]).all()
+    assert len(import_specifications(path)[0]) == 15
+    for records, examples, says in (
+        ([{k: v for k, v in bare[0].items() if "out" not in k}], None, "no output0"),
+        (bare, 4, "3 examples in each record; asked for are 4"),
+        ([{**bare[0], "output1": "?"}], None, "outputs: world 1"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            import_specifications(write(tmp_path, *records), examples=examples)
+
+
+def test_records_as_samples_of_a_models_recipe(tmp_path):
+    ours = Recipe.paper(height=5, width=6, examples=2, held_out=0, lengths=(1, 6), seed=9)
+    samples = generate(Recipe.paper(height=5, width=6, examples=2, held_out=1, lengths=(2, 4)), "test", 0, 5)
+    path = tmp_path / "x.jsonl"
+    export_jsonl(samples, path)
+    found = import_for(ours, path)
+    assert found.recipe == ours.replace(held_out=1)
+    assert found.programs == samples.programs
+    theirs = Tokenizer(samples.recipe).encode_prompts(samples)
+    np.testing.assert_array_equal(Tokenizer(ours).encode_prompts(found), theirs)
+    assert found.shown()[0].same_text(samples.shown()[0]).all()
+    for changes, says in (
+        ({"height": 6}, "5 x 6 cells; the model reads 6 x 6"),
+        ({"examples": 4}, "3 worlds in each record; the model reads 4"),
+        ({"lengths": (1, 2)}, "the model's are at most 2 long"),
+    ):
+        with pytest.raises(InputError, match=says):
+            import_for(ours.replace(**changes), path)
+    worlds = {f"{kind}{i}": "#####\n#>..#\n#####" for kind in ("input", "output") for i in range(2)}
+    path = write(tmp_path, {"code": "def run() { while (markers_present()) { move() } }", **worlds})
+    with pytest.raises(InputError, match="programs with control flow"):
+        import_for(ours.replace(height=3, width=5), path)

@@ -136,7 +136,7 @@ def test_wrong_input_says_what_is_wrong():
         ceilings(samples, np.zeros((4, 3), np.uint8), np.full(4, 3))
     with pytest.raises(ValueError, match="unknown feature 'colour'"):
         ceilings(samples, rows, lengths, features=("colour",))
-    with pytest.raises(ValueError, match="'from_end' is about how a program ends"):
+    with pytest.raises(ValueError, match="'from_end' is about how a program comes to a state or goes on"):
         ceilings(samples, rows, lengths, features=("from_end",))
     with pytest.raises(ValueError, match="at least one specification"):
         ceilings(samples[:0], rows[:0], lengths[:0])

@@ -175,7 +175,7 @@ def test_commands(run, tmp_path):
     folder, _ = run
     app = typer.Typer()
     register(app)
-    words = ["evaluate", str(folder), "--specifications", "20", "--device", "cpu", "--no-compile-decoding"]
+    words = ["evaluate", str(folder), "--specifications", "20", "--device", "cpu", "--no-compile-decoding", "--json"]
     done = CliRunner().invoke(app, words, catch_exceptions=False)
     kept = RunFolder(folder).read_all("evaluation")[6]
     assert json.loads(done.stdout)["cell_accuracy"] == kept["cell_accuracy"]

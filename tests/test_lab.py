@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from test_probing_states import RECIPE, make_model
+from typer.testing import CliRunner
 
 import karel_fast as kf
+from karel_fast.cli import probing as probing_commands
+from karel_fast.cli import training as training_commands
 from karel_fast.data import Recipe, Tokenizer, generate
 from karel_fast.model import Capture
 from karel_fast.model.hub import to_hf
@@ -118,15 +123,107 @@ def test_a_probe_of_ones_own(lab: Lab) -> None:
 
 def test_a_folder_from_elsewhere(tmp_path: Path, lab: Lab) -> None:
     to_hf(lab.model, tmp_path)
-    with pytest.raises(InputError, match="does not say what it was trained on: give recipe= and layout="):
+    with pytest.raises(InputError, match="does not say what it was trained on: give its recipe"):
         load(tmp_path)
-    with pytest.raises(InputError, match="does not say how its samples are written: give layout="):
-        load(tmp_path, recipe=RECIPE)
-    opened = load(tmp_path, recipe=RECIPE, layout="compact", device="cpu")
+    opened = load(tmp_path, recipe=RECIPE, device="cpu")  # the layout is known by the size of the vocabulary
+    assert opened.tokenizer.layout == "compact"
     samples = lab.samples("test", 0, 4)
     np.testing.assert_array_equal(opened.read(samples).values, lab.read(samples).values)
     with pytest.raises(InputError, match="give the recipe and layout that it was trained on"):
         load(tmp_path, recipe=RECIPE, layout="reference")
+    # A vocabulary of as many other words is another one.
+    words = {word: number for number, word in enumerate(reversed(lab.tokenizer.tokens))}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": words}}))
+    with pytest.raises(InputError, match=r"which are no layout's of this recipe \(compact \d+, reference \d+\)"):
+        load(tmp_path, recipe=RECIPE)
+
+
+def test_a_stock_model_saved_by_transformers(tmp_path: Path, lab: Lab) -> None:
+    """What another laboratory has: CodeGenForCausalLM.save_pretrained, and a tokenizer beside it; evaluated and probed."""
+    from transformers import CodeGenForCausalLM
+
+    to_hf(lab.model, tmp_path / "made")
+    CodeGenForCausalLM.from_pretrained(tmp_path / "made").save_pretrained(tmp_path / "stock")
+    lab.tokenizer.to_hf().save_pretrained(tmp_path / "stock")
+    (tmp_path / "recipe.json").write_text(RECIPE.to_json())
+    kf.data.export_jsonl(lab.samples("test", 0, 20), tmp_path / "own.jsonl")
+    app = typer.Typer()
+    for commands in (training_commands, probing_commands):
+        commands.register(app)
+
+    def call(*arguments: str) -> str:
+        return CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False).stdout
+
+    stock, origin = tmp_path / "stock", ("--recipe", tmp_path / "recipe.json")
+    here = ("--no-compile-decoding", "--precision", "fp32", "--device", "cpu")
+    small = (
+        "--programs", "train=30,validation=10,test=10", "--depths", "linear", "--offsets", "0", "--seeds", "0", "--epochs", "1",
+        "--least-steps", "2", "--semantics", "original", "--features", "direction", *here,
+    )  # fmt: skip
+    drawn = json.loads(call("evaluate", stock, *origin, "--specifications", "20", *here, "--json"))
+    read = json.loads(call("evaluate", stock, *origin, "--data", tmp_path / "own.jsonl", *here, "--json"))
+    assert {**read, "split": "test"} == {**drawn, "data": str(tmp_path / "own.jsonl")}
+    with pytest.raises(InputError, match="is a model and no run: give --output"):
+        call("probe", stock, *small)
+    with pytest.raises(InputError, match="does not say what it was trained on"):
+        call("probe", stock, "--output", tmp_path / "probed", *small)
+    for _ in range(2):  # the second time it is there
+        shown = call("probe", stock, *origin, "--output", tmp_path / "probed", *small)
+        assert shown.strip().endswith("probed/probing/step-000000.json")
+    np.testing.assert_array_equal(
+        kf.load(tmp_path / "probed", device="cpu").read(lab.samples(count=3)).values,
+        lab.read(lab.samples(count=3)).values,
+    )
+    with pytest.raises(InputError, match="--output is for a model from elsewhere"):
+        call("probe", tmp_path / "probed", "--output", tmp_path / "again", *small)
+    other = tmp_path / "other"
+    to_hf(make_model(Tokenizer(RECIPE), seed=9), other)
+    with pytest.raises(InputError, match="probed holds another model"):
+        call("probe", other, *origin, "--output", tmp_path / "probed", *small)
+
+
+def test_generation(lab: Lab) -> None:
+    samples = lab.samples("test", 5, 12)
+    greedy = lab.generate(samples)
+    assert greedy.axes == ("specification", "program")
+    assert greedy.correct.shape == greedy.finished.shape == (12, 1)
+    assert greedy.generalizes is None or greedy.generalizes.shape == (12, 1)
+    written = lab.write(samples)
+    np.testing.assert_array_equal(greedy.correct[:, 0], written.correct)
+    for i in range(12):
+        program = greedy.program(i)
+        if program is not None:
+            assert program.actions == tuple(written.actions[i, : written.lengths[i]])
+            right = kf.check(program, *(w[2 * i : 2 * i + 2] for w in samples.shown())).all()
+            assert right == greedy.correct[i, 0]
+    # In any company a specification gets the same draws.
+    drawn = lab.generate(samples, temperature=1.0, draws=4, seed=7)
+    again = lab.generate(samples[4:6], temperature=1.0, draws=4, seed=7, batch_size=1)
+    np.testing.assert_array_equal(drawn.tokens[4:6], again.tokens)
+    assert len({drawn.text(0, k) for k in range(4)}) > 1
+    assert 0 <= drawn.pass_at_k(1) <= drawn.pass_at_k(4) == drawn.correct.any(axis=1).mean()
+    assert drawn.pass_at_k(1) == pytest.approx(drawn.correct.mean())
+    free = lab.generate(samples, temperature=1.0, draws=2, grammar=False)
+    assert not free.valid.all()  # a model of random weights
+    assert not (free.correct & ~free.valid).any()
+    assert [[p is not None for p in row] for row in free.programs] == (free.valid & free.finished).tolist()
+    beams = lab.generate(samples, beam=3)
+    assert (np.diff(beams.log_probability[beams.finished.all(axis=1)], axis=1) <= 0).all()
+    own = lab.generate(*samples.shown())
+    np.testing.assert_array_equal(own.tokens, greedy.tokens)
+    for settings, message in (
+        ({"draws": 2}, "give a temperature above 0"),
+        ({"beam": 2, "temperature": 1.0}, "draws nothing at random"),
+        ({"beam": 2, "grammar": False}, "goes by the grammar"),
+        ({"temperature": -1.0}, "temperature=-1.0"),
+        ({"draws": 0}, "draws is 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            lab.generate(samples, **settings)
+    with pytest.raises(InputError, match="programs drawn at random; these are a beam search"):
+        beams.pass_at_k(1)
+    with pytest.raises(ValueError, match="k is 5"):
+        drawn.pass_at_k(5)
 
 
 def test_wrong_input(run: Path, lab: Lab, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ WRONG = [
     ("def run() { ; }", 1, 13, "expected a statement"),
     ("def run() { move();; move() }", 1, 20, "expected a statement"),
     ("def run() { move(), move() }", 1, 19, "expected ';'"),
-    ("def run() { if (front_is_clear()) { } else { } }", 1, 39, "'else' has no 'ifelse'"),
+    ("def run() { while (front_is_clear()) { } else { } }", 1, 42, "'else' has no 'if'"),
     ("def run() { ifelse (front_is_clear()) { } }", 1, 43, "expected 'else'"),
     ("def run() { ifelse (front_is_clear()) { }; else { } }", 1, 42, "expected 'else'"),
     ("def run() { repeat (-1) { } }", 1, 21, "not '-1'"),
@@ -323,3 +323,26 @@ def test_an_error_after_a_comment_is_placed_in_the_source():
     with pytest.raises(KarelSyntaxError, match="line 2, column 13: unknown action 'mvoe'") as wrong:
         parse("# mvoe\ndef run() { mvoe() } # no")
     assert (wrong.value.line, wrong.value.column) == (2, 13)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        (
+            "def run() { if (front_is_clear()) { move() } else { turn_left() }; pick_marker() }",
+            "def run() { ifelse (front_is_clear()) { move() } else { turn_left() }; pick_marker() }",
+        ),
+        (
+            "def run() { if (not markers_present()) { if (front_is_clear()) { } } else { if (left_is_clear()) { } else { move() } } }",
+            "def run() { ifelse (not markers_present()) { if (front_is_clear()) { } } "
+            "else { ifelse (left_is_clear()) { } else { move() } } }",
+        ),
+        (
+            "DEF run m( IF c( frontIsClear c) i( move i) ELSE e( turnLeft e) m)",
+            "DEF run m( IFELSE c( frontIsClear c) i( move i) ELSE e( turnLeft e) m)",
+        ),
+    ],
+)
+def test_if_with_an_else_is_an_ifelse(text, same):
+    assert parse(text) == parse(same)
+    assert parse(str(parse(text))) == parse(same)

@@ -13,6 +13,7 @@ from test_probing_states import RECIPE, SMALL, make_model
 
 from karel_fast.data import Tokenizer
 from karel_fast.probing import snapshots_on_ray as cluster
+from karel_fast.probing.features import FEATURES
 from karel_fast.probing.latent_grid import LatentJob, probe_latent_grid
 from karel_fast.probing.latent_on_ray import latent_on_ray
 from karel_fast.probing.latent_settings import LatentGrid
@@ -20,6 +21,7 @@ from karel_fast.probing.snapshot import ProbeRun, pieces_left, probe_piece, prob
 from karel_fast.probing.snapshots_on_ray import probe_on_ray
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import choose_snapshots, write_snapshot
+from karel_fast.support import plugins
 from karel_fast.support.ray import WorkerLost
 
 pytest.importorskip("ray")
@@ -51,7 +53,7 @@ def run(tmp_path) -> Path:
     return tmp_path / "run"
 
 
-def killed_once(run: str, snapshot: str, what: ProbeRun, settings: dict, threads: int) -> None:
+def killed_once(plugins: list, run: str, snapshot: str, what: ProbeRun, settings: dict, threads: int) -> None:
     """The worker of snapshot 0 is killed the first time, that of snapshot 100 every time."""
     mark = Path(run) / f".{Path(snapshot).name}"
     if not mark.exists() or snapshot.endswith("100"):
@@ -128,3 +130,22 @@ def test_a_gpu_that_is_not_there(run, local_ray):
         pytest.skip("the cluster has a GPU")
     with pytest.raises(ValueError, match="no GPU"):
         probe_on_ray(run, choose_snapshots(run), SMALL, {**SETTINGS, "device": "cuda"})
+
+
+def test_workers_know_features_of_ones_own_without_their_file(run, local_ray, monkeypatch):
+    monkeypatch.setattr(plugins, "_LOADED", {})
+    own = run.parent / "own.py"
+    own.write_text(
+        "import karel_fast as kf\n@kf.probing.feature\ndef left(trace, worlds):\n    return trace.left_clear\n"
+    )
+    plugins.load_plugins([own])
+    own.unlink()
+    try:
+        asked = dataclasses.replace(SMALL, layers="mean", grid=dataclasses.replace(SMALL.grid, features=("left",)))
+        shutil.copytree(run, run.parent / "local")
+        there = probe_on_ray(run, choose_snapshots(run, [0]), asked, SETTINGS)
+        here = probe_snapshot(run.parent / "local", choose_snapshots(run.parent / "local", [0])[0], asked, **SETTINGS)
+        assert there[0].read_bytes() == here.read_bytes()
+        assert b'"left"' in here.read_bytes()
+    finally:
+        del FEATURES["left"]

@@ -16,7 +16,7 @@ from karel_fast.analysis.series import Run
 from karel_fast.cli import rank as commands
 from karel_fast.data import Tokenizer
 from karel_fast.karel.language import Semantics
-from karel_fast.karel.language.semantics import resolve_meaning, resolve_semantics
+from karel_fast.karel.language.semantics import resolve_semantics
 from karel_fast.probing import mapping_rank
 from karel_fast.probing.mapping_rank import bijective_mappings, labelings_of, name_of, rank_snapshot
 from karel_fast.probing.probes.training import ProbeConfig
@@ -44,11 +44,11 @@ def write_run(path, semantics="original"):
 def test_every_mapping_once():
     names = bijective_mappings()
     assert len(names) == len(set(names)) == 120
-    tables = {tuple(resolve_meaning(name).table.tolist()) for name in names}
+    tables = {tuple(resolve_semantics(name).table.tolist()) for name in names}
     assert len(tables) == 120
     assert all(sorted(table) == [0, 1, 2, 3, 4] for table in tables)
     assert names[0] == name_of(resolve_semantics("original")) == "identity"
-    assert resolve_meaning(name_of(resolve_semantics("map8"))) == resolve_semantics("map8")
+    assert resolve_semantics(name_of(resolve_semantics("map8"))) == resolve_semantics("map8")
     with pytest.raises(ValueError, match="trained under adversarial, in which two written actions"):
         name_of(resolve_semantics("adversarial"))
 
@@ -64,7 +64,7 @@ def test_labelings_are_what_a_feature_depends_on(tmp_path, feature, groups):
     assert {len(names) for names in found} == {120 // groups}
     assert "identity" in found[0]
     if feature == "direction":
-        turns = {tuple(np.isin(resolve_meaning(n).table, (1, 2)) * resolve_meaning(n).table) for n in found[0]}
+        turns = {tuple(np.isin(resolve_semantics(n).table, (1, 2)) * resolve_semantics(n).table) for n in found[0]}
         assert turns == {(0, 1, 2, 0, 0)}
 
 
@@ -111,7 +111,7 @@ def test_a_killed_ranking_goes_on(tmp_path, monkeypatch):
 def test_the_own_meaning_is_that_of_training(tmp_path):
     snapshot = write_run(tmp_path, "map8")
     stored = json.loads(rank_snapshot(tmp_path, snapshot, SMALL, compile_model=False).read_text())
-    assert resolve_meaning(stored["own"]) == resolve_semantics("map8")
+    assert resolve_semantics(stored["own"]) == resolve_semantics("map8")
     assert stored["own"] in stored["labelings"]["direction"][0]
 
 

@@ -263,6 +263,29 @@ def test_presets_load():
         assert load_preset(name).training.steps > 0
 
 
+def test_a_preset_that_extends_another(tiny, tmp_path):
+    (tmp_path / "sub").mkdir()
+    middle, top = tmp_path / "sub" / "middle.toml", tmp_path / "top.toml"
+    middle.write_text(f'extends = "../{Path(tiny).name}"\n[training]\nsteps = 8\nseed = 3\n')
+    top.write_text('extends = "sub/middle.toml"\nlayout = "reference"\n[training]\nsteps = 6\n')
+    base, made = load_preset(tiny), load_preset(str(top))
+    assert (made.layout, made.training.steps, made.training.seed) == ("reference", 6, 3)
+    assert made.training.batch_size == base.training.batch_size
+    assert made.recipe == base.recipe
+    assert "extends" not in made.source  # what a run keeps stands for itself
+    top.write_text('extends = "smoke"\n')
+    assert load_preset(str(top)).training == load_preset("smoke").training
+    for text, message in (
+        ('extends = "smok"', "top.toml: extends an unknown preset 'smok'; did you mean 'smoke'"),
+        ("extends = 3", "top.toml: extends is 3; give the name of a preset"),
+        ('extends = "top.toml"', "extends itself"),
+        ('extends = "smoke"\n[training]\nstepz = 1', "unknown setting 'stepz'"),
+    ):
+        top.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            load_preset(str(top))
+
+
 def row_flops(preset) -> float:
     """Of one training row, counted on a model that has no memory."""
     tokenizer = Tokenizer(preset.recipe, layout=preset.layout)

@@ -273,7 +273,10 @@ def test_commands(tmp_path):
         "cpu",
         "--no-compile-decoding",
     ]
-    done = runner.invoke(app, look, catch_exceptions=False)
+    shown = runner.invoke(app, look, catch_exceptions=False).stdout
+    assert "  satisfied " in shown
+    assert max(map(len, shown.splitlines()[1:])) < 80
+    done = runner.invoke(app, [*look, "--json"], catch_exceptions=False)
     assert done.exit_code == 0
     assert json.loads(done.stdout) == json.loads(out.read_text())
     assert json.loads(done.stdout)["samples"] == 10

@@ -144,7 +144,7 @@ def test_command(model, tmp_path):
     write_snapshot(tmp_path, 1, model, card, TOKENIZER)
     app = typer.Typer()
     register(app)
-    words = ["evaluate", str(tmp_path), "--specifications", "12", "--device", "cpu", "--no-compile-decoding"]
+    words = ["evaluate", str(tmp_path), "--specifications", "12", "--device", "cpu", "--no-compile-decoding", "--json"]
     done = CliRunner().invoke(app, [*words, "--draws", "3", "--temperature", "0.7", "--beam-width", "2"])
     metrics = json.loads(done.stdout)
     assert (metrics["draws"], metrics["temperature"], metrics["beam_width"]) == (3, 0.7, 2)

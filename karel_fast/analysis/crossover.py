@@ -34,7 +34,7 @@ COLUMNS = ("feature", "depth", "offset", "measure", *CELLS, "interaction", "low"
 
 @dataclass(frozen=True)
 class Crossover:
-    """a, b: the two meanings, as `resolve_meaning` reads them. rows: one per feature, depth, offset and measure, with `COLUMNS`: the
+    """a, b: the two meanings, as `resolve_semantics` reads them. rows: one per feature, depth, offset and measure, with `COLUMNS`: the
     four means, the interaction, its 95 % interval over runs and p (None with fewer than two runs of a kind).
     """
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from karel_fast.analysis.series import Run, mean
 from karel_fast.karel.language import NAMED_SEMANTICS, Semantics
-from karel_fast.karel.language.semantics import resolve_meaning
+from karel_fast.karel.language.semantics import resolve_semantics
 from karel_fast.karel.language.vocabulary import ACTION_NAMES
 from karel_fast.probing.measures import MEASURES, measure_of
 from karel_fast.runs.folder import PAPER
@@ -108,7 +108,7 @@ def _put(out: Cells, key: Key, values: Sequence[float | None]) -> None:
 
 def _resolved(name: str) -> Semantics | None:
     try:
-        return resolve_meaning(name)
+        return resolve_semantics(name)
     except ValueError:
         return None
 

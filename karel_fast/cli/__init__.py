@@ -19,6 +19,7 @@ import typer
 from karel_fast.cli import bench, reproduce
 from karel_fast.cli import crossover as crossover_commands
 from karel_fast.cli import data as data_commands
+from karel_fast.cli import features as features_commands
 from karel_fast.cli import karel as commands
 from karel_fast.cli import latent as latent_commands
 from karel_fast.cli import probing as probing_commands
@@ -59,6 +60,7 @@ for room in (
     data_commands,
     training_commands,
     probing_commands,
+    features_commands,
     rank_commands,
     crossover_commands,
     latent_commands,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from karel_fast.cli.options import whole_count
-from karel_fast.support.checks import InputError
+from karel_fast.cli.options import SEMANTICS_HELP, whole_count
+from karel_fast.support.checks import InputError, one_of
 from karel_fast.support.files import read_text
 from karel_fast.support.progress import Progress
 
@@ -24,15 +24,35 @@ def register(app: typer.Typer) -> None:
 
 
 def generate_command(
-    out: Annotated[Path, typer.Option(help="Folder for the shards; a run that was killed goes on there.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for the shards, where a run that was killed goes on; or the file, for another --format."
+        ),
+    ],
     count: Annotated[int, typer.Option(help="How many samples.", parser=whole_count, metavar="INT")],
     recipe: Annotated[str, typer.Option(help="A preset's name or a recipe's JSON file.")] = "paper",
     split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
     seed: Annotated[int | None, typer.Option(help="Of the recipe; default: its own.", min=0)] = None,
     shard_size: Annotated[int, typer.Option(help="Samples per shard.", parser=whole_count, metavar="INT")] = 50_000,
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="parquet: shards; or one file: text (as people read it), jsonl (the original's records), msr (the MSR data set's).",
+        ),
+    ] = "parquet",
+    start: Annotated[int, typer.Option(help="First sample of a file; shards begin at 0.", min=0)] = 0,
+    card: Annotated[
+        bool,
+        typer.Option(
+            "--card",
+            help="Also write README.md, a data set card for the Hugging Face Hub; pandas then reads OUT/*.parquet.",
+        ),
+    ] = False,
     traces: Annotated[bool, typer.Option("--traces", help="Also store every step of every run.")] = False,
     semantics: Annotated[
-        str | None, typer.Option(help="For --traces: original, flip, .. (by default the recipe's).")
+        str | None, typer.Option(help=f"For --traces; by default the recipe's. {SEMANTICS_HELP}")
     ] = None,
     shards: Annotated[str, typer.Option(help="k/n writes the k-th of n slices only, for job arrays.")] = "1/1",
     engine: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
@@ -40,7 +60,8 @@ def generate_command(
     backend: Annotated[str | None, typer.Option(help="cpp, numba or reference; by default the best available.")] = None,
     threads: Annotated[int | None, typer.Option(help="By default one per processor.")] = None,
 ) -> None:
-    """Write a data set as Parquet shards."""
+    """Write a data set as Parquet shards, or samples as one file of another format."""
+    from karel_fast.data.storage.card import write_card
     from karel_fast.data.storage.shards import write_shards
     from karel_fast.data.storage.shards_on_ray import write_shards_ray
 
@@ -48,6 +69,20 @@ def generate_command(
     chosen = chosen if seed is None else chosen.replace(seed=seed)
     if semantics is not None and not traces:
         raise ValueError("--semantics says how to trace: give --traces too")
+    if one_of("--format", format_, ("parquet", *FILES)) != "parquet":
+        for option, asked in (
+            ("--traces", traces),
+            ("--card", card),
+            ("--shards", shards != "1/1"),
+            ("--engine", engine != "local"),
+        ):
+            if asked:
+                raise InputError(f"{option} is of a folder of shards: leave it out, or --format {format_}")
+        _write_file(format_, chosen, split, start, count, out, backend, threads)
+        typer.echo(str(out))
+        return
+    if start:
+        raise InputError("--start is of one file: shards begin at 0, or give --format text, jsonl or msr")
     traced = (semantics or chosen.semantics) if traces else None
     part = part_of(shards)
     with Progress(unit="samples") as shown:
@@ -68,7 +103,24 @@ def generate_command(
             )  # fmt: skip
         else:
             raise ValueError(f"engine {engine!r} is unknown: local or ray")
+    if card:
+        write_card(out)
     typer.echo(str(out))
+
+
+FILES = ("text", "jsonl", "msr")
+
+
+def _write_file(
+    kind: str, recipe: Recipe, split: str, start: int, count: int, path: Path, backend: str | None, threads: int | None
+) -> None:
+    from karel_fast.data import export_jsonl, export_text, generate, write_msr
+
+    samples = generate(recipe, split, start, count, backend=backend, threads=threads)
+    if kind == "msr":
+        write_msr(path, list(samples.programs), samples.inputs, samples.outputs)
+    else:
+        {"text": export_text, "jsonl": export_jsonl}[kind](samples, path)
 
 
 def verify_command(
@@ -110,7 +162,7 @@ def _verify_run(folder: Path) -> None:
 def trace_command(
     source: Annotated[Path, typer.Argument(help="Programs and worlds: .jsonl or .parquet with code, input0, ..")],
     out: Annotated[Path, typer.Option(help="Parquet file to write.")],
-    semantics: Annotated[str, typer.Option(help="original, flip, adversarial, map0..map11.")] = "original",
+    semantics: Annotated[str, typer.Option(help=SEMANTICS_HELP)] = "original",
     max_steps: Annotated[int, typer.Option(help="Actions a run may take.")] = 1000,
     on_error: Annotated[str, typer.Option(help="ignore or crash.")] = "ignore",
     backend: Annotated[str | None, typer.Option(help="cpp, numba or reference; by default the best available.")] = None,

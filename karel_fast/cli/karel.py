@@ -8,11 +8,13 @@ import os
 import platform
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from karel_fast.cli.worlds import STANDARD_INPUT, draw_runs, read_named, read_worlds
+from karel_fast.cli.options import SEMANTICS_HELP
+from karel_fast.cli.worlds import STANDARD_INPUT, animate_runs, draw_runs, read_named, read_worlds
 from karel_fast.karel.backends import (
     BACKENDS,
     BackendUnavailableError,
@@ -22,9 +24,10 @@ from karel_fast.karel.backends import (
 )
 from karel_fast.karel.execution import Result, Trace, available_threads, run, trace
 from karel_fast.karel.language import Action, Program, parse
-from karel_fast.karel.language.semantics import resolve_meaning
+from karel_fast.karel.pictures import run_gif, run_svg
 from karel_fast.karel.status import Status
 from karel_fast.karel.world import Worlds
+from karel_fast.support.files import write_bytes, write_text
 from karel_fast.support.machine import processor
 
 NOT_ENDED = 3
@@ -45,18 +48,16 @@ def run_command(
         str, typer.Option(help="File with one world, or several separated by blank lines; - reads standard input.")
     ],
     show_trace: Annotated[bool, typer.Option("--trace", help="Also show every step.")] = False,
-    semantics: Annotated[
-        str,
-        typer.Option(
-            help="What the actions do: original, flip, adversarial, map0..map11, or move>turn_left+turn_left>move."
-        ),
-    ] = ("original"),
+    semantics: Annotated[str, typer.Option(help=SEMANTICS_HELP)] = "original",
     max_steps: Annotated[int, typer.Option(help="Actions a run may take.")] = 1000,
     on_error: Annotated[
         str, typer.Option(help="ignore: blocked moves and empty picks do nothing; crash: they stop the run.")
     ] = "ignore",
     backend: Annotated[str | None, typer.Option(help="cpp, numba or reference; by default the best available.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of drawings.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="Also draw the worlds before and after into this SVG file.")] = None,
+    gif: Annotated[Path | None, typer.Option(help="Also draw every step into this animated GIF file.")] = None,
+    animate: Annotated[bool, typer.Option("--animate", help="Show the runs step by step in the terminal.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 3 unless every run came to its end: crashed, or met a limit.")
     ] = False,
@@ -67,10 +68,17 @@ def run_command(
     parsed = read_named(program, parse)
     worlds = read_worlds(world)
     arguments: dict[str, Any] = {
-        "semantics": resolve_meaning(semantics), "max_steps": max_steps, "on_error": on_error, "backend": backend
+        "semantics": semantics, "max_steps": max_steps, "on_error": on_error, "backend": backend
     }  # fmt: skip
     result = run(parsed, worlds, **arguments)
-    steps = trace(parsed, worlds, **arguments) if show_trace else None
+    steps = trace(parsed, worlds, **arguments) if show_trace or svg or gif or animate else None
+    if svg is not None:
+        write_text(svg, run_svg(worlds, result, steps))
+    if gif is not None and steps is not None:
+        write_bytes(gif, run_gif(steps))
+    if animate and steps is not None:
+        animate_runs(steps)
+    steps = steps if show_trace else None
     if as_json:
         typer.echo(json.dumps([_as_json(parsed, worlds, result, steps, i) for i in range(len(worlds))], indent=1))
     else:

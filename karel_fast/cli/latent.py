@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from karel_fast.cli.options import with_settings
+from karel_fast.cli.options import Plugins, with_settings
 from karel_fast.cli.snapshots import on_one_snapshot
 from karel_fast.cli.tables import columns
 from karel_fast.model.shape import DecodingConfig
@@ -32,6 +32,7 @@ def latent_command(
     grid: LatentGrid,
     decoding: DecodingConfig,
     step: Annotated[int | None, typer.Option(help="The snapshot's step (default: the last).")] = None,
+    plugin: Plugins = None,
     engine: Annotated[str, typer.Option(help="local, or ray: pieces over a cluster.")] = "local",
     address: Annotated[str | None, typer.Option(help="Of the Ray cluster; without one a local Ray starts.")] = None,
 ) -> None:

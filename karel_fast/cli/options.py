@@ -10,17 +10,37 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
 from karel_fast.support.checks import InputError
+from karel_fast.support.plugins import load_plugins
 from karel_fast.support.settings import build, default_of, flat_fields, flat_types
 
 _CONTEXT = "context"
 PLAIN = (bool, int, float, str)
+SEMANTICS_HELP = "What the actions do: original, flip, adversarial, map0..map11, or move>turn_left+turn_left>move."
 COMPILING = ("compile", "compile_decoding")
 """Settings that are given up with a warning where nothing can be compiled, unless they were asked for by name."""
+
+
+def _load(paths: list[Path] | None) -> list[Path] | None:
+    load_plugins(paths or ())
+    return paths
+
+
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        help="Python file to run before, with features of one's own; may be repeated.",
+        callback=_load,
+        is_eager=True,
+    ),
+]
+"""Read before other options, whose values may name what a plugin defines."""
 
 
 def whole_count(text: str | int) -> int:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from karel_fast.cli.options import with_settings
+from karel_fast.analysis.outcome import PROBE_NOTE, probe_lines, probe_rows
+from karel_fast.cli.options import Plugins, with_settings
 from karel_fast.cli.snapshots import prepared, tell_beside
+from karel_fast.cli.tables import columns
 from karel_fast.model.shape import DecodingConfig
 from karel_fast.probing.settings import ProbeRun, SteerConfig
 from karel_fast.support.checks import InputError, one_of
+from karel_fast.support.files import read_json
 from karel_fast.support.memory import freed_memory_kept
 from karel_fast.support.progress import Progress
 
@@ -28,10 +32,30 @@ def register(app: typer.Typer) -> None:
 @with_settings
 @freed_memory_kept()
 def probe_command(
-    run: Annotated[Path, typer.Argument(help="Folder of the run, with its snapshots.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of the run, with its snapshots; or, with --output, of a CodeGen model from elsewhere."
+        ),
+    ],
     probe_run: ProbeRun,
     decoding: DecodingConfig,
     step: Annotated[list[int] | None, typer.Option(help="Only the snapshot of this step; may be repeated.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="For a model from elsewhere: the recipe it was trained on, a preset's name or a JSON file."),
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(help="For a model from elsewhere: compact or reference; by default what its vocabulary says."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="For a model from elsewhere: the run folder to make of it.")
+    ] = None,
+    plugin: Plugins = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was read as JSON, a list for each snapshot, in place of tables.")
+    ] = False,
     engine: Annotated[str, typer.Option(help="local, or ray: snapshots over a cluster.")] = "local",
     address: Annotated[str | None, typer.Option(help="Of the Ray cluster; without one a local Ray starts.")] = None,
 ) -> None:
@@ -41,6 +65,7 @@ def probe_command(
     one_of("--engine", engine, ("local", "ray"))
     if address is not None and engine != "ray":
         raise InputError("--address is a Ray cluster's: give --engine ray too")
+    run = _run_of(run, recipe, layout, output)
     probe_run, settings = prepared(probe_run, decoding)
     snapshots = choose_snapshots(run, step)
     written = (
@@ -48,9 +73,29 @@ def probe_command(
         if engine == "ray"
         else _here(run, snapshots, probe_run, settings)
     )
+    if as_json:
+        found = [{"path": str(path), "rows": probe_rows(read_json(path))} for path in written]
+        typer.echo(json.dumps(found, indent=1))
+        return
     tell_beside(run, written)
     for path in written:
-        typer.echo(str(path))
+        _print(path)
+
+
+def _print(path: Path) -> None:
+    """What the probes of one snapshot read, and the file that says more."""
+    stored = read_json(path)
+    rows = probe_rows(stored)
+    if rows:
+        offset = rows[0]["offset"]
+        when = "after the predicted action" if not offset else f"at offset {offset:+d}"
+        typer.echo(f"Step {stored['step']}, probe {rows[0]['depth']}, the state {when}:")
+        for line in columns(probe_lines(rows), aligned="llrrrrr"):
+            typer.echo("  " + line)
+        typer.echo(PROBE_NOTE)
+    for note in stored["notes"]:
+        typer.echo(f"Note: {note}.")
+    typer.echo(str(path))
 
 
 @with_settings
@@ -80,6 +125,25 @@ def steer_command(
         )
         tell_beside(run, [written])
         typer.echo(str(written))
+
+
+def _run_of(run: Path, recipe: str | None, layout: str | None, output: Path | None) -> Path:
+    """The run to probe: the one that is given, or one made of a model from elsewhere."""
+    from karel_fast.cli.data import read_recipe
+    from karel_fast.runs.origin import adopt
+    from karel_fast.runs.snapshots import list_snapshots
+
+    if list_snapshots(run):
+        for option, value in (("--recipe", recipe), ("--layout", layout), ("--output", output)):
+            if value is not None:
+                raise InputError(f"{option} is for a model from elsewhere; {run} is a run, so leave it out")
+        return run
+    if output is None:
+        if any(run.glob("model*.safetensors")):
+            raise InputError(f"{run} is a model and no run: give --output, the run folder to make of it")
+        return run
+    adopt(run, output, None if recipe is None else read_recipe(recipe), layout)
+    return output
 
 
 def _here(run: Path, snapshots: Sequence[Path], probe_run: ProbeRun, settings: dict[str, Any]) -> list[Path]:

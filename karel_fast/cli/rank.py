@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from karel_fast.cli.options import with_settings
+from karel_fast.cli.options import Plugins, with_settings
 from karel_fast.cli.snapshots import on_one_snapshot
 from karel_fast.cli.tables import columns
 from karel_fast.model.shape import DecodingConfig
@@ -32,6 +32,7 @@ def rank_command(
     rank_run: RankRun,
     decoding: DecodingConfig,
     step: Annotated[int | None, typer.Option(help="The snapshot's step (default: the last).")] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Probe a snapshot under every bijective mapping of the actions: where does the meaning of training stand?
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from karel_fast.cli.options import Plugins
 from karel_fast.support.memory import freed_memory_kept
 
 # torch and transformers take seconds to load, so the command imports what it needs when it runs.
@@ -56,6 +57,7 @@ def reproduce_command(
         list[str] | None,
         typer.Option("--set", help="Change a setting, as in training.steps=100; spelt as in TOML. May be repeated."),
     ] = None,
+    plugin: Plugins = None,
     keep: Annotated[
         Path | None, typer.Option(help="Copy the small results here, e.g. benchmarks/results/PRESET-HARDWARE.")
     ] = None,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from karel_fast.cli.data import part_of, read_recipe
-from karel_fast.cli.options import whole_count
+from karel_fast.cli.options import SEMANTICS_HELP, whole_count
 from karel_fast.cli.worlds import STANDARD_INPUT, draw_runs, read_worlds
 from karel_fast.data.sampling.recipe import PRESETS, Recipe, semantics_from_json
 from karel_fast.exact.graph import END
@@ -36,9 +36,7 @@ def solve_command(
         int | None, typer.Option(help="Actions of the shortest programs; default: the recipe's.")
     ] = None,
     longest: Annotated[int | None, typer.Option(help="Actions of the longest programs; default: the recipe's.")] = None,
-    semantics: Annotated[str, typer.Option(help="What the actions do: original, flip, adversarial, map0..map11.")] = (
-        "original"
-    ),
+    semantics: Annotated[str, typer.Option(help=SEMANTICS_HELP)] = ("original"),
     show: Annotated[int, typer.Option(min=0, help="Also print so many of the programs.")] = 0,
     max_states: Annotated[int, typer.Option(help="States the search may keep, up to 200 bytes each.")] = MAX_STATES,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of drawings.")] = False,

@@ -5,15 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from karel_fast.analysis.outcome import evaluation_lines
 from karel_fast.cli.data import read_recipe
-from karel_fast.cli.options import with_settings
+from karel_fast.cli.options import SEMANTICS_HELP, Plugins, with_settings
+from karel_fast.cli.tables import columns
 from karel_fast.model.shape import DecodingConfig, ModelShape
+from karel_fast.support.checks import InputError
 from karel_fast.support.memory import freed_memory_kept
 from karel_fast.training.config import DataConfig, EvaluationConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from karel_fast.data import Recipe, Samples
 
 # torch and transformers take seconds to load, so each command imports what it needs when it runs.
 
@@ -36,6 +42,10 @@ def train_command(
         Path | None, typer.Option(help="Train on this data set on disk instead, and on its recipe.")
     ] = None,
     layout: Annotated[str, typer.Option(help="compact, reference, or interpreter: code before outputs.")] = "compact",
+    semantics: Annotated[
+        str | None, typer.Option(help=f"Train on this meaning; by default the recipe's. {SEMANTICS_HELP}")
+    ] = None,
+    plugin: Plugins = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last saved state.")] = False,
 ) -> None:
     """Train a model from scratch on programs of a recipe, or resume a run.
@@ -45,6 +55,7 @@ def train_command(
     """
     from karel_fast.data import open_shards
     from karel_fast.data.tokens.interpreter import make_tokenizer
+    from karel_fast.karel.language import resolve_semantics
     from karel_fast.model import model_config
     from karel_fast.support.interrupt import StopSignals
     from karel_fast.training import train
@@ -53,6 +64,10 @@ def train_command(
 
     data = None if shards is None else open_shards(shards)
     chosen = read_recipe(recipe) if data is None else data.recipe
+    if semantics is not None:
+        if data is not None:
+            raise InputError("--semantics: the outputs on disk are of the data set's own meaning; leave out --shards")
+        chosen = chosen.replace(semantics=resolve_semantics(semantics))
     tokenizer = make_tokenizer(chosen, layout)
     limit = data_config.samples or (None if data is None else len(data))
     model = model_config(
@@ -105,31 +120,39 @@ def evaluate_command(
         str | None, typer.Option(help="compact, reference or interpreter (default: the snapshot's own).")
     ] = None,
     any_recipe: Annotated[bool, typer.Option(help="Let the recipe differ from the snapshot's.")] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Take all specifications of this file instead, JSON lines with code, input0, output0, ..; from --start on."
+        ),
+    ] = None,
+    plugin: Plugins = None,
     output: Annotated[Path | None, typer.Option(help="Write the metrics to this JSON file, too.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all measures as JSON, in place of a table.")] = False,
 ) -> None:
     """Let a snapshot write programs for unseen specifications and print how many satisfy them.
 
     A snapshot of layout interpreter writes the outputs of unseen programs instead.
     """
-    from karel_fast.data import Recipe, generate
+    from karel_fast.data import generate
     from karel_fast.data.tokens.interpreter import InterpreterTokenizer, make_tokenizer
-    from karel_fast.runs.snapshots import list_snapshots, read_card
+    from karel_fast.runs.origin import model_folder, origin
+    from karel_fast.runs.snapshots import list_snapshots
     from karel_fast.support.files import write_text
     from karel_fast.training.evaluate import evaluate
     from karel_fast.training.interpret import interpret
 
-    if snapshots := list_snapshots(snapshot):
-        snapshot = snapshots[-1]
-    if recipe is None or layout is None:
-        card = read_card(snapshot)
-        if not card.get("recipe"):
-            raise ValueError(f"{snapshot} does not say what it was trained on: give --recipe and --layout")
-    chosen = read_recipe(recipe) if recipe is not None else Recipe.from_json(card["recipe"])
-    tokenizer = make_tokenizer(chosen, layout or card["layout"])
+    snapshot = model_folder(snapshot)
+    chosen, layout = origin(snapshot, None if recipe is None else read_recipe(recipe), layout)
+    tokenizer = make_tokenizer(chosen, layout)
     # A snapshot between two others of its run is on the way.
     of_run = list_snapshots(snapshot.parent.parent)
     count = config.count(last=not of_run or snapshot.name == of_run[-1].name)
-    samples = generate(chosen, split=config.split, start=config.start, count=count)
+    samples = (
+        generate(chosen, split=config.split, start=config.start, count=count)
+        if data is None
+        else _of_file(data, chosen, config.start)
+    )
     common: dict[str, Any] = {
         "batch_size": decoding.decode_batch_size,
         "device": decoding.device,
@@ -152,7 +175,25 @@ def evaluate_command(
             active=config.active,
             **common,
         ).metrics
-    text = json.dumps({"snapshot": str(snapshot), "split": config.split, "start": config.start, **metrics}, indent=2)
-    typer.echo(text)
+    source = {"split": config.split} if data is None else {"data": str(data)}
+    text = json.dumps({"snapshot": str(snapshot), **source, "start": config.start, **metrics}, indent=2)
+    if as_json:
+        typer.echo(text)
+    else:
+        of = f"{config.split}, from {config.start}" if data is None else str(data)
+        typer.echo(f"{snapshot}: {metrics['samples']} specifications ({of}), in %")
+        for line in columns(evaluation_lines(metrics), aligned="lrl"):
+            typer.echo("  " + line)
+        typer.echo("--json has all measures.")
     if output is not None:
         write_text(output, text + "\n")
+
+
+def _of_file(path: Path, recipe: Recipe, start: int) -> Samples:
+    """The specifications of a file, all from the first on."""
+    from karel_fast.data import import_for
+
+    samples = import_for(recipe, path)
+    if start >= len(samples):
+        raise InputError(f"--start {start}: {path} holds {len(samples)} records, from 0")
+    return samples[start:]

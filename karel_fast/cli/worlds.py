@@ -84,6 +84,29 @@ def draw_runs(worlds: Worlds, result: Result, steps: Trace | None = None) -> Non
             console.print(_trace_table(steps, i))
 
 
+def animate_runs(steps: Trace, seconds: float = 0.25) -> None:
+    """Show all runs of a trace in the terminal, one state after the other. Raises ValueError where there is none."""
+    import time
+
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.text import Text
+
+    from karel_fast.karel.drawing import draw
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        raise ValueError("--animate needs a terminal; --gif FILE draws the same into a file, --trace prints every step")
+    longest = int(steps.steps.max(initial=0))
+    with Live(console=console, auto_refresh=False) as live:
+        for t in range(longest + 1):
+            worlds = steps.worlds_at(t)
+            done = [Action(int(code)).name.lower() for code in steps.actions[:, t - 1] if t and code >= 0]
+            line = Text(f"after {t} of {longest} actions" + (f": {', '.join(dict.fromkeys(done))}" if done else ""))
+            live.update(Group(*(draw(world) for world in worlds), line), refresh=True)
+            time.sleep(seconds)
+
+
 def _trace_table(steps: Trace, i: int) -> Table:
     from rich.table import Table
 

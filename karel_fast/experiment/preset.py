@@ -1,4 +1,8 @@
-"""Whole experiments as TOML files: data, model, training, evaluation and probing in one place."""
+"""Whole experiments as TOML files: data, model, training, evaluation and probing in one place.
+
+`extends = "laptop"` at the top of a file takes all settings of that preset, or of another file (its path is seen from this
+file's folder), and changes those that it names itself.
+"""
 
 from __future__ import annotations
 
@@ -83,22 +87,10 @@ def faithful_name(name: str) -> str:
 def load_preset(name: str, changes: Mapping[str, Mapping[str, Any]] | None = None) -> Preset:
     """A preset by name, or from a TOML file; `changes` replaces settings, by table and name.
 
-    Raises InputError for an unknown name, or naming the table and the setting that is unknown or wrong.
+    Raises InputError for an unknown name, or naming the table and the setting that is unknown or wrong; FileNotFoundError.
     """
-    path = Path(name)
-    if path.suffix == ".toml":
-        text, name = read_text(path), path.stem
-    elif name in preset_names():
-        text = (PRESETS / f"{name}.toml").read_text(encoding="utf-8")
-    else:
-        raise InputError(f"unknown preset {name!r}; {nearest(name, preset_names())} Or give a .toml file")
-    try:
-        source = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: {error}") from error
-    except RecursionError:
-        raise InputError(f"{path}: is nested too deeply") from None
-    source = in_todays_words(source)
+    source = _read(name)
+    name = Path(name).stem if name.endswith(".toml") else name
     kinds = tables()
     for key in kinds:
         if not isinstance(source.get(key, {}), dict):
@@ -138,6 +130,37 @@ def load_preset(name: str, changes: Mapping[str, Mapping[str, Any]] | None = Non
     source["data"] = {**source.get("data", {}), "first_sample": first}
     made["data"] = replace(made["data"], first_sample=first)
     return Preset(name, source.get("description", ""), source.get("layout", "compact"), source=source, **made)
+
+
+def _read(name: str, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The tables of a preset or file, with those of what it extends. extending: the files that led here."""
+    path = Path(name)
+    if path.suffix == ".toml":
+        path = (extending[-1].parent if extending else Path()) / path
+        text = read_text(path)
+    elif name in preset_names():
+        text = (PRESETS / f"{name}.toml").read_text(encoding="utf-8")
+    else:
+        place = f"{extending[-1]}: extends an " if extending else ""
+        raise InputError(f"{place}unknown preset {name!r}; {nearest(name, preset_names())} Or give a .toml file")
+    try:
+        source = in_todays_words(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: {error}") from error
+    except RecursionError:
+        raise InputError(f"{path}: is nested too deeply") from None
+    if "extends" not in source:
+        return source
+    base, here = source.pop("extends"), path.resolve()
+    if not isinstance(base, str):
+        raise InputError(f"{path}: extends is {base!r}; give the name of a preset, or a .toml file")
+    if here in extending:
+        raise InputError(f"{path}: extends itself, by way of {', '.join(file.name for file in extending)}")
+    below = _read(base, (*extending, here))
+    for key, value in source.items():
+        both = isinstance(value, dict) and isinstance(below.get(key), dict)
+        below[key] = {**below[key], **value} if both else value
+    return below
 
 
 def _check_layout(name: str, source: Mapping[str, Any]) -> None:

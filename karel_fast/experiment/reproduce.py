@@ -92,7 +92,7 @@ def _in_stages(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Cons
     print_summary(folder, console)
     if writes_programs:
         print_costs(folder, console)
-    console.print(f"{preset.name}: {time.monotonic() - clock:.0f} s in all", highlight=False)
+    console.print(f"{preset.name}: {time.monotonic() - clock:.0f} s in all", highlight=False, markup=False)
     return page
 
 

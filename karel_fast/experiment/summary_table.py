@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from karel_fast.analysis.outcome import PROBE_NOTE, percent, probe_lines, probe_rows
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 def print_summary(folder: Path, console: Console) -> None:
-    """A row per snapshot: how many specifications its programs satisfy, and what the deepest probe reads per feature."""
+    """A row per snapshot: how many specifications its programs satisfy; then what probes read of the last one."""
+    from rich.markup import escape
     from rich.table import Table
 
     from karel_fast.runs.folder import RunFolder
@@ -20,37 +23,47 @@ def print_summary(folder: Path, console: Console) -> None:
     if outputs:
         _print_outputs(folder, outputs, console)
         return
-    probing = run.read_all("probing")
-    rows = [
-        (step, metrics, _probe_cells(probing.get(step, {}))) for step, metrics in run.read_all("evaluation").items()
-    ]
-    features = list(dict.fromkeys(feature for *_, cells in rows for feature in cells))
-    table = Table(title=f"{folder.name}: specifications satisfied, and what probes read of the program's state, in %")
-    for heading in ("step", "satisfied", "distinct programs", *features):
+    table = Table(title=f"{escape(folder.name)}: specifications satisfied", title_justify="left")
+    for heading in ("step", "satisfied, %", "different programs", "perplexity"):
         table.add_column(heading, justify="right")
-    for step, metrics, cells in rows:
-        accuracy = _percent(metrics["generative_accuracy"])
+    for step, metrics in run.read_all("evaluation").items():
+        worse = metrics.get("perplexity")
         table.add_row(
-            str(step), accuracy, str(metrics["distinct_programs"]), *(cells.get(feature, "-") for feature in features)
-        )
+            str(step), percent(metrics["generative_accuracy"]), str(metrics["distinct_programs"]),
+            "-" if worse is None else f"{worse:.2f}",
+        )  # fmt: skip
     console.print(table)
-    console.print(
-        "Probes: test accuracy under the original semantics, under each altered one, and (in brackets) of always "
-        "answering the majority class.",
-        highlight=False,
-    )
+    for step, probing in list(run.read_all("probing").items())[-1:]:
+        rows = probe_rows(probing)
+        if rows:
+            _print_probes(step, rows, console)
+
+
+def _print_probes(step: int, rows: list[dict[str, Any]], console: Console) -> None:
+    """What the deepest probes of the last snapshot read, a row for each feature and meaning."""
+    from rich.table import Table
+
+    head, *lines = probe_lines(rows)
+    table = Table(title=f"What probes of depth {rows[0]['depth']} read at step {step}", title_justify="left")
+    for place, heading in enumerate(head):
+        table.add_column(heading, justify="left" if place < 2 else "right")
+    for line in lines:
+        table.add_row(*line)
+    console.print(table)
+    console.print(PROBE_NOTE, highlight=False, markup=False)
 
 
 def _print_outputs(folder: Path, evaluations: dict[int, dict[str, Any]], console: Console) -> None:
     """A row per snapshot of a model that writes outputs, and what copying the input gives."""
+    from rich.markup import escape
     from rich.table import Table
 
     names = ("cell_accuracy", "changed_cell_accuracy", "world_accuracy", "copy_cell_accuracy", "copy_world_accuracy")
-    table = Table(title=f"{folder.name}: outputs that are right, in %")
+    table = Table(title=f"{escape(folder.name)}: outputs that are right, in %")
     for heading in ("step", "cells", "changed cells", "worlds", "cells by copying", "worlds by copying"):
         table.add_column(heading, justify="right")
     for step, metrics in evaluations.items():
-        cells = ("-" if metrics[name] is None else _percent(metrics[name]) for name in names)
+        cells = ("-" if metrics[name] is None else percent(metrics[name]) for name in names)
         table.add_row(str(step), *cells)
     console.print(table)
 
@@ -70,30 +83,3 @@ def print_costs(folder: Path, console: Console) -> None:
         table.add_row(*row)
     console.print(table)
     console.print(RULE, highlight=False)
-
-
-def _probe_cells(probing: dict[str, Any]) -> dict[str, str]:
-    """By feature, the mean over seeds and layers of the last depth's accuracy: original / altered .. (majority)."""
-    records = [
-        record
-        for record in probing.get("records", [])
-        if (record["offset"], record["labels"], record["states"]) == (0, "true", "trained")
-        and record["accuracy"] is not None
-    ]
-    cells = {}
-    for feature in dict.fromkeys(record["feature"] for record in records):
-        chosen = [r for r in records if r["feature"] == feature and r["depth"] == records[-1]["depth"]]
-        by_semantics: dict[str, list[float]] = {}
-        for record in chosen:
-            by_semantics.setdefault(record["semantics"], []).append(record["accuracy"])
-        majority = _mean([r["majority"] for r in chosen if r["semantics"] == "original"])
-        cells[feature] = f"{' / '.join(_percent(_mean(v)) for v in by_semantics.values())} ({_percent(majority)})"
-    return cells
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"

@@ -37,6 +37,12 @@ class Result:
     steps: NDArray[np.int32]
     status: NDArray[np.uint8]
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the first worlds after their runs, and how these ended."""
+        from karel_fast.karel.pictures import result_html
+
+        return result_html(self)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
@@ -62,6 +68,17 @@ class Trace:
     status: NDArray[np.uint8]
     _start: Worlds
     _backend: str
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a slider over the states of the first runs."""
+        from karel_fast.karel.pictures import trace_html
+
+        return trace_html(self)
+
+    @property
+    def start(self) -> Worlds:
+        """The N worlds before the first action."""
+        return self._start
 
     @property
     def walls(self) -> NDArray[np.bool_]:

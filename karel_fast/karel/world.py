@@ -13,9 +13,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from karel_fast.karel.language.vocabulary import ROBOT_SIGNS as ROBOT_SIGNS
+
 MIN_SIDE, MAX_SIDE = 3, 64
 
-ROBOT_SIGNS = "^>v<"
 CELL_SIGNS = ".123456789#" + ROBOT_SIGNS
 """What a cell can show: nothing, 1 to 9 markers (9 also stands for more), a wall, the robot by its direction."""
 
@@ -122,6 +123,14 @@ class Worlds:
 
     def __repr__(self) -> str:
         return f"<Worlds: {self.batch} of {self.height} x {self.width}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the first worlds, drawn."""
+        from karel_fast.karel.svg import MOST_SHOWN, more, wrapped
+
+        shown = self[:MOST_SHOWN].to_text()
+        drawn = ((f"world {i}", text.split("\n"), None) for i, text in enumerate(shown))
+        return wrapped(drawn, more(len(self), len(shown), "worlds"))
 
     def __reduce__(self) -> tuple:
         return Worlds._trusted, (self.walls, self.markers, self.robot)

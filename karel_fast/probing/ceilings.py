@@ -12,7 +12,7 @@ from karel_fast.exact.ideal_states import MOST_LABELS, Ceiling, StateCodes, ceil
 from karel_fast.exact.ideal_states import READERS as READERS
 from karel_fast.karel.execution import trace
 from karel_fast.karel.language import CompiledPrograms
-from karel_fast.karel.language.semantics import Semantics, resolve_meaning
+from karel_fast.karel.language.semantics import Semantics, resolve_semantics
 from karel_fast.karel.world import Worlds
 from karel_fast.probing.features import MOST_MARKERS, PAPER_FEATURES, Feature, Setting, label_set, resolve_feature
 from karel_fast.probing.table import HiddenTable
@@ -35,6 +35,7 @@ class _States:
     right_clear: np.ndarray
     steps: np.ndarray
     walls: np.ndarray
+    start: Worlds
 
 
 def all_states(worlds: Worlds, levels: int) -> _States:
@@ -67,6 +68,7 @@ def all_states(worlds: Worlds, levels: int) -> _States:
         right_clear=clear(1),
         steps=np.full(n, here.shape[1], np.int32),
         walls=worlds.walls,
+        start=worlds,
     )
 
 
@@ -78,12 +80,13 @@ def standing_on_walls(worlds: Worlds) -> np.ndarray:
 
 
 def state_codes(worlds: Worlds, features: Sequence[str | Feature]) -> StateCodes:
-    """What features say of every state of every world. ValueError for one that is about how a program ends."""
+    """What features say of every state of every world. ValueError for one that a state alone does not tell."""
     chosen = [resolve_feature(feature) for feature in features]
     for feature in chosen:
         if not feature.of_state:
             raise ValueError(
-                f"{feature.name!r} is about how a program ends, which no state tells; there is no ceiling for it: leave it out"
+                f"{feature.name!r} is about how a program comes to a state or goes on, which the state does not tell; there is no "
+                "ceiling for it: leave it out"
             )
     levels = MOST_MARKERS + 1 if any(feature.sees_markers for feature in chosen) else 1
     states = all_states(worlds, levels)
@@ -145,7 +148,7 @@ def ceilings(
     labels = np.empty((*rows.shape, len(semantics), len(offsets), len(chosen), samples.recipe.examples), np.int16)
     programs = CompiledPrograms.from_actions(np.ascontiguousarray(rows, np.uint8), sizes)
     for m, meaning in enumerate(semantics):
-        performed = samples.recipe.semantics if meaning == "original" else resolve_meaning(meaning)
+        performed = samples.recipe.semantics if meaning == "original" else resolve_semantics(meaning)
         traced = trace(programs, inputs, semantics=performed)
         for j, offset in enumerate(offsets):
             found = label_set(
@@ -223,7 +226,7 @@ def ceilings_of_rows(
     for name in dict.fromkeys(feature for _, _, feature in labels):
         feature = resolve_feature(name)
         if not feature.of_state:
-            notes.append(f"{name}: no ceiling, as it is about how the program ends")
+            notes.append(f"{name}: no ceiling, as a state alone does not tell it")
         elif feature.classes(setting) ** len(feature.heads) > MOST_LABELS:
             notes.append(f"{name}: no ceiling, as it has more than {MOST_LABELS} labels in worlds of this size")
         else:
@@ -253,7 +256,7 @@ def ceilings_of_rows(
         lengths[lengths > longest] = 0
     answers = ceilings_of_labels(
         samples, table.actions, lengths, codes, features=features, offsets=offsets,
-        semantics=[meaning if meaning == "original" else resolve_meaning(meaning) for meaning in meanings],
+        semantics=[meaning if meaning == "original" else resolve_semantics(meaning) for meaning in meanings],
         last_state=last_state, doubt=doubt, pool=pool,
     )  # fmt: skip
     known = {reader: (answers.accuracy(reader), answers.cross_entropy(reader)) for reader in answers.readers}

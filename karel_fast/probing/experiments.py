@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from karel_fast.karel.language.semantics import parse_mapping as parse_mapping
-from karel_fast.karel.language.semantics import resolve_meaning
+from karel_fast.karel.language.semantics import resolve_semantics
 from karel_fast.probing.clusters import cluster_sums, write_clusters
 from karel_fast.probing.controls import control_tasks, forms_of, on_its_side, shuffled_tasks
 from karel_fast.probing.differences import differences as differences
@@ -61,7 +61,7 @@ def trace_programs(actions: np.ndarray, lengths: np.ndarray, worlds: Any, semant
     from karel_fast.karel.execution import trace
     from karel_fast.karel.language import CompiledPrograms
 
-    return trace(CompiledPrograms.from_actions(actions, lengths), worlds, semantics=resolve_meaning(semantics))
+    return trace(CompiledPrograms.from_actions(actions, lengths), worlds, semantics=resolve_semantics(semantics))
 
 
 @dataclass(frozen=True)

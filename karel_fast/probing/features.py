@@ -14,13 +14,16 @@ is one pass over whole arrays; what callers get is the transposed view (n, L, E,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
 from karel_fast.karel.language.vocabulary import DIRECTION_NAMES
+from karel_fast.karel.world import Worlds
+from karel_fast.support.checks import nearest
 
 MASKED = -1
 """The label of a position without one: past the program's end, outside the trace, or left out by choice."""
@@ -46,6 +49,8 @@ class TraceArrays(Protocol):
     def steps(self) -> np.ndarray: ...  # int32 (N,)
     @property
     def walls(self) -> np.ndarray: ...  # bool (N, height, width)
+    @property
+    def start(self) -> Worlds: ...  # the N worlds before the first action
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +67,51 @@ class Setting:
         return max(self.height, self.width) - 3
 
 
+Fill = Callable[[TraceArrays, slice, np.ndarray, Setting, np.ndarray], None]
+"""(trace, window of states, lengths per run (N,), setting, out): writes the labels of the window's T states into out (H, N, T)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Feature:
     """One property of a program state.
 
     `heads` name the numbers that describe it (column and row, say): a probe answers each for each world of the
     specification. `classes(setting)` is the number of classes of each head. `description` is one line for people.
-    `of_state`: whether a state, with the world before the program, says it all; else it is about how the program ends.
-    `sees_markers`: whether markers have a say in it.
+    `of_state`: whether a state, with the world before the program, says it all; else it is about how the program goes on
+    or came there. `sees_markers`: whether markers have a say in it. `source`: of a feature of one's own, what it was made
+    from (see `own_features`); empty for those that come with karel_fast.
     """
 
     name: str
     heads: tuple[str, ...]
     description: str
     classes: Callable[[Setting], int]
-    _value: Callable[[TraceArrays, int, slice, np.ndarray, Setting, np.ndarray], None]
+    _fill: Fill
     _names: Callable[[int, Setting], str]
     of_state: bool = True
     sees_markers: bool = False
+    source: str = ""
 
     def class_name(self, label: int, setting: Setting) -> str:
         """The label as a person would say it."""
         return "-" if label == MASKED else self._names(int(label), setting)
 
 
-# Each _value function writes one head's labels of the states `window` into `out` (N, T); `lengths` is per run (N,).
+HeadFill = Callable[[TraceArrays, int, slice, np.ndarray, Setting, np.ndarray], None]
+
+
+def _by_head(
+    one: HeadFill, trace: TraceArrays, window: slice, lengths: np.ndarray, setting: Setting, out: np.ndarray
+) -> None:
+    for head, plane in enumerate(out):
+        one(trace, head, window, lengths, setting, plane)
+
+
+def _each(one: HeadFill) -> Fill:
+    return partial(_by_head, one)
+
+
+# Each of these writes one head's labels of the states `window` into `out` (N, T); `lengths` is per run (N,).
 
 
 def _direction(
@@ -175,22 +200,22 @@ def _plain(label: int, setting: Setting) -> str:
     return str(label)
 
 
-DIRECTION = Feature("direction", ("direction",), "where the robot faces", lambda s: 4, _direction, _compass)
+DIRECTION = Feature("direction", ("direction",), "where the robot faces", lambda s: 4, _each(_direction), _compass)
 POSITION = Feature(
     "position",
     ("column", "row"),
     "the robot's offset from where it started, in cells",
     lambda s: 2 * s.reach + 1,
-    _from_start,
+    _each(_from_start),
     _signed,
 )
-FACING = Feature("facing", ("front",), "whether a wall is right ahead", lambda s: 2, _facing, _wall)
+FACING = Feature("facing", ("front",), "whether a wall is right ahead", lambda s: 2, _each(_facing), _wall)
 ABSOLUTE = Feature(
     "absolute",
     ("column", "row"),
     "the robot's cell",
     lambda s: s.reach + 1,
-    _position,
+    _each(_position),
     _one_based,
 )
 FROM_END = Feature(
@@ -198,7 +223,7 @@ FROM_END = Feature(
     ("column", "row"),
     "the robot's offset from where the program ends, in cells",
     lambda s: 2 * s.reach + 1,
-    _from_end,
+    _each(_from_end),
     _signed,
     of_state=False,
 )
@@ -207,7 +232,7 @@ WALLS = Feature(
     ("front", "left", "right"),
     "walls ahead, to the left and to the right: what Karel's conditions can see",
     lambda s: 2,
-    _walls,
+    _each(_walls),
     _wall,
 )
 WALLS_AROUND = Feature(
@@ -215,15 +240,15 @@ WALLS_AROUND = Feature(
     DIRECTION_NAMES,
     "walls to the north, east, south and west, wherever the robot faces",
     lambda s: 2,
-    _walls_around,
+    _each(_walls_around),
     _wall,
 )
 MARKERS = Feature(
-    "markers", ("count",), "markers under the robot, nine or more as one", lambda s: MOST_MARKERS + 1, _markers, _plain,
+    "markers", ("count",), "markers under the robot, nine or more as one", lambda s: MOST_MARKERS + 1, _each(_markers), _plain,
     sees_markers=True,
 )  # fmt: skip
 STEPS_LEFT = Feature(
-    "steps_left", ("count",), "actions still to be written", lambda s: s.max_actions + 1, _steps_left, _plain,
+    "steps_left", ("count",), "actions still to be written", lambda s: s.max_actions + 1, _each(_steps_left), _plain,
     of_state=False,
 )  # fmt: skip
 
@@ -243,7 +268,17 @@ def resolve_feature(feature: str | Feature) -> Feature:
     try:
         return FEATURES[feature]
     except KeyError:
-        raise ValueError(f"unknown feature {feature!r}; the features are {', '.join(FEATURES)}") from None
+        raise ValueError(
+            f"unknown feature {feature!r}; {nearest(str(feature), FEATURES)} One of your own comes from a file: --plugin FILE"
+        ) from None
+
+
+def sources_of(features: Iterable[str]) -> dict[str, dict[str, str]]:
+    """`{"own_features": {name: source}}` of the features of one's own among these, or nothing: what results are kept with, so
+    that those of a changed feature are not taken for its.
+    """
+    own = {name: FEATURES[name].source for name in features if FEATURES[name].source}
+    return {"own_features": own} if own else {}
 
 
 def kept(
@@ -321,11 +356,9 @@ def label_set(
         # One byte where it can hold every class: filling memory is most of the work.
         dtype = np.int8 if feature.classes(setting) <= 128 else np.int16
         values = np.empty((heads, len(run_lengths), max_actions), dtype)
-        for head in range(heads):
-            plane = values[head]
-            if size:
-                inside = plane[:, at : at + size]
-                feature._value(trace, head, slice(start, stop), run_lengths, setting, inside)
+        if size:
+            feature._fill(trace, slice(start, stop), run_lengths, setting, values[:, :, at : at + size])
+        for plane in values:
             plane |= blank
             if size < max_actions:
                 plane[:, :at] = MASKED

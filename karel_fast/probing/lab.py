@@ -17,7 +17,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from karel_fast.data import Recipe, Samples, Tokenizer, generate
+from karel_fast.data import Recipe, Samples, Tokenizer
+from karel_fast.data import generate as generate_samples
 from karel_fast.data.tokens.interpreter import program_tokenizer
 from karel_fast.karel.language import CompiledPrograms, Program, parse
 from karel_fast.karel.world import Worlds
@@ -26,8 +27,10 @@ from karel_fast.model.device import resolve_device
 from karel_fast.probing.experiments import trace_programs
 from karel_fast.probing.features import Feature, Setting, label_set, resolve_feature
 from karel_fast.probing.states import forced_states, written_states
-from karel_fast.runs.snapshots import CARD, list_snapshots, open_snapshot, read_card
+from karel_fast.runs.origin import model_folder, origin
+from karel_fast.runs.snapshots import open_snapshot
 from karel_fast.support.checks import InputError
+from karel_fast.training.generation import Written, generate
 from karel_fast.training.written import satisfied
 
 PAD = 255
@@ -105,7 +108,7 @@ class Lab:
 
     def samples(self, split: str = "test", start: int = 0, count: int = 100) -> Samples:
         """Samples of the model's recipe (`karel_fast.data.generate`)."""
-        return generate(self.recipe, split, start, count)
+        return generate_samples(self.recipe, split, start, count)
 
     def write(
         self,
@@ -129,6 +132,14 @@ class Lab:
             self.model, self.tokenizer, samples, capture, batch_size, torch.float32, compile_model
         )
         return self._states(samples, values, actions, lengths, correct, capture)
+
+    def generate(self, specifications: Samples | Worlds, outputs: Worlds | None = None, **settings: Any) -> Written:
+        """Programs that the model writes, without states: greedily, drawn at random, or found by beam search.
+
+        specifications, outputs: as for `write`. settings: temperature, top_p, draws, seed; or beam, length_penalty; grammar,
+        batch_size, compile_model, as `karel_fast.training.generation.generate` has them, with its errors.
+        """
+        return generate(self.model, self.tokenizer, self._samples(specifications, outputs), **settings)
 
     def read(
         self,
@@ -239,33 +250,15 @@ def load(
 ) -> Lab:
     """Open a run (its last snapshot, or the one of `step`), a snapshot, or a CodeGen folder from elsewhere.
 
-    recipe, layout: what the model was trained on, where its folder does not say so.
+    recipe: what the model was trained on, where its folder does not say so. layout: as the recipe; where it is not given, it is
+    found by the vocabulary.
 
     Raises FileNotFoundError or ValueError for a folder that holds no such model, InputError for one that does not say what it was
     trained on, a step that there is not, or a vocabulary that is not the recipe's.
     """
-    folder = Path(path)
-    if snapshots := list_snapshots(folder):
-        steps = {int(read_card(snapshot)["step"]): snapshot for snapshot in snapshots}
-        if step is not None and step not in steps:
-            raise InputError(f"{folder} has no snapshot of step {step}; it has {', '.join(map(str, steps))}")
-        folder = snapshots[-1] if step is None else steps[step]
-    elif step is not None:
-        raise InputError(f"{folder} is no run with snapshots, so step={step} names none; leave it out")
-    card = read_card(folder) if (folder / CARD).is_file() else {}
-    if recipe is None:
-        if not card.get("recipe"):
-            raise InputError(f"{folder} does not say what it was trained on: give recipe= and layout=")
-        recipe = Recipe.from_json(card["recipe"])
-    layout = layout or card.get("layout")
-    if not layout:
-        raise InputError(f"{folder} does not say how its samples are written: give layout=, compact or reference")
+    folder = model_folder(path, step)
+    recipe, layout = origin(folder, recipe, layout)
     tokenizer = program_tokenizer(recipe, layout)
     model = open_snapshot(folder, tokenizer)
-    if model.config.vocab_size != tokenizer.vocab_size:
-        raise InputError(
-            f"{folder} has {model.config.vocab_size} tokens, layout {layout} of this recipe {tokenizer.vocab_size}: "
-            "give the recipe and layout that it was trained on"
-        )
     model.check_length(tokenizer.sequence_length)
     return Lab(model.to(resolve_device(device)).eval(), tokenizer, recipe, folder)

@@ -15,6 +15,7 @@ import torch
 from karel_fast.probing.latent_grid import LatentJob, Progress, probes_of_piece
 from karel_fast.support.locks import alone
 from karel_fast.support.memory import freed_memory_kept
+from karel_fast.support.plugins import Plugin, loaded_plugins, run_plugins
 from karel_fast.support.ray import connected, results, task_resources
 
 if TYPE_CHECKING:
@@ -46,12 +47,13 @@ def latent_on_ray(
             threads = torch.get_num_threads()
             resources, device = task_resources(ray, str(settings.get("device", "cpu")), threads)
             settings = {**settings, "device": device}
+            plugins = loaded_plugins()
 
             def all_of(
                 work: Callable[..., None], stage: str, numbers: Iterable[int], before: int, each: int, of: int
             ) -> None:
                 task = ray.remote(**resources, max_retries=retries)(work)
-                start = lambda number: task.remote(run, snapshot, grid, settings, threads, number)  # noqa: E731
+                start = lambda number: task.remote(plugins, run, snapshot, grid, settings, threads, number)  # noqa: E731
                 at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
                 for done, (_, _, error) in enumerate(results(ray, start, numbers, at_once), 1):
                     if error is not None:
@@ -69,13 +71,29 @@ def latent_on_ray(
 
 @freed_memory_kept()
 def _write_tables(
-    run: Path, snapshot: Path, grid: LatentGrid, settings: dict[str, Any], threads: int, number: int
+    plugins: list[Plugin],
+    run: Path,
+    snapshot: Path,
+    grid: LatentGrid,
+    settings: dict[str, Any],
+    threads: int,
+    number: int,
 ) -> None:
+    run_plugins(plugins)
     torch.set_num_threads(threads)
     LatentJob(run, snapshot, grid, **settings).splits(number)
 
 
 @freed_memory_kept()
-def _train(run: Path, snapshot: Path, grid: LatentGrid, settings: dict[str, Any], threads: int, number: int) -> None:
+def _train(
+    plugins: list[Plugin],
+    run: Path,
+    snapshot: Path,
+    grid: LatentGrid,
+    settings: dict[str, Any],
+    threads: int,
+    number: int,
+) -> None:
+    run_plugins(plugins)
     torch.set_num_threads(threads)
     LatentJob(run, snapshot, grid, **settings).train(number)

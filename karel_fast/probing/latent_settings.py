@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from karel_fast.probing.features import CODE_FEATURES
+from karel_fast.probing.features import CODE_FEATURES, sources_of
 from karel_fast.probing.settings import DEPTHS, Grid, ProbeConfig
 from karel_fast.support.checks import one_of, whole
 from karel_fast.support.settings import named, part, setting
@@ -95,7 +95,7 @@ class LatentGrid:
     def to_json(self) -> dict[str, Any]:
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         depths = {name: list(units) for name, units in self.depths.items()}
-        return {**values, "depths": depths, "config": self.config.to_json()}
+        return {**values, "depths": depths, "config": self.config.to_json(), **sources_of(self.features)}
 
 
 def place_of(token_offset: int, tokens_per_action: int) -> tuple[int, int]:

@@ -19,7 +19,7 @@ import torch
 
 from karel_fast.data import Recipe
 from karel_fast.karel.language import Semantics
-from karel_fast.karel.language.semantics import resolve_meaning
+from karel_fast.karel.language.semantics import resolve_semantics
 from karel_fast.karel.language.vocabulary import ACTION_NAMES
 from karel_fast.probing.experiments import Split, gather_rows, joined, record_of
 from karel_fast.probing.probes.training import train_probes
@@ -39,7 +39,7 @@ _AT_ONCE = 24
 
 
 def bijective_mappings() -> list[str]:
-    """Every bijective mapping of the actions, as `resolve_meaning` reads it; the one that changes nothing is first."""
+    """Every bijective mapping of the actions, as `resolve_semantics` reads it; the one that changes nothing is first."""
     return [
         "+".join(f"{written}>{performed}" for written, performed in zip(ACTION_NAMES, chosen, strict=True) if written != performed)
         or "identity"
@@ -55,7 +55,7 @@ def name_of(semantics: Semantics) -> str:
             f"the run was trained under {semantics.name}, in which two written actions perform the same one; "
             "it is none of the bijective mappings, so it has no rank among them"
         )
-    return next(name for name in bijective_mappings() if resolve_meaning(name) == semantics)
+    return next(name for name in bijective_mappings() if resolve_semantics(name) == semantics)
 
 
 def labelings_of(splits: Mapping[str, Split], rank_run: RankRun, feature: str, own: str) -> list[list[str]]:

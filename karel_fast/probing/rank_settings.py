@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from karel_fast.probing.features import sources_of
 from karel_fast.probing.settings import Grid, ProbeConfig, ProbeRun
 from karel_fast.support.settings import named, part, setting
 
@@ -75,4 +76,5 @@ class RankRun:
             **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()},
             "depths": {name: list(units) for name, units in self.depths.items()},
             "config": self.config.to_json(),
+            **sources_of(self.features),
         }

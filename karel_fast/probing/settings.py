@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from karel_fast.karel.language.semantics import resolve_meaning
-from karel_fast.probing.features import CODE_FEATURES, PAPER_FEATURES, resolve_feature
+from karel_fast.karel.language.semantics import resolve_semantics
+from karel_fast.probing.features import CODE_FEATURES, PAPER_FEATURES, resolve_feature, sources_of
 from karel_fast.support.checks import one_of, whole
 from karel_fast.support.settings import build, bundle, default_of, named, part, setting
 
@@ -126,7 +126,7 @@ class Grid:
         for feature in self.features:
             resolve_feature(feature)
         for name in self.semantics:
-            resolve_meaning(name)
+            resolve_semantics(name)
         _check_splits("max_rows", self.max_rows)
         for split in self.actions:
             one_of("a split of actions", split, SPLITS)
@@ -141,7 +141,8 @@ class Grid:
         return layers * each * (len(self.offsets) * (1 + untrained) + controls)
 
     def to_json(self) -> dict[str, Any]:
-        return _without_later(self, {k: _plain(v) for k, v in asdict(self).items()})
+        values = {k: _plain(v) for k, v in asdict(self).items()}
+        return _without_later(self, values) | sources_of(self.features)
 
 
 @named

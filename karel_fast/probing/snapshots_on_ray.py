@@ -16,6 +16,7 @@ import torch
 from karel_fast.probing.snapshot import is_done, pieces_left, probe_piece, probe_snapshot
 from karel_fast.runs.snapshots import read_card
 from karel_fast.support.memory import freed_memory_kept
+from karel_fast.support.plugins import Plugin, loaded_plugins, run_plugins
 from karel_fast.support.ray import WorkerLost, connected, results, task_resources
 
 if TYPE_CHECKING:
@@ -62,10 +63,11 @@ def _probe(
         resources, device = task_resources(ray, str(settings.get("device", "cpu")), threads)
         settings = {**settings, "device": device}
         failed: dict[Path, Exception] = {}
+        plugins = loaded_plugins()
 
         def each(work: Callable[..., Any], items: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], Any]]:
             task = ray.remote(**resources, max_retries=retries)(work)
-            start = lambda item: task.remote(str(run), str(item[0]), probe_run, settings, threads, *item[1:])  # noqa: E731
+            start = lambda item: task.remote(plugins, str(run), str(item[0]), probe_run, settings, threads, *item[1:])  # noqa: E731
             for done, (item, result, error) in enumerate(results(ray, start, items, len(items)), 1):
                 if isinstance(error, WorkerLost):
                     error = WorkerLost(f"{item[0].name}: {error}")
@@ -89,25 +91,38 @@ def _probe(
             raise failed[path]
 
 
-# What a task does.
+# What a task does. plugins: the driver's, with their texts, so that features of one's own are there, too.
 
 
 @freed_memory_kept()
-def _tables_of_one(run: str, snapshot: str, probe_run: ProbeRun, settings: dict[str, Any], threads: int) -> list[int]:
+def _tables_of_one(
+    plugins: list[Plugin], run: str, snapshot: str, probe_run: ProbeRun, settings: dict[str, Any], threads: int
+) -> list[int]:
+    run_plugins(plugins)
     torch.set_num_threads(threads)
     return pieces_left(run, snapshot, probe_run, **settings)
 
 
 @freed_memory_kept()
 def _probe_piece(
-    run: str, snapshot: str, probe_run: ProbeRun, settings: dict[str, Any], threads: int, number: int
+    plugins: list[Plugin],
+    run: str,
+    snapshot: str,
+    probe_run: ProbeRun,
+    settings: dict[str, Any],
+    threads: int,
+    number: int,
 ) -> None:
+    run_plugins(plugins)
     torch.set_num_threads(threads)
     probe_piece(run, snapshot, probe_run, number, **settings)
 
 
 @freed_memory_kept()
-def _probe_one(run: str, snapshot: str, probe_run: ProbeRun, settings: dict[str, Any], threads: int) -> None:
+def _probe_one(
+    plugins: list[Plugin], run: str, snapshot: str, probe_run: ProbeRun, settings: dict[str, Any], threads: int
+) -> None:
+    run_plugins(plugins)
     # Sums are taken in an order that depends on the number of threads; Ray gives its workers one.
     torch.set_num_threads(threads)
     probe_snapshot(run, snapshot, probe_run, **settings)

@@ -12,50 +12,11 @@ An example is JSON, as `RUN/examples/step-*.json` holds it:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from karel_fast.karel.world import ROBOT_SIGNS
-
-CELL = 12
-_ARROWS = {sign: direction for direction, sign in enumerate(ROBOT_SIGNS)}
-_TRIANGLE = "M0,-4.4 3.8,3.6 0,1.7 -3.8,3.6Z"
-
-
-def world_svg(rows: Sequence[str], label: str, robots: Sequence[Sequence[int]] | None = None) -> str:
-    """A world as SVG: walls, markers with their count, the robot as an arrow; with `robots`, their way as a line."""
-    height, width = len(rows), max(map(len, rows), default=0)
-    walls, marks, robot = [], [], None
-    for r, line in enumerate(rows):
-        for c, cell in enumerate(line):
-            if cell == "#":
-                walls.append(f"M{c * CELL},{r * CELL}h{CELL}v{CELL}h-{CELL}z")
-            elif cell in _ARROWS:
-                robot = (r, c, _ARROWS[cell])
-            elif cell.isdigit() and cell != "0":
-                x, y = c * CELL + CELL / 2, r * CELL + CELL / 2
-                marks.append(
-                    f'<circle cx="{x:g}" cy="{y:g}" r="4.6" class="marker"/>'
-                    + (f'<text x="{x:g}" y="{y + 2.4:g}" class="count">{cell}</text>' if cell != "1" else "")
-                )
-    way = ""
-    if robots:
-        points = " ".join(f"{c * CELL + CELL / 2:g},{r * CELL + CELL / 2:g}" for r, c, _ in robots)
-        way = f'<polyline points="{points}" class="way"/>'
-        robot = tuple(robots[-1])  # type: ignore[assignment]
-    arrow = ""
-    if robot is not None:
-        r, c, d = robot
-        arrow = f'<path d="{_TRIANGLE}" class="robot" transform="{_place(r, c, d)}"/>'
-    return (
-        f'<svg viewBox="0 0 {width * CELL} {height * CELL}" class="world" role="img" aria-label="{escape(label)}">'
-        f'<path d="{"".join(walls)}" class="wall"/>{"".join(marks)}{way}{arrow}</svg>'
-    )
-
-
-def _place(row: int, column: int, direction: int) -> str:
-    return f"translate({column * CELL + CELL / 2:g} {row * CELL + CELL / 2:g}) rotate({90 * direction})"
+from karel_fast.karel.svg import robot_place, world_svg
 
 
 def example_html(example: Mapping[str, Any], features: Mapping[str, str]) -> str:
@@ -71,7 +32,7 @@ def example_html(example: Mapping[str, Any], features: Mapping[str, str]) -> str
     columns = []
     for number, world in enumerate(worlds):
         same = world["right"]
-        places = ";".join(_place(*robot) for robot in world["robots"])
+        places = ";".join(robot_place(*robot) for robot in world["robots"])
         columns.append(
             f'<figure class="io" data-world="{number}" data-robots="{places}">'
             f"<figcaption>world {number + 1} {'✓' if same else '✗'}</figcaption>"

@@ -15,7 +15,7 @@ from karel_fast.data.sampling.philox import INDEX_BITS
 from karel_fast.data.sampling.recipe import split_code
 from karel_fast.data.sampling.samples import Samples
 from karel_fast.karel.execution import run
-from karel_fast.karel.language.semantics import NAMED_SEMANTICS, resolve_meaning
+from karel_fast.karel.language.semantics import NAMED_SEMANTICS, resolve_semantics
 from karel_fast.karel.world import Worlds
 from karel_fast.support.checks import nearest, whole
 from karel_fast.support.settings import named, setting
@@ -47,7 +47,7 @@ class ActiveExamples:
             whole("active_examples", self.active_examples, 0)
         if self.inactive_outputs not in _STAND_INS:
             try:
-                resolve_meaning(self.inactive_outputs)
+                resolve_semantics(self.inactive_outputs)
             except ValueError as error:
                 known = [*_STAND_INS, *NAMED_SEMANTICS]
                 raise ValueError(
@@ -105,7 +105,7 @@ class ActiveExamples:
             return samples.inputs
         if self.inactive_outputs == "random":
             return generate(samples.recipe, samples.split, (samples.start + _FAR) % (2 * _FAR), len(samples)).inputs
-        return run(samples.compiled, samples.inputs, semantics=resolve_meaning(self.inactive_outputs)).worlds
+        return run(samples.compiled, samples.inputs, semantics=resolve_semantics(self.inactive_outputs)).worlds
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:

@@ -25,7 +25,6 @@ import numpy as np
 from karel_fast.data.sampling.extent import Costs, longest_program, symbol_costs
 from karel_fast.data.sampling.symbols import MAX_COUNT
 from karel_fast.karel.language import NAMED_SEMANTICS, Semantics, resolve_semantics
-from karel_fast.karel.language.semantics import resolve_meaning
 from karel_fast.karel.language.vocabulary import ACTION_NAMES, CONDITION_NAMES
 from karel_fast.support.checks import nearest, real, whole
 from karel_fast.support.files import parse_json
@@ -294,7 +293,7 @@ def split_code(split: str) -> int:
 
 def semantics_from_json(value: str | dict[str, str]) -> Semantics:
     """The inverse of `semantics_to_json`."""
-    return resolve_meaning(value) if isinstance(value, str) else Semantics(**value)
+    return resolve_semantics(value) if isinstance(value, str) else Semantics(**value)
 
 
 def semantics_to_json(semantics: Semantics) -> str | dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from karel_fast.data.sampling.symbols import (
     IFELSE,
     NOT,
     OPEN,
+    PAD,
     REPEAT,
     WHILE,
     pad_rows,
@@ -31,6 +32,7 @@ from karel_fast.data.sampling.symbols import (
 from karel_fast.karel.execution import run
 from karel_fast.karel.language import CompiledPrograms, Program, Semantics, compile, parse
 from karel_fast.karel.world import Worlds
+from karel_fast.support.checks import InputError
 from karel_fast.support.files import as_text, lines_of, parse_json, write_whole
 
 CHUNK = 2048  # lines or samples handled at a time
@@ -41,22 +43,21 @@ _LOST_SEMICOLON = re.compile(r"\}(\s*)(?=[a-z])(?!else\b)")
 
 @dataclass(frozen=True)
 class Records:
-    """n programs, `worlds` of batch n*E (example-minor), and the outputs' texts if the file has them (else empty)."""
+    """n programs (none if they were not asked for), `worlds` of batch n*E (example-minor), and the outputs' texts if the
+    file has them (else empty). examples: E.
+    """
 
     programs: list[Program]
     worlds: Worlds
     outputs: list[str]
-
-    @property
-    def examples(self) -> int:
-        """E: worlds per program."""
-        return len(self.worlds) // len(self.programs)
+    examples: int
 
 
-def read_records(path: str | Path) -> Records:
+def read_records(path: str | Path, code: bool = True) -> Records:
     """Programs and worlds from a .jsonl (or .jsonl.gz) or .parquet file with the columns code, input0, input1, .. (output0, ..).
 
-    ValueError names the line (from 1) at fault. All records must have equally many worlds, of one size.
+    code: whether each record must have a program; else none is read. ValueError names the line (from 1) at fault. All records
+    must have equally many worlds, of one size.
     """
     path = Path(path)
     programs: list[Program] = []
@@ -70,22 +71,24 @@ def read_records(path: str | Path) -> Records:
             where = f"{path}, line {line}"
             if names is None:
                 names = _names(record, where)
-            missing = [name for name in ("code", *names[0], *names[1]) if not isinstance(record.get(name), str)]
+            wanted = ("code", *names[0], *names[1]) if code else (*names[0], *names[1])
+            missing = [name for name in wanted if not isinstance(record.get(name), str)]
             if missing or len(_numbered(record, "input")) != len(names[0]):
                 raise ValueError(f"{where}: {'no text ' + missing[0] if missing else 'another number of inputs'}")
-            try:
-                programs.append(parse(_LOST_SEMICOLON.sub(r"};\1", record["code"])))
-            except ValueError as error:
-                raise ValueError(f"{where}: {error}") from error
+            if code:
+                try:
+                    programs.append(parse(_LOST_SEMICOLON.sub(r"};\1", record["code"])))
+                except ValueError as error:
+                    raise ValueError(f"{where}: {error}") from error
             texts += [record[name] for name in names[0]]
             outputs += [record[name] for name in names[1]]
         try:
             worlds.append(Worlds.from_text(texts))
         except ValueError as error:
             raise ValueError(f"{path}, lines {chunk[0][0]}..{chunk[-1][0]}: {error}") from error
-    if not programs:
+    if names is None:
         raise ValueError(f"{path} holds no records")
-    return Records(programs, Worlds.concatenate(worlds), outputs)
+    return Records(programs, Worlds.concatenate(worlds), outputs, len(names[0]))
 
 
 def _is_parquet(path: Path) -> bool:
@@ -168,6 +171,51 @@ def import_jsonl(
                     f"{path}, record {record + 1}: output{example} is not what the program makes of its input"
                 )
     return Samples(recipe, split, 0, symbols, lengths, records.worlds, outputs)
+
+
+def import_for(recipe: Recipe, path: str | Path, *, max_steps: int = 1000) -> Samples:
+    """The records of a file as samples of a model's recipe, whose programs they need not be drawn from: its first recipe.examples
+    worlds are shown, the others held out. Errors as `import_jsonl`; InputError for records that are not of the recipe's shape.
+    """
+    found = import_jsonl(path, examples=recipe.examples, semantics=recipe.semantics, max_steps=max_steps)
+    theirs = found.recipe
+    if (theirs.height, theirs.width) != (recipe.height, recipe.width):
+        raise InputError(
+            f"{path}: worlds of {theirs.height} x {theirs.width} cells; the model reads {recipe.height} x {recipe.width}"
+        )
+    if theirs.examples != recipe.examples:
+        raise InputError(f"{path}: {theirs.examples} worlds in each record; the model reads {recipe.examples}")
+    if recipe.straight_line and not theirs.straight_line:
+        raise InputError(f"{path}: programs with control flow; the model writes straight-line ones")
+    longest = int(found.lengths.max())
+    if longest > recipe.symbol_width:
+        record = int(found.lengths.argmax()) + 1
+        raise InputError(
+            f"{path}, record {record}: a program of length {longest}; the model's are at most {recipe.symbol_width} long"
+        )
+    symbols = np.full((len(found), recipe.symbol_width), PAD, np.uint8)
+    symbols[:, :longest] = found.symbols[:, :longest]
+    return replace(found, recipe=recipe.replace(held_out=theirs.held_out), split="test", symbols=symbols)
+
+
+def import_specifications(path: str | Path, *, examples: int | None = None) -> tuple[Worlds, Worlds]:
+    """(inputs, outputs) of a file's records, which need no code: n * E worlds each, example-minor.
+
+    examples: only the first so many of each record. ValueError, naming the line, for a record that cannot be read; InputError
+    for a file without outputs, or with fewer examples.
+    """
+    records = read_records(path, code=False)
+    if not records.outputs:
+        raise InputError(f"{path}: no output0; a specification has input0, output0, input1, output1, ..")
+    count = records.examples if examples is None else examples
+    if not 1 <= count <= records.examples:
+        raise InputError(f"{path}: {records.examples} examples in each record; asked for are {count}")
+    try:
+        outputs = Worlds.from_text(records.outputs)
+    except ValueError as error:
+        raise InputError(f"{path}: outputs: {error}") from error
+    chosen = np.arange(len(outputs)).reshape(-1, records.examples)[:, :count].ravel()
+    return records.worlds[chosen], outputs[chosen]
 
 
 def _describe(

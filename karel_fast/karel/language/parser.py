@@ -2,7 +2,7 @@
 
 program    curly: def run() { statements }       tokens: DEF run m( statements m)
 statements separated by `;` in the curly syntax (one more at the end is fine), by nothing in the token syntax
-statement  action | if | ifelse .. else | while | repeat
+statement  action | if | if .. else | while | repeat   (ifelse .. else is the same as if .. else)
 condition  name, or `not` of one; names may be snake_case or camelCase in either syntax
 """
 
@@ -146,7 +146,8 @@ class _Parser:
         codes: list[int] = []
         at = self.expect_all(0, grammar.header)
         close = grammar.close
-        opened: list[tuple[int, str, int]] = []  # of each open block: kind, closing of the block around it, its keyword
+        # Of each open block: kind, closing of the block around it, its keyword, and where its code stands.
+        opened: list[tuple[int, str, int, int]] = []
         separator_due = False
         while True:
             token = tokens[at]
@@ -154,14 +155,16 @@ class _Parser:
                 at += 1
                 if not opened:
                     break
-                kind, outer_close, keyword_at = opened.pop()
+                kind, outer_close, keyword_at, code_at = opened.pop()
+                if kind == IF and tokens[at] == grammar.orelse[0]:
+                    codes[code_at] = kind = IFELSE
                 if kind == IFELSE:
                     keyword, opening, close = grammar.orelse
                     if tokens[at] != keyword:
                         self.fail(at, f"expected {keyword!r} after the first half of an ifelse, not {self.shown(at)}")
                     at = self.expect_all(at + 1, (opening,))
                     codes.append(ELSE)
-                    opened.append((ELSE, outer_close, keyword_at))
+                    opened.append((ELSE, outer_close, keyword_at, code_at))
                     separator_due = False
                 else:
                     codes.append(CLOSE)
@@ -180,7 +183,7 @@ class _Parser:
                 separator_due = bool(separator)
             elif token in blocks:
                 kind, opening, closing = blocks[token]
-                opened.append((kind, close, at))
+                opened.append((kind, close, at, len(codes)))
                 close = closing
                 at, argument = self.count(at + 1) if kind == REPEAT else self.condition(at + 1)
                 codes += (kind, argument)
@@ -264,7 +267,7 @@ class _Parser:
             )
         return self.expect_all(at + 1, (after,) if after else ()), int(number)
 
-    def fail_statement(self, at: int, close: str, opened: list[tuple[int, str, int]]) -> NoReturn:
+    def fail_statement(self, at: int, close: str, opened: list[tuple[int, str, int, int]]) -> NoReturn:
         token = self.tokens[at]
         if token == _END:
             self.fail_open(at, close, opened)
@@ -276,7 +279,7 @@ class _Parser:
             self.fail(at, f"unknown action {_shortened(token)}; {self.hint(token, ACTION_NAMES, self.grammar.blocks)}")
         self.fail(at, f"expected a statement or {close!r}, not {self.shown(at)}")
 
-    def fail_separator(self, at: int, close: str, opened: list[tuple[int, str, int]]) -> NoReturn:
+    def fail_separator(self, at: int, close: str, opened: list[tuple[int, str, int, int]]) -> NoReturn:
         if self.tokens[at] == _END:
             self.fail_open(at, close, opened)
         if self.tokens[at] == self.grammar.orelse[0]:
@@ -287,12 +290,12 @@ class _Parser:
         )
 
     def fail_else(self, at: int) -> NoReturn:
-        ifelse = next(word for word, (kind, _, _) in self.grammar.blocks.items() if kind == IFELSE)
+        word = next(word for word, (kind, _, _) in self.grammar.blocks.items() if kind == IF)
         self.fail(
-            at, f"{self.tokens[at]!r} has no {ifelse!r}: a choice of two is written {ifelse} .. {self.tokens[at]}"
+            at, f"{self.tokens[at]!r} has no {word!r}: it follows the block of one, as in {word} .. {self.tokens[at]}"
         )
 
-    def fail_open(self, at: int, close: str, opened: list[tuple[int, str, int]]) -> NoReturn:
+    def fail_open(self, at: int, close: str, opened: list[tuple[int, str, int, int]]) -> NoReturn:
         opener = opened[-1][2] if opened else 0
         line, column = _line_and_column(self.source, self.offset(opener))
         opening = f"the {self.tokens[opener]!r} at line {line}, column {column}"

@@ -115,7 +115,8 @@ NAMED_SEMANTICS: dict[str, Semantics] = {
 
 
 def resolve_semantics(semantics: str | Semantics | Mapping[str, str | Action]) -> Semantics:
-    """The semantics of this name, this object itself, or one made from a mapping such as {"move": "turn_left"}.
+    """The semantics of this name, this object itself, or one made from a mapping such as {"move": "turn_left"}, which may
+    also be written as "move>turn_left+turn_left>move" (written>performed).
 
     Raises ValueError for an unknown name or action, TypeError for anything else.
     """
@@ -124,7 +125,12 @@ def resolve_semantics(semantics: str | Semantics | Mapping[str, str | Action]) -
     if isinstance(semantics, str):
         if semantics in NAMED_SEMANTICS:
             return NAMED_SEMANTICS[semantics]
-        raise ValueError(f"unknown semantics {semantics!r}; {nearest(semantics, NAMED_SEMANTICS)}")
+        if ">" not in semantics:
+            raise ValueError(
+                f"unknown semantics {semantics!r}; {nearest(semantics, NAMED_SEMANTICS)} "
+                "Or write pairs such as 'move>turn_right+turn_right>move'"
+            )
+        semantics = parse_mapping(semantics)
     if isinstance(semantics, Mapping):
         by_name: dict[str, str | Action] = {}
         for written, performed in semantics.items():
@@ -138,14 +144,14 @@ def resolve_semantics(semantics: str | Semantics | Mapping[str, str | Action]) -
     )
 
 
-def resolve_meaning(semantics: str | Semantics | Mapping[str, str | Action]) -> Semantics:
-    """The semantics that a name, pairs like "move>turn_left" or a mapping means. Raises ValueError."""
-    return resolve_semantics(parse_mapping(semantics) if isinstance(semantics, str) and ">" in semantics else semantics)
-
-
 def parse_mapping(text: str) -> dict[str, str]:
-    """ "move>turn_left+turn_left>move" as a mapping from written to performed actions. Raises ValueError."""
-    pairs = [pair.split(">") for pair in text.split("+")]
-    if any(len(pair) != 2 or not all(part.strip() for part in pair) for pair in pairs):
+    """ "move>turn_left+turn_left>move" as a mapping from written to performed actions; a comma joins pairs, too, as in a
+    semantics' name. Raises ValueError.
+    """
+    pairs = [[part.strip() for part in pair.split(">")] for pair in text.replace(",", "+").split("+")]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
         raise ValueError(f"semantics {text!r} is no list of written>performed pairs joined by +")
-    return {written.strip(): performed.strip() for written, performed in pairs}
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        raise ValueError(f"semantics {text!r} maps an action twice; write one pair for each")
+    return mapping

@@ -20,6 +20,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import TypeAlias, Union
 
 from karel_fast.karel.language.vocabulary import ACTION_NAMES, CONDITION_NAMES, Action, Condition, camel_case
@@ -164,6 +165,10 @@ class Program:
 
     def __repr__(self) -> str:
         return f"parse({str(self)!r})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the source."""
+        return f"<pre><code>{escape(str(self))}</code></pre>"
 
     def __reduce__(self) -> tuple:
         return _build_program, (flatten(self.body),)

@@ -123,6 +123,9 @@ ACTION_NAMES: tuple[str, ...] = tuple(action.name.lower() for action in Action)
 CONDITION_NAMES: tuple[str, ...] = tuple(condition.name.lower() for condition in Condition)
 DIRECTION_NAMES: tuple[str, ...] = tuple(direction.name.lower() for direction in Direction)
 
+ROBOT_SIGNS = "^>v<"
+"""What the robot is drawn as in a world's text, by direction."""
+
 # Both spellings, to plain integers: the parser looks these up once per statement.
 ACTION_CODES: dict[str, int] = {
     spelling: code for code, name in enumerate(ACTION_NAMES) for spelling in (name, camel_case(name))

@@ -1,0 +1,128 @@
+"""What one evaluation, or one snapshot's probes, came to: a few lines in words, for the end of a command.
+
+Nothing here is wider than a terminal of 80 columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from karel_fast.analysis.series import mean
+
+Line = tuple[str, str, str]
+"""A measure, its value, and what it is."""
+
+_SHARES: dict[str, tuple[str, str]] = {
+    "generative_accuracy": ("satisfied", "every shown example is right"),
+    "generalization": ("generalizes", "held-out examples are right, too"),
+    "ideal_generalization": ("", "a draw of the ideal reader's generalizes"),
+    "finished": ("ended in time", ""),
+    "parse_rate": ("well-formed", "written without the grammar"),
+    "exact_match": ("the same program", "as the specification was made from"),
+    "beam_accuracy": ("beam search", "its best program satisfies"),
+    "beam_any": ("", "some program in the beam does"),
+    "specification_accuracy": ("all outputs right", "of a specification"),
+    "world_accuracy": ("worlds right", ""),
+    "copy_world_accuracy": ("", "by copying the input"),
+    "cell_accuracy": ("cells right", ""),
+    "changed_cell_accuracy": ("changed cells right", "those that the program changes"),
+    "copy_cell_accuracy": ("", "by copying the input"),
+}
+_NUMBERS: dict[str, tuple[str, str]] = {
+    "perplexity": ("perplexity", "of the specifications' own programs, a token"),
+    "floor_perplexity": ("", "the least that any reader can have"),
+    "mean_length": ("actions", "of a program, on average"),
+    "reference_mean_length": ("", "of the specifications' own programs"),
+}
+PROBE_HEADS = ("feature", "meaning", "layer", "accuracy", "majority", "lift", "untrained")
+
+
+def evaluation_lines(metrics: Mapping[str, Any]) -> list[Line]:
+    """The measures that there are, in order: (name, value, what it is)."""
+    lines = [
+        (words, percent(metrics[name]), note)
+        for name, (words, note) in _SHARES.items()
+        if metrics.get(name) is not None
+    ]
+    passes = metrics.get("pass_at_k") or {}
+    lines += [(f"pass@{k}", percent(value), "of programs drawn at random") for k, value in passes.items()]
+    lines += [
+        (words, f"{metrics[name]:.2f}", note)
+        for name, (words, note) in _NUMBERS.items()
+        if metrics.get(name) is not None
+    ]
+    if "distinct_programs" in metrics:
+        lines.append(
+            (
+                "different programs",
+                str(metrics["distinct_programs"]),
+                f"of {metrics['samples']}; the most frequent one is",
+            )
+        )
+        lines.append(("", percent(metrics["top_share"]), "of all"))
+    return lines
+
+
+def probe_rows(probing: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a probing file's deepest probes read of the state after the predicted action (or of the first offset that was probed), by
+    feature and meaning: means over seeds, of the layer that validation rows choose under the first meaning.
+    """
+    trained = [r for r in probing["records"] if r["labels"] == "true" and r["accuracy"] is not None]
+    if not trained:
+        return []
+    depth = trained[-1]["depth"]
+    offset = 0 if any(r["offset"] == 0 for r in trained) else trained[0]["offset"]
+    of_depth = [r for r in trained if (r["depth"], r["offset"]) == (depth, offset)]
+    meanings = list(dict.fromkeys(r["semantics"] for r in of_depth))
+    rows = []
+    for feature in dict.fromkeys(r["feature"] for r in of_depth):
+        here = [r for r in of_depth if r["feature"] == feature]
+        layer = _best_layer([r for r in here if r["states"] == "trained" and r["semantics"] == meanings[0]])
+        for meaning in meanings:
+            chosen = [r for r in here if r["semantics"] == meaning and r["layer"] == layer]
+            found = [r for r in chosen if r["states"] == "trained"]
+            accuracy, majority = (mean(r[name] for r in found) for name in ("accuracy", "majority"))
+            fresh = mean(r["accuracy"] - r["majority"] for r in chosen if r["states"] == "untrained")
+            lift = None if accuracy is None or majority is None else accuracy - majority
+            rows.append(
+                {
+                    "feature": feature, "meaning": meaning, "depth": depth, "offset": offset, "layer": layer,
+                    "accuracy": accuracy, "majority": majority, "lift": lift, "untrained_lift": fresh,
+                }
+            )  # fmt: skip
+    return rows
+
+
+def probe_lines(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """`probe_rows` as cells under `PROBE_HEADS`, in per cent and points."""
+    lines = [list(PROBE_HEADS)]
+    before = None
+    for row in rows:
+        values = [percent(row[name]) for name in ("accuracy", "majority", "lift", "untrained_lift")]
+        feature = row["feature"] if row["feature"] != before else ""
+        before = row["feature"]
+        lines.append([feature, _short(row["meaning"]), str(row["layer"]), *values])
+    return lines
+
+
+PROBE_NOTE = (
+    "Accuracy of the probes, and of always answering the majority class, in %; lift is the\n"
+    "difference, untrained the lift of probes of an untrained model's states (-: not asked)."
+)
+
+
+def percent(value: float | None) -> str:
+    """A share as per cent with one decimal; - for none."""
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _best_layer(records: list[dict[str, Any]]) -> Any:
+    layers = list(dict.fromkeys(r["layer"] for r in records))
+    return max(
+        layers, key=lambda layer: mean(r["validation"] for r in records if r["layer"] == layer) or 0.0, default=None
+    )
+
+
+def _short(meaning: str) -> str:
+    return meaning if len(meaning) <= 20 else meaning[:18] + ".."

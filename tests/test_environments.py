@@ -1,0 +1,233 @@
+"""Agents' side: the executor step by step, LEAPS's tasks and rewards, and Gymnasium's own checks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import karel_fast as kf
+from karel_fast.karel.agents import Episodes
+from karel_fast.karel.tasks import HOUSE_MARKERS, TASKS
+from karel_fast.support.checks import InputError
+
+MOVE, LEFT, RIGHT, PICK, PUT = range(5)
+SOLUTIONS = {
+    # Those that clvrai/leaps gives beside its starts.
+    "harvester": "DEF run m( WHILE c( markersPresent c) w( WHILE c( markersPresent c) w( pickMarker move w) turnRight move turnLeft "
+    "WHILE c( markersPresent c) w( pickMarker move w) turnLeft move turnRight w) m)",
+    "four_corners": "DEF run m( WHILE c( noMarkersPresent c) w( WHILE c( frontIsClear c) w( move w) "
+    "IF c( noMarkersPresent c) i( putMarker turnLeft move i) w) m)",
+    "random_maze": "DEF run m( WHILE c( noMarkersPresent c) w( IFELSE c( rightIsClear c) i( turnRight i) "
+    "ELSE e( WHILE c( not c( frontIsClear c) c) w( turnLeft w) e) move w) m)",
+    "top_off": "DEF run m( WHILE c( frontIsClear c) w( IF c( markersPresent c) i( putMarker i) move w) m)",
+    "stair_climber": "DEF run m( WHILE c( noMarkersPresent c) w( turnLeft move turnRight move w) m)",
+}
+
+
+def perform(program: kf.Program, episodes: Episodes) -> tuple[float, bool]:
+    """The last reward, and whether the task was ever done, when an agent follows the program from state to state."""
+    last, ever = 0.0, False
+
+    def holds(statement: kf.If | kf.IfElse | kf.While) -> bool:
+        worlds = episodes.worlds
+        row, column, direction = map(int, worlds.robot[0])
+        if statement.condition.name.endswith("MARKERS_PRESENT"):
+            found = (worlds.markers[0, row, column] > 0) == (statement.condition.name == "MARKERS_PRESENT")
+        else:
+            turns = {"FRONT_IS_CLEAR": 0, "RIGHT_IS_CLEAR": 1, "LEFT_IS_CLEAR": 3}[statement.condition.name]
+            down, right = ((-1, 0), (0, 1), (1, 0), (0, -1))[(direction + turns) % 4]
+            found = not worlds.walls[0, row + down, column + right]
+        return bool(found) != statement.negated
+
+    def follow(body: tuple) -> None:
+        nonlocal last, ever
+        for statement in body:
+            if isinstance(statement, kf.Action):
+                reward, done = episodes.step([int(statement)])
+                last, ever = float(reward[0]), ever or bool(done[0])
+            elif isinstance(statement, kf.While):
+                while holds(statement) and episodes.steps[0] < 2000:
+                    follow(statement.body)
+            elif isinstance(statement, kf.IfElse):
+                follow(statement.body if holds(statement) else statement.orelse)
+            elif holds(statement):
+                follow(statement.body)
+
+    follow(program.body)
+    return last, ever
+
+
+@pytest.mark.parametrize("task", SOLUTIONS)
+def test_leaps_own_solutions_solve_its_tasks(task: str) -> None:
+    for seed in range(4):
+        episodes = Episodes(1, task)
+        episodes.seed(seed)
+        episodes.begin()
+        last, done = perform(kf.parse(SOLUTIONS[task]), episodes)
+        assert done, seed
+        assert last == (0 if task == "stair_climber" else 1)
+
+
+def test_rewards_on_the_way() -> None:
+    corners = Episodes(1, "four_corners", height=5, width=6)
+    corners.begin()
+    # It begins in the lowest row's second cell, looking east.
+    got = [float(corners.step([a])[0][0]) for a in (MOVE, MOVE, PUT, LEFT, MOVE, PUT, PICK, MOVE, PUT)]
+    assert got == [0, 0, 0.25, 0.25, 0.25, 0, 0.25, 0.25, 0.5]
+    harvester = Episodes(1, "harvester", height=4, width=5)
+    harvester.begin()
+    assert [round(float(harvester.step([a])[0][0]), 4) for a in (PICK, PICK, MOVE, PICK, PUT)] == [
+        0.1667, 0.1667, 0.1667, 0.3333, 0.1667,
+    ]  # fmt: skip
+    stairs = Episodes(30, "stair_climber")
+    stairs.seed(0)
+    stairs.begin()
+    reward, _ = stairs.step(np.full(30, LEFT))
+    away = np.abs(stairs.worlds.robot[:, :2].astype(int) - stairs.goal[:, :2]).sum(axis=1)
+    np.testing.assert_allclose(reward, -away / 24, rtol=1e-6)
+    reward, _ = stairs.step(np.full(30, MOVE))  # straight up: off the stairs after two
+    reward, _ = stairs.step(np.full(30, MOVE))
+    assert (reward == -1).any()
+    top = Episodes(1, "top_off", height=4, width=6)
+    top.begin()
+    top.goal[:] = 0
+    top.worlds = kf.Worlds(walls=top.worlds.walls, markers=top.worlds.markers * 0, robot=top.worlds.robot)
+    got = [top.step([MOVE]) for _ in range(3)]
+    np.testing.assert_allclose([r[0] for r, _ in got], [2 / 5, 3 / 5, 1])
+    assert [bool(d[0]) for _, d in got] == [False, False, True]
+
+
+def test_the_house() -> None:
+    house = Episodes(10, "clean_house")
+    house.seed(1)
+    house.begin()
+    markers = house.worlds.markers.reshape(10, -1)
+    assert (np.take_along_axis(markers, house.goal, 1) == 1).all()
+    assert (markers.sum(axis=1) == HOUSE_MARKERS + 2).all()
+    assert not house.worlds.walls.reshape(10, -1)[np.arange(10)[:, None], house.goal].any()
+    walls = np.pad(house.worlds.walls[0], 1)
+    for row, column in {divmod(int(place), 22) for place in house.goal.ravel()}:
+        around = walls[[row, row + 2, row + 1, row + 1], [column + 1, column + 1, column, column + 2]]
+        assert around.any()
+        assert column < 13
+    with pytest.raises(InputError, match="14 x 22 cells only"):
+        Episodes(1, "clean_house", height=8)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_starts_are_worlds_and_follow_from_the_seed(task: str) -> None:
+    one, other = Episodes(5, task), Episodes(5, task)
+    for episodes in (one, other):
+        episodes.seed(7)
+        episodes.begin()
+        episodes.begin_again(np.array([0, 1, 0, 1, 0], bool))
+    assert one.worlds == other.worlds
+    checked = kf.Worlds(walls=one.worlds.walls, markers=one.worlds.markers, robot=one.worlds.robot)
+    assert checked == one.worlds
+    reward, _ = TASKS[task].score((one.worlds.markers, one.worlds.robot), one.goal)
+    assert (reward < 1).any() or task == "random_maze"
+
+
+def test_what_a_robot_does_that_can_not() -> None:
+    blocked = kf.Worlds.from_text("####\n#^.#\n####")
+    for on_error, direction, ended in (("leaps", 2, False), ("ignore", 0, False), ("crash", 0, True)):
+        episodes = Episodes(1, "explore", height=3, width=4, on_error=on_error)
+        episodes.begin()
+        episodes.worlds = blocked
+        _, done = episodes.step([MOVE])
+        assert (int(episodes.worlds.robot[0, 2]), bool(done[0])) == (direction, ended)
+        episodes.worlds = blocked
+        assert bool(episodes.step([PICK])[1][0]) == ended
+    full = Episodes(1, "explore", height=3, width=4)
+    full.begin()
+    full.worlds = blocked
+    for _ in range(12):
+        full.step([PUT])
+    assert full.worlds.markers.max() == 9
+    assert full.steps[0] == 12 - 3  # what does nothing is no action of the executor's
+
+
+def test_observations_are_those_of_leaps() -> None:
+    episodes = Episodes(2, "explore", height=4, width=5)
+    episodes.begin()
+    worlds = kf.Worlds.from_text(
+        ["#####\n#>2.#\n#..#\n#####".replace("#..#\n", "#...#\n"), "#####\n#...#\n#9v.#\n#####"]
+    )
+    markers = worlds.markers.copy()
+    markers[1, 2, 1], markers[0, 1, 1] = 200, 1
+    episodes.worlds = worlds = kf.Worlds(walls=worlds.walls, markers=markers, robot=worlds.robot)
+    seen = episodes.observations()
+    assert seen.shape == (2, 4, 5, 16)
+    assert set(np.unique(seen)) == {0, 1}
+    np.testing.assert_array_equal(seen[..., 4], worlds.walls)
+    assert (seen[..., 5:].sum(axis=3) == 1).all()  # one number of markers in every cell
+    assert np.argwhere(seen[..., :4]).tolist() == [[0, 1, 1, 1], [1, 2, 2, 2]]
+    assert seen[0, 1, 1, 6] == seen[0, 1, 2, 7] == seen[1, 2, 1, 15] == 1  # ten stands for more
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_gymnasiums_checker(task: str) -> None:
+    pytest.importorskip("gymnasium")
+    from gymnasium.utils.env_checker import check_env
+
+    check_env(kf.KarelEnv(task), skip_render_check=True)
+    for mode in ("rgb_array", "ansi"):
+        env = kf.KarelEnv(task, render_mode=mode)
+        env.reset(seed=1)
+        drawn = env.render()
+        height, width = env.world.height, env.world.width
+        assert drawn == env.world.to_text()[0] if mode == "ansi" else drawn.shape == (16 * height, 16 * width, 3)
+
+
+def test_many_at_once_are_many_alone() -> None:
+    pytest.importorskip("gymnasium")
+    many = kf.KarelVectorEnv(6, "four_corners", height=5, width=5, max_steps=7, render_mode="ansi")
+    seen, _ = many.reset(seed=5)
+    assert many.observation_space.contains(seen)
+    alone = Episodes(6, "four_corners", height=5, width=5)
+    alone.begin()
+    rng = np.random.default_rng(0)
+    age = np.zeros(6, int)
+    for t in range(40):
+        actions = rng.integers(0, 5, 6)
+        before = many.worlds
+        seen, reward, done, cut, _ = many.step(actions)
+        if t % 8 == 7:  # every episode was cut off after seven; this step began it anew
+            assert (many._episodes.steps == 0).all()
+            assert not (done | cut).any()
+            assert not reward.any()
+            age[:] = 0
+            continue
+        age += 1
+        alone.worlds = before
+        wanted, ended = alone.step(actions)
+        np.testing.assert_array_equal(reward, wanted)
+        np.testing.assert_array_equal(done, ended)
+        np.testing.assert_array_equal(cut, age >= 7)
+        assert many.worlds == alone.worlds
+        np.testing.assert_array_equal(seen, many._episodes.observations())
+    assert len(many.render()) == 6
+    bare = kf.KarelVectorEnv(6, observations=False)
+    assert bare.reset(seed=1)[0].shape == (6, 0)
+    assert bare.step(np.zeros(6, int))[0].shape == (6, 0)
+    assert bare.reset(seed=1)[0].shape == (6, 0)
+    with pytest.raises(InputError, match="one number for all"):
+        bare.reset(seed=[1, 2])
+    for actions, says in (
+        ([0] * 5, "give 6 whole numbers"),
+        ([5] * 6, "codes are 0 to 4"),
+        ([0.5] * 6, "whole numbers"),
+    ):
+        with pytest.raises(InputError, match=says):
+            bare.step(actions)
+
+
+def test_wrong_arguments() -> None:
+    for arguments, says in (
+        ({"task": "harvest"}, "did you mean 'harvester'"),
+        ({"on_error": "stop"}, "on_error is 'stop'"),
+        ({"height": 2}, "height is 2"),
+        ({"count": 0}, "count is 0"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            Episodes(**{"count": 1, **arguments})
