@@ -231,8 +231,9 @@ def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Conso
             if (read_json_if_whole(path) or {}).get("weights") != weights:
                 count = preset.evaluation.count(last=snapshot == snapshots[-1])
                 with pieces.piece("evaluate", f"before evaluating the snapshot of step {step}"):
+                    recipe = preset.recipe.with_shortest(preset.evaluation.shortest)
                     samples = generate(
-                        preset.recipe, split=preset.evaluation.split, start=preset.evaluation.start, count=count
+                        recipe, split=preset.evaluation.split, start=preset.evaluation.start, count=count
                     )
                     common: dict[str, Any] = {
                         "batch_size": preset.decoding.decode_batch_size,

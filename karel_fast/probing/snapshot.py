@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def write_tables(
         raise ValueError(f"{snapshot} does not say what it was trained on; train with a recipe to probe it")
     trained_on = Recipe.from_json(card["recipe"])
     model = open_snapshot(snapshot, program_tokenizer(trained_on, card["layout"])).to(device).eval()
-    recipe = _with_shortest(trained_on, probe_run.shortest)
+    recipe = trained_on.with_shortest(probe_run.shortest)
     tokenizer = program_tokenizer(recipe, card["layout"])
     layers: Layers = list(range(model.states)) if probe_run.layers == "all" else probe_run.layers
 
@@ -275,16 +275,6 @@ def probe_piece(
 def _pieces(folder: RunFolder, step: int, snapshot: str | Path, probe_run: ProbeRun, place: str) -> PieceStore:
     identity = {"experiment": probe_run.to_json(), "weights": weights_digest(snapshot)}
     return PieceStore(folder.pieces(place, step), identity)
-
-
-def _with_shortest(recipe: Recipe, shortest: int | None) -> Recipe:
-    if shortest is None:
-        return recipe
-    if shortest > recipe.lengths[1]:
-        raise ValueError(
-            f"shortest is {shortest}, but the programs of the snapshot's recipe have at most {recipe.lengths[1]} actions"
-        )
-    return replace(recipe, lengths=(shortest, recipe.lengths[1]))
 
 
 def steer_snapshot(

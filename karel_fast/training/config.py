@@ -168,6 +168,9 @@ class EvaluationConfig:
     )
     split: Literal["train", "val", "test"] = setting("test", "train, val or test.")
     start: int = setting(0, "First specification of the split.")
+    shortest: int | None = setting(
+        None, "Actions of the shortest programs behind the specifications (default: the recipe's)."
+    )
     free: bool = setting(True, "Also decode without the grammar, for the parse rate.")
     ideal: bool = setting(False, "Also solve the specifications exactly: the loss's floor, and the shortest programs.")
     text: bool = setting(True, "Also compare lengths, the model's own text and the parts of the prompt.")
@@ -190,6 +193,8 @@ class EvaluationConfig:
             whole("on_the_way", self.on_the_way, 1)
         one_of("split", self.split, ("train", "val", "test"))
         whole("start", self.start, 0)
+        if self.shortest is not None:
+            whole("shortest", self.shortest, 1)
 
     def check_outputs(self) -> None:
         """Raise InputError if these settings ask for what a model has not that writes outputs, and no programs."""
