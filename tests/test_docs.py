@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import inspect
 import json
 import re
 import sys
@@ -10,9 +13,15 @@ from pathlib import Path
 import pytest
 from test_architecture import ROOMS
 
+import karel_fast as kf
 from karel_fast import cli
+from karel_fast.data.tokens.registry import LAYOUTS
+from karel_fast.runs.snapshots import write_snapshot
 
 ROOT = Path(__file__).parent.parent
+specification = importlib.util.spec_from_file_location("site_build", ROOT / "docs" / "build.py")
+site = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(site)
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 TABLES = ["README.md", "docs/results.md", "docs/results-avoid-noops.md", "docs/performance.md", "docs/protocol.md"]
 RESULTS = ROOT / "benchmarks" / "results" / "laptop-epyc-zen4-2cpu"
@@ -90,6 +99,105 @@ def test_python_of_the_readme_runs(capsys):
         exec(block, names)
     assert "#" in capsys.readouterr().out  # a world was drawn
     assert len(names["tokens"]) == 1000
+
+
+SMALL = kf.data.Recipe(height=5, width=5, examples=2, held_out=2, lengths=(3, 5))
+SMALLER = {"count=10_000": "count=8", "count=2000": "count=60", "count=500": "count=20", "max_iter=1000": "max_iter=20"}
+"""What pages do with thousands is run with a few."""
+OF_A_PATCH = "turn_around"
+"""What a page shows of a language that its own patch makes; .ci/extending applies that and tests it."""
+
+
+def before_exact(names: dict[str, object]) -> None:
+    samples = kf.data.generate(SMALL, "test", count=8)
+    names.update(actions=samples.actions, lengths=samples.lengths, others=kf.data.generate(SMALL, "val", count=8))
+
+
+def before_experiments(names: dict[str, object]) -> None:
+    """A run of a model with random weights where the page has one that was trained."""
+    tokenizer = kf.data.Tokenizer(SMALL)
+    config = kf.model.model_config(
+        tokenizer.vocab_size, tokenizer.sequence_length, layers=6, width=16, heads=4, rotary_dim=4,
+        prompt_length=tokenizer.prompt_length, pad_id=tokenizer.pad_id, end_id=tokenizer.end_id,
+    )  # fmt: skip
+    card = {"recipe": SMALL.to_json(), "recipe_hash": SMALL.hash, "layout": "compact"}
+    write_snapshot(Path("runs/laptop"), 5600, kf.model.Transformer(config), card)
+
+
+def before_extending(names: dict[str, object]) -> None:
+    names.update(kf=kf, program=kf.parse("def run() { move() }"), worlds=kf.Worlds.from_text(["####\n#>.#\n####"]))
+
+
+BEFORE = {
+    "docs/exact.md": before_exact,
+    "docs/experiments.md": before_experiments,
+    "docs/extending.md": before_extending,
+}
+"""What a page takes for granted."""
+
+
+@pytest.mark.filterwarnings("ignore:.*failed to converge.*")
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "README.md" and blocks(page, "python")])
+def test_python_runs(page, tmp_path, monkeypatch):
+    """Every Python block of a page, one after the other."""
+    names: dict[str, object] = {"__name__": "page"}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
+    known = dict(LAYOUTS)
+    if page in BEFORE:
+        BEFORE[page](names)
+    try:
+        for block in blocks(page, "python"):
+            for many, few in SMALLER.items():
+                block = block.replace(many, few)
+            if page == "docs/exact.md":
+                block = block.replace("Recipe.paper()", "SMALL")
+                names["SMALL"] = SMALL
+            if OF_A_PATCH not in block:
+                exec(compile(block, page, "exec"), names)
+    finally:
+        LAYOUTS.clear()
+        LAYOUTS.update(known)
+
+
+# -- the site and its tutorials
+
+
+def test_the_site_has_every_page(tmp_path):
+    """Each page is in the contents once, and no link of a page leads out of the site."""
+    (tmp_path / "pictures").mkdir()
+    listed = {name for names in site.GROUPS.values() for name in names}
+    assert listed | {"index"} == {Path(name).stem for name in site.PAGES.values()} | {"api"}
+    assert set(site.TUTORIALS) == {path.stem for path in (ROOT / "docs" / "tutorials").glob("*.ipynb")}
+    for page in site.PAGES:
+        for link in LINK.findall(FENCE.sub("", site.site_text(page, tmp_path / "pictures"))):
+            path = link.partition("#")[0]
+            there = path in site.PAGES.values() or (tmp_path / path).is_file()
+            assert not path or link.startswith("http") or there, f"{page}: {link}"
+
+
+@pytest.mark.parametrize("package", site.API)
+def test_public_names_are_explained(package):
+    """The API's page is made of docstrings."""
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        value = getattr(module, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert (value.__doc__ or "").strip(), f"{package}.{name} has no docstring"
+
+
+@pytest.mark.parametrize("name", site.TUTORIALS)
+def test_tutorials_are_kept_without_outputs(name):
+    """Their outputs are made with the site; what is kept is what people wrote."""
+    cells = json.loads((ROOT / "docs" / "tutorials" / f"{name}.ipynb").read_text())["cells"]
+    assert cells[0]["source"][0].startswith("# ")
+    for cell in cells:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            assert cell["execution_count"] is None
+            assert text.startswith("%%bash") or compile(text, name, "exec")
+        assert len(text.splitlines()) < 45
 
 
 def test_commands(monkeypatch, capsys):

@@ -403,6 +403,9 @@ def test_points_say_what_is_drawn(tmp_path):
                 assert left - 9 <= x <= right + 9
                 assert top - 9 <= y <= bottom + 9
                 assert index < 0 or x == pytest.approx(panel["at"][index], abs=0.2)
+    cells = [point[2] for point in panels[0]["points"]]  # of the heat map
+    accuracy = 100 * sum(run.by_seed(1200, feature="direction", depth="mlp2", layer=2)) / 2
+    assert f"layer 2: {accuracy:.1f}, step 1200" in cells
     last = run.evaluated("generative_accuracy")[-1]
     with styled():
         figure = training_figures.phases_plot(run).figure

@@ -110,7 +110,7 @@ def _of_ability(abilities: Sequence[Ability]) -> str:
 
 def _of_states(readings: Sequence[Reading]) -> str:
     if not readings:
-        return "What its states hold was not asked: no snapshot was probed."
+        return "What its states hold was not measured: no probe has a score."
     shown, open_, untested = (
         [reading for reading in readings if reading.shown is answer] for answer in (True, False, None)
     )

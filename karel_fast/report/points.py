@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,20 @@ from karel_fast.report.plots import STEPS, as_percent
 MOST = 400
 """Points of one series; more lie too close to be pointed at."""
 
-_Point = tuple[float, float, float, float, str]  # place in pixels, value, text of its interval or cell
+
+@dataclass(frozen=True)
+class _Numbers:
+    """What stands for numbers in a panel: a series, or the cells of a heat map, whose x and y are columns and rows.
+
+    pixels: (n, 2) where each is. notes: what is said after each value; of a cell, all but its column.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    pixels: np.ndarray
+    notes: Sequence[str]
+    cells: bool = False
 
 
 def points_of(figure: Figure, steps: Sequence[int]) -> dict[str, Any]:
@@ -45,18 +59,19 @@ def points_of(figure: Figure, steps: Sequence[int]) -> dict[str, Any]:
             x = columns.get(step) if columns else float(step)
             at.append(None if x is None else place(*ax.transData.transform((x, 0)))[0])
         points = []
-        for label, xs, ys, pixels, notes in _series(ax):
-            stride = max(1, len(xs) // MOST)
-            for i in range(0, len(xs), stride):
-                if math.isfinite(xs[i]) and math.isfinite(ys[i]) and np.isfinite(pixels[i]).all():
-                    if columns:
-                        index = steps.index(known[int(xs[i])]) if known[int(xs[i])] in steps else -1
-                        says = f"step {known[int(xs[i])]}, {notes[i]}"
-                    else:
-                        index = steps.index(int(xs[i])) if at and xs[i] in steps else -1
-                        where = _x_text(ax, xs[i], bool(at))
-                        says = f"{label + ': ' if label else ''}{_y_text(ax, ys[i])}{notes[i]}{where}"
-                    points.append([*place(*pixels[i]), says, index])
+        for numbers in _numbers(ax):
+            stride = 1 if numbers.cells else max(1, len(numbers.x) // MOST)
+            for i in range(0, len(numbers.x), stride):
+                x, y = numbers.x[i], numbers.y[i]
+                if not (math.isfinite(x) and math.isfinite(y) and np.isfinite(numbers.pixels[i]).all()):
+                    continue
+                step = known[int(x)] if numbers.cells and columns else int(x)
+                whole = numbers.cells or x == step
+                index = steps.index(step) if at and whole and step in steps else -1
+                where = f", step {step}" if columns else _x_text(ax, x + 0.5 * numbers.cells, bool(at))
+                said = numbers.notes[i] if numbers.cells else f"{_y_text(ax, y)}{numbers.notes[i]}"
+                label = f"{numbers.label}: " if numbers.label else ""
+                points.append([*place(*numbers.pixels[i]), f"{label}{said}{where}", index])
         box = ax.bbox
         panels.append({"box": place(box.x0, box.y1) + place(box.x1, box.y0), "at": at, "points": points})
     return {"panels": panels}
@@ -73,8 +88,8 @@ def _columns(ax: Axes) -> dict[int, float]:
     return {int(step): index + 0.5 for index, step in enumerate(named)}
 
 
-def _series(ax: Axes) -> Iterator[tuple[str, Sequence[float], Sequence[float], np.ndarray, Sequence[str]]]:
-    """(label, x, y, places in pixels, text after each value) of everything in the axes that stands for numbers."""
+def _numbers(ax: Axes) -> Iterator[_Numbers]:
+    """Everything in the axes that stands for numbers."""
     names = {line: str(line.get_label()) for line in ax.lines}
     spans: dict[Any, list[str]] = {}
     for container in ax.containers:
@@ -88,45 +103,40 @@ def _series(ax: Axes) -> Iterator[tuple[str, Sequence[float], Sequence[float], n
         x, y = (np.asarray(values, float).tolist() for values in line.get_data(orig=True))
         name = names[line] if _named(names[line]) else by_colour.get(to_hex(line.get_color()), "")
         pixels = line.get_transform().transform(np.column_stack([x, y])) if x else np.empty((0, 2))
-        yield name, x, y, pixels, spans.get(line) or [""] * len(x)
+        yield _Numbers(name, x, y, pixels, spans.get(line) or [""] * len(x))
     for container in ax.containers:
         if isinstance(container, BarContainer):
             x = [bar.get_x() + bar.get_width() / 2 for bar in container]
-            y = [bar.get_y() + bar.get_height() for bar in container]
-            label = str(container.get_label())
-            yield (
-                label if _named(label) else "",
-                x,
-                [bar.get_height() for bar in container],
-                ax.transData.transform(np.column_stack([x, y])),
-                [""] * len(x),
-            )
+            tops = [bar.get_y() + bar.get_height() for bar in container]
+            pixels = ax.transData.transform(np.column_stack([x, tops]))
+            heights = [bar.get_height() for bar in container]
+            yield _Numbers(_label(container), x, heights, pixels, [""] * len(x))
     for collection in ax.collections:
         if isinstance(collection, PathCollection):
             places = np.asarray(collection.get_offsets(), float)
             x, y = places.T.tolist()
-            label = str(collection.get_label())
-            yield label if _named(label) else "", x, y, ax.transData.transform(places), [""] * len(x)
+            yield _Numbers(_label(collection), x, y, ax.transData.transform(places), [""] * len(x))
         elif isinstance(collection, QuadMesh):
-            corners: Any = collection.get_coordinates()
-            middles = (corners[:-1, :-1] + corners[1:, 1:]) / 2
-            values: Any = np.ma.masked_invalid(collection.get_array()).reshape(middles.shape[:2])  # type: ignore[arg-type]
-            rows = [label.get_text() for label in ax.get_yticklabels()]
-            cells = [
-                (c, r, f"{ax.get_ylabel()} {rows[r] if r < len(rows) else r}: {values[r, c]:.1f}")
-                for r in range(values.shape[0])
-                for c in range(values.shape[1])
-                if values[r, c] is not np.ma.masked
-            ]
-            if cells:
-                places = np.array([middles[r, c] for c, r, _ in cells])
-                yield (
-                    "",
-                    [c for c, _, _ in cells],
-                    [r for _, r, _ in cells],
-                    ax.transData.transform(places),
-                    [text for *_, text in cells],
-                )
+            yield _cells(ax, collection)
+
+
+def _cells(ax: Axes, mesh: QuadMesh) -> _Numbers:
+    corners: Any = mesh.get_coordinates()
+    middles = (corners[:-1, :-1] + corners[1:, 1:]) / 2
+    values: Any = np.ma.masked_invalid(mesh.get_array()).reshape(middles.shape[:2])  # type: ignore[arg-type]
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    rows, columns = np.nonzero(~np.ma.getmaskarray(values))
+    notes = [
+        f"{ax.get_ylabel()} {names[r] if r < len(names) else r}: {values[r, c]:.1f}".lstrip()
+        for r, c in zip(rows, columns, strict=True)
+    ]
+    pixels = ax.transData.transform(middles[rows, columns]) if len(rows) else np.empty((0, 2))
+    return _Numbers("", columns.tolist(), rows.tolist(), pixels, notes, cells=True)
+
+
+def _label(artist: Any) -> str:
+    label = str(artist.get_label())
+    return label if _named(label) else ""
 
 
 def _named(label: str) -> bool:
