@@ -51,7 +51,7 @@ MODEL_SIZES = {
 
 
 class Workbench:
-    """The two models on one device, both in bf16 where the device has it in hardware, else in fp32."""
+    """The two models on one device, both in the precision that the device multiplies faster."""
 
     def __init__(self, size: Size, device_name: str) -> None:
         torch.manual_seed(0)

@@ -13,7 +13,8 @@ from test_reproduce import TINY
 from typer.testing import CliRunner
 
 from karel_fast.analysis.compare import read_runs
-from karel_fast.analysis.crossover import GAIN, crossover, recipe_of
+from karel_fast.analysis.crossover import crossover, recipe_of
+from karel_fast.analysis.crossover_cells import GAIN
 from karel_fast.cli import crossover as commands
 from karel_fast.experiment.preset import load_preset, read_changes
 from karel_fast.experiment.reproduce import reproduce
@@ -78,6 +79,39 @@ def test_a_meaning_by_pairs_is_the_one_it_names(tmp_path, runs):
     pairs = "move>turn_left+turn_left>move+pick_marker>put_marker+put_marker>pick_marker"
     one = write_run(tmp_path / "pairs", "original", {"original": 0.2, pairs: 0.1})
     assert crossover(read_runs([one]), read_runs(runs[1])).b == "map8"
+
+
+def test_of_the_published_grid_and_of_the_grid_of_reading(tmp_path):
+    def latent_rows(lifts: dict[str, float]) -> list[dict]:
+        return [
+            {
+                "withhold": "space", "learn_on": part, "tokens": -3, "feature": "direction", "semantics": name,
+                "depth": "mlp1", "states": states, "unseen": [lift, None], "seen": [0.9, 0.9], "accuracy": [0.9, 0.9],
+            }
+            for name, value in lifts.items()
+            for states, lift in (("trained", value), ("untrained", 0.02))
+            for part in ("start", "end")
+        ]  # fmt: skip
+
+    lifts = [("original", {"original": 0.2, "map8": 0.1}), ("map8", {"original": 0.3, "identity": 0.1})]
+    for index, (trained, values) in enumerate(lifts):
+        run = write_run(tmp_path / f"run{index}", trained, dict.fromkeys(values, 0.5))
+        grid = {"step": 8, "rows": latent_rows(values), "actions": 9, "notes": []}
+        write_json(run / "latent-grid" / f"{step_name(8)}.json", grid)
+        published = write_run(tmp_path / "elsewhere", trained, {name: 2 * lift for name, lift in values.items()})
+        (published / "probing").rename(run / "paper-grid")
+    a, b = read_runs([tmp_path / "run0"]), read_runs([tmp_path / "run1"])
+    latent = {row["measure"]: row for row in crossover(a, b, readings="latent-grid").rows}
+    assert sorted(latent) == ["gain", "lift"]
+    assert latent["lift"]["offset"] == -3
+    assert latent["lift"]["interaction"] == pytest.approx(0.1 - (0.1 - 0.3))
+    published = next(r for r in crossover(a, b, readings="paper-grid").rows if r["measure"] == "lift")
+    assert published["interaction"] == pytest.approx(0.6)
+    assert next(r for r in crossover(a, b).rows if r["measure"] == "lift")["interaction"] == pytest.approx(0)
+    with pytest.raises(InputError, match=r"karel-fast probe --protocol paper .*run0 --semantics original,map8"):
+        crossover(a, b, readings="paper")
+    with pytest.raises(ValueError, match=r"readings is .latent.; did you mean .latent-grid."):
+        crossover(a, b, readings="latent")
 
 
 def test_the_command(tmp_path, runs):

@@ -9,6 +9,8 @@ import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 PACKAGE = Path(__file__).parent.parent / "karel_fast"
 ROOMS = (
     "support", "karel", "model", "data", "exact", "runs", "training", "probing", "analysis", "report", "experiment", "cli"
@@ -83,8 +85,9 @@ def test_only_runs_says_what_a_run_folder_holds():
             assert "step-{step" not in path.read_text(encoding="utf-8"), module
 
 
-def test_the_package_loads_no_torch():
-    code = "import sys, karel_fast; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("module", ["karel_fast", "karel_fast.report.page"])
+def test_what_loads_no_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, check=False).returncode == 0
 
 

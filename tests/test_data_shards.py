@@ -24,7 +24,8 @@ from karel_fast.data import Recipe, ShardError, generate, open_shards, verify, w
 from karel_fast.data.storage import packing, shards
 from karel_fast.data.storage.manifest import EARLIER_FILE, FILE, Entry, Manifest
 from karel_fast.karel.backends import available_backends
-from karel_fast.support.files import locked, read_json, write_whole
+from karel_fast.support.files import read_json, write_whole
+from karel_fast.support.locks import locked
 
 RECIPE = Recipe.paper(seed=5)
 WAIT = 60  # seconds for a process to get somewhere

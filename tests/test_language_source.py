@@ -83,7 +83,9 @@ def test_repeat_counts_up_to_the_limit():
     for count in (0, 1, MAX_REPEAT):
         assert parse(f"def run() {{ repeat ({count}) {{ move() }} }}") == Program((Repeat(count, (MOVE,)),))
         assert parse(f"DEF run m( REPEAT R={count} r( move r) m)") == Program((Repeat(count, (MOVE,)),))
-    assert parse("def run() { repeat (007) { } }") == Program((Repeat(7, ()),))
+    for zeros in (2, 4_300, 100_000):
+        assert parse(f"def run() {{ repeat ({zeros * '0'}7) {{ }} }}") == Program((Repeat(7, ()),))
+        assert parse(f"DEF run m( REPEAT R={zeros * '0'} r( r) m)") == Program((Repeat(0, ()),))
 
 
 WRONG = [

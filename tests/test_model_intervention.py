@@ -9,6 +9,7 @@ import karel_fast as kf
 from karel_fast.model import Capture, Intervention
 from karel_fast.model.decode import Decoder, write_programs
 from karel_fast.model.scoring import hidden_states
+from karel_fast.support.checks import NotFiniteError
 
 ROWS, WIDTH, LAYERS = 5, 32, 3
 TOKENS = torch.from_numpy(tiny_tokens()).long()
@@ -217,6 +218,14 @@ def test_scoring_takes_each_row_its_own_edit(model):
     with torch.no_grad():
         expected = model(TOKENS, capture, intervention=edit)[1]
     torch.testing.assert_close(torch.cat(parts), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_an_edit_that_leaves_the_numbers_is_told_so(model):
+    edit = Intervention.scale(3e38, layers=[1], positions=PICKED)
+    with pytest.raises(NotFiniteError, match="the edit made a number that is not finite"):
+        next(hidden_states(model, tiny_tokens(), Capture([3], "all"), intervention=edit, compile=False))
+    with pytest.raises(NotFiniteError, match="the edit made a number that is not finite"):
+        write_programs(model, TOKENS[:, :PROMPT].numpy(), GRAMMAR, STEPS, intervention=edit, compile=False, **IDS)
 
 
 def test_wrong_requests(model):

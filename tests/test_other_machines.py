@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import filelock
@@ -27,6 +28,7 @@ from karel_fast.support import files, machine, numba_cache
 RECIPE = Recipe(height=5, width=5, examples=2, held_out=1, lengths=(2, 3))
 BOM = b"\xef\xbb\xbf"
 RECORD = {"code": "def run() { move() }", "input0": "####\n#>.#\n####"}
+GZIPPED = gzip.compress(json.dumps(RECORD).encode() + b"\n")
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
@@ -38,6 +40,16 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, number):
     with pytest.warns(RuntimeWarning, match=rf"{tmp_path}: its file system has no locks"):
         write_shards(RECIPE, "train", tmp_path, count=20)
     assert len(open_shards(tmp_path)) == 20
+
+
+def test_a_warning_is_one_line_and_told_once(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.setattr(cli, "app", lambda: None)
+    cli.main()
+    ours, theirs = files.__file__, os.__file__
+    told = [warnings.formatwarning(text, RuntimeWarning, ours, 1) for text in ("no locks", "no locks", "slow")]
+    assert told == ["karel-fast: warning: no locks\n", "", "karel-fast: warning: slow\n"]
+    assert "RuntimeWarning: old" in warnings.formatwarning("old", RuntimeWarning, theirs, 1)
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP])
@@ -194,10 +206,21 @@ def test_parquet_by_its_content(tmp_path, name):
     assert str(read_records(tmp_path / name).programs[0]) == str(kf.parse(RECORD["code"]))
 
 
+@pytest.mark.parametrize("name", ["x.jsonl.gz", "x.jsonl"])
+def test_records_that_gzip_compressed(tmp_path, name):
+    (tmp_path / name).write_bytes(GZIPPED)
+    assert str(read_records(tmp_path / name).programs[0]) == str(kf.parse(RECORD["code"]))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("x.jsonl.gz", gzip.compress(b"{}\n"), "compressed by gzip"),
+        ("x.jsonl.gz", gzip.compress(b"{}\n"), "line 1: no input0"),
+        ("x.jsonl.gz", GZIPPED[:20], "cannot be decompressed after line 0"),
+        ("x.jsonl.gz", GZIPPED[:-6] + b"\0" + GZIPPED[-5:], "cannot be decompressed after line 1"),
+        ("x.jsonl.gz", GZIPPED[:10] + b"\xff" + GZIPPED[11:], "cannot be decompressed after line 0"),
+        ("x.jsonl.gz", gzip.compress(bytes(files.LONGEST_LINE + 1)), "line 1: is longer than 67,108,864 bytes"),
+        ("x.jsonl.zst", b"\x28\xb5\x2f\xfd", "compressed by zstd"),
         ("x.jsonl", json.dumps(RECORD).encode("utf-16"), "text in UTF-16"),
         ("x.jsonl", json.dumps(RECORD).encode() + b'\n{"code": "\xe9"}', "line 2: it is not text in UTF-8"),
         ("x.jsonl", b"[" * 100_000, "nested too deeply"),

@@ -28,7 +28,7 @@ from karel_fast.probing.table import HiddenTable
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import choose_snapshots, snapshot_path, write_snapshot
 from karel_fast.support.checks import InputError
-from karel_fast.support.files import locked
+from karel_fast.support.locks import locked
 
 RECIPE = Recipe(height=5, width=5, examples=2, held_out=1, lengths=(2, 5), wall_probability=0)
 

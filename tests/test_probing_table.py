@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from karel_fast.probing.table import HiddenTable, TableWriter
-from karel_fast.support.files import read_json
+from karel_fast.support.files import read_json, write_json
 
 
 def batch(programs: int, seed: int, layers: int = 2, width: int = 4) -> tuple[np.ndarray, ...]:
@@ -120,3 +120,18 @@ def test_an_empty_table_has_no_rows(tmp_path):
     table = HiddenTable(tmp_path)
     assert (table.programs, table.rows, len(table.sample)) == (0, 0, 0)
     assert table.hidden(np.empty(0, int)).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("width", "4"), ("width", 10**40), ("layers", 3), ("max_actions", -1), ("dtype", "float16"), ("identity", None),
+        ("parts", 5), ("parts", [{"programs": "x", "rows": 1}]), ("parts", [{"programs": 1, "rows": -1}]), ("parts", [3]),
+    ],
+)  # fmt: skip
+def test_a_head_that_holds_something_else(tmp_path, name, value):
+    TableWriter(tmp_path, width=4, layers=(0,), max_actions=3, identity={}).close()
+    head = read_json(tmp_path / "table.json")
+    write_json(tmp_path / "table.json", {**head, name: value})
+    with pytest.raises(ValueError, match=r"table\.json lacks or garbles"):
+        HiddenTable(tmp_path)

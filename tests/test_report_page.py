@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
+from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,8 +17,11 @@ import fake_run
 import pytest
 
 from karel_fast.analysis.series import Run
-from karel_fast.report import plots, probe_figures, write_report
+from karel_fast.report import plots, probe_figures, style, training_figures, write_report
 from karel_fast.report.browser import example_html, world_svg
+from karel_fast.report.narrow import panels_of, stack
+from karel_fast.report.points import points_of
+from karel_fast.report.style import render, styled
 from karel_fast.runs.folder import RunFolder, step_name
 from karel_fast.support.files import write_json
 
@@ -293,36 +298,150 @@ def test_seeds_are_means_over_everything_else():
     assert run.names("feature") == ["a", "b"]
 
 
+LOOK = """
+<script>{
+const seen = (name) => [...document.querySelectorAll(name)].filter((one) => one.clientHeight > 0);
+const letters = [...seen(".drawing")].flatMap((one) => [...one.querySelectorAll("text")].map((t) => t.getBoundingClientRect().height));
+const first = seen(".drawing")[0];
+first.focus();
+first.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight"}));
+const tip = document.getElementById("tip");
+const said = tip.hidden ? "" : tip.textContent;
+first.dispatchEvent(new KeyboardEvent("keydown", {key: "Escape"}));
+const range = document.getElementById("snapshot");
+range.value = 1;
+range.dispatchEvent(new Event("input"));
+const example = document.querySelector(".example");
+const world = example.querySelectorAll(".io")[1];
+world.dispatchEvent(new KeyboardEvent("keydown", {key: "Enter"}));
+const walk = example.querySelector(".walk input");
+walk.value = 1;
+walk.dispatchEvent(new Event("input"));
+const found = {
+  ready: document.documentElement.dataset.ready, said, tip: tip.hidden,
+  figures: seen(".drawing svg").length, broken: seen(".drawing svg").filter((s) => s.clientHeight < 99).length,
+  wide: document.documentElement.scrollWidth > innerWidth, smallest: Math.min(...letters),
+  chosen: document.querySelectorAll(".io.chosen").length, second: world.classList.contains("chosen"),
+  row: example.querySelectorAll("tr.now").length, examples: document.querySelectorAll(".example").length,
+  cursors: document.querySelectorAll("line.cursor").length, slider: document.querySelector("#slider output").textContent,
+  readings: seen(".reading").length, large: world.querySelector("svg").clientWidth,
+};
+TITLE = JSON.stringify(found);
+}</script></body>"""
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-def test_in_a_browser(report, tmp_path):
-    """Chromium runs the page's script to its end, logs no error, and finds every figure and the chosen world."""
-    probe = report.read_text().replace(
-        "</body>",
-        "<script>document.title = JSON.stringify({ready: document.documentElement.dataset.ready,"
-        " figures: document.querySelectorAll('.plot svg').length,"
-        " broken: [...document.querySelectorAll('.plot svg')].filter(s => s.clientHeight < 99).length,"
-        " wide: document.documentElement.scrollWidth > innerWidth,"
-        " chosen: document.querySelectorAll('.io.chosen').length,"
-        " examples: document.querySelectorAll('.example').length})</script></body>",
-    )
+@pytest.mark.parametrize("width", [1400, 390])
+def test_in_a_browser(report, tmp_path, width):
+    """Chromium runs the page's script to its end, and logs no error; figures, tooltips, both sliders and keys do what they should, on
+    a wide page and on a phone's.
+    """
     page = tmp_path / "page.html"
-    page.write_text(probe)
+    text = report.read_text()
+    if width == 1400:
+        page.write_text(text.replace("</body>", LOOK.replace("TITLE", "document.title")))
+    else:  # no window of Chromium's is as narrow; a frame is
+        frame = escape(text.replace("</body>", LOOK.replace("TITLE", "parent.document.title")), quote=True)
+        page.write_text(
+            f'<title>-</title><iframe style="width: {width}px; height: 800px; border: 0" srcdoc="{frame}"></iframe>'
+        )
     done = subprocess.run(
         [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0",
-         f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1000,800", "--virtual-time-budget=2000",
+         f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,900", "--virtual-time-budget=2000",
          "--dump-dom", page.as_uri()],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
+    assert "CONSOLE" not in done.stderr
+    assert "Uncaught" not in done.stderr
     title = re.search(r"<title>(.*?)</title>", done.stdout)
     assert title is not None
-    found = json.loads(title[1])
+    found = json.loads(unescape(title[1]))
     assert found["ready"] == "true"
     assert found["figures"] == len(FIGURES)
     assert found["broken"] == 0
     assert not found["wide"]
+    assert found["smallest"] > 8  # pixels, a line of the smallest letters
     assert found["chosen"] == found["examples"] == 4
-    assert "CONSOLE" not in done.stderr
-    assert "Uncaught" not in done.stderr
+    assert found["second"]
+    assert found["row"] == 1
+    assert found["large"] > (150 if width == 1400 else 85)
+    assert "step 0" in found["said"]
+    assert found["tip"]
+    assert found["slider"].startswith("step 400: ")
+    assert found["cursors"] >= found["readings"] > 3
+
+
+def test_panels_are_stacked_for_a_phone(tmp_path):
+    run = Run.read(RunFolder(fake_run.make(tmp_path / "run", layers=[0, 1, 2], examples=0)))
+    for make in (training_figures.phases_plot, probe_figures.layers_plot, probe_figures.probes_plot):
+        with styled():
+            figure = make(run).figure
+            before = panels_of(figure)
+            stack(figure)
+        figure.draw_without_rendering()
+        boxes = [ax.get_position() for ax in before]
+        assert panels_of(figure) == before
+        for above, below in itertools.pairwise(boxes):
+            assert above.y0 > below.y1
+        assert all(ax.get_xlabel() and ax.get_ylabel() and ax.get_title(loc="left") for ax in before)
+
+
+def test_points_say_what_is_drawn(tmp_path):
+    run = Run.read(RunFolder(fake_run.make(tmp_path / "run", snapshots=4, seeds=2, layers=[0, 1, 2], examples=0)))
+    for make, count in ((training_figures.phases_plot, 4), (probe_figures.layers_plot, 3)):
+        with styled():
+            figure = make(run).figure
+        render(figure, "name")
+        panels = points_of(figure, run.steps)["panels"]
+        assert len(panels) == count
+        for panel in panels:
+            left, top, right, bottom = panel["box"]
+            assert panel["at"] == sorted(panel["at"])
+            assert len(panel["at"]) == 4
+            assert {point[3] for point in panel["points"]} >= {0, 1, 2, 3}
+            for x, y, _, index in panel["points"]:
+                assert left - 9 <= x <= right + 9
+                assert top - 9 <= y <= bottom + 9
+                assert index < 0 or x == pytest.approx(panel["at"][index], abs=0.2)
+    last = run.evaluated("generative_accuracy")[-1]
+    with styled():
+        figure = training_figures.phases_plot(run).figure
+    render(figure, "name")
+    texts = [point[2] for point in points_of(figure, run.steps)["panels"][0]["points"]]
+    assert f"accuracy, shown worlds: {100 * last:.1f} %, step 1200" in texts
+
+
+def colours(css: str) -> list[dict[str, str]]:
+    """The page's colours by name: those of a light page, a dark one, a printed one."""
+    light, dark, *printed = (
+        dict(re.findall(r"--([\w-]+): (#\w+)", block)) for block in re.findall(r":root \{([^}]*)\}", css)
+    )
+    return [light, {**light, **dark}, {**light, **{k: v for one in printed for k, v in one.items()}}]
+
+
+def luminance(colour: str) -> float:
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2's ratio."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast():
+    """Text has 4.5 to 1 on both grounds of every scheme; series 3 to 1, and 4.5 to 1 where it is dark."""
+    schemes = colours((Path(style.__file__).parent / "page.css").read_text())
+    assert len(schemes) == 3
+    for scheme, least in zip(schemes, (3, 4.5, 3), strict=True):
+        for name in ("ink", "faint", "accent", "right", "wrong"):
+            for ground in ("ground", "panel"):
+                assert contrast(scheme[name], scheme[ground]) >= 4.5, (name, ground, scheme)
+        for index in range(len(style.PALETTE)):
+            assert contrast(scheme[f"series-{index}"], scheme["ground"]) >= least, (index, scheme)
 
 
 def test_seeds_that_agree_draw_whiskers_of_no_length():

@@ -6,17 +6,21 @@ import dataclasses
 
 import numpy as np
 import pytest
+from rich.console import Console
 from tiny_model import tiny_config, tiny_rows
 
 import karel_fast as kf
 from karel_fast.data import Recipe
 from karel_fast.data.sampling.recipe import ControlFlow
 from karel_fast.experiment.preset import load_preset
+from karel_fast.experiment.reproduce import reproduce
 from karel_fast.karel.backends import available_backends
 from karel_fast.karel.language.bytecode import Op, encode_instruction
+from karel_fast.report import page
 from karel_fast.runs.folder import RunFolder
 from karel_fast.support.checks import InputError
-from karel_fast.support.files import locked
+from karel_fast.support.files import write_json
+from karel_fast.support.locks import alone, locked
 from karel_fast.training import TrainConfig, train
 from karel_fast.training.metrics import MetricsFile
 
@@ -136,3 +140,52 @@ def test_a_counter_that_is_asked_for_before_it_is_set(backend):
     )
     worlds = kf.Worlds.from_text(["#####\n#>..#\n#####"] * 2)
     assert kf.run(both, worlds, backend=backend, threads=1).steps.tolist() == [0, 1]
+
+
+def test_reports_of_one_run_wait_for_each_other(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    write_json(run / "probing" / "step-000000.json", {"step": 0})
+    monkeypatch.setattr(page, "WAIT", 0.05)
+    lock = run / "report" / ".report.lock"
+    lock.parent.mkdir()
+    with locked(lock), pytest.raises(BlockingIOError, match=r"report\.html: another process is making these results"):
+        page.write_report(run)
+
+
+def test_what_killed_writers_left_half_written_is_removed(tmp_path, monkeypatch):
+    """Of results and reports; what others write beside them stays."""
+    run = tmp_path / "run"
+    write_json(run / "probing" / "step-000000.json", {"step": 0})
+    (run / "report" / "figures").mkdir(parents=True)
+    monkeypatch.setattr(page, "all_plots", lambda _: [])
+    left = ["report/.report.html.7.tmp", "report/figures/.loss.svg.7.tmp", ".summary.json.7.tmp"]
+    for name in [*left, ".resume.safetensors.new.tmp"]:
+        (run / name).write_bytes(b"half")
+    assert page.write_report(run).exists()
+    target = run / "probing" / "step-000000.json"
+    for name in (".step-000000.json.7.tmp", ".step-000000.npz.7.tmp", ".step-000400.json.7.tmp"):
+        (run / "probing" / name).write_bytes(b"half")
+    with alone(target):
+        assert target.exists()
+    found = sorted(path.name for path in run.rglob("*.tmp"))
+    assert found == [".resume.safetensors.new.tmp", ".step-000400.json.7.tmp"]
+
+
+def test_one_process_reproduces_in_a_folder(tmp_path):
+    tmp_path.joinpath("run").mkdir()
+    with (
+        locked(tmp_path / "run" / ".reproduce.lock"),
+        pytest.raises(BlockingIOError, match="run: another process is reproducing an experiment in this folder"),
+    ):
+        reproduce(load_preset("smoke"), tmp_path / "run", Console())
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".reproduce.lock"]
+
+
+@pytest.mark.parametrize("value", [3, "x", None, {"a": 1}, [1], [[]]])
+@pytest.mark.parametrize("name", ["records", "differences", "differences_in_differences"])
+def test_results_that_hold_something_else_are_left_out(tmp_path, name, value):
+    write_json(tmp_path / "probing" / "step-000100.json", {"step": 100, "records": []})
+    write_json(tmp_path / "probing" / "step-000200.json", {"step": 200, name: value})
+    folder = RunFolder(tmp_path)
+    assert list(folder.read_all("probing")) == [100]
+    assert folder.problems == ["probing/step-000200.json holds something else than its kind does; it was left out"]

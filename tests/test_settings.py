@@ -191,3 +191,29 @@ def test_presets_have_no_other_settings():
         for table, kind in tables().items():
             known = flat_fields(kind) or kind.__dataclass_fields__
             assert set(source.get(table, {})) <= set(known)
+
+
+def test_presets_of_earlier_versions(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text("[evaluation]\ncompile = false\nbatch_size = 7\n[probing]\nseeds = 2\n[closer]\nseeds = 3\n")
+    earlier = load_preset(str(path))
+    path.write_text(
+        "[evaluation]\n[decoding]\ncompile_decoding = false\ndecode_batch_size = 7\n[probing]\nseeds = [0, 1]\n"
+        "[closer]\nseeds = [0, 1, 2]\n"
+    )
+    assert earlier == load_preset(str(path))
+    path.write_text("[evaluation]\ncompile = false\n[decoding]\ncompile_decoding = true\n")
+    with pytest.raises(InputError, match=r"\[evaluation\]: unknown setting 'compile'"):
+        load_preset(str(path))
+    for seeds in (0, -1, 10**9):
+        path.write_text(f"[probing]\nseeds = {seeds}\n")
+        with pytest.raises(InputError, match=rf"\[probing\]: seeds is {seeds}; give a list"):
+            load_preset(str(path))
+
+
+@pytest.mark.parametrize("table", ["recipe", "probing", "closer", "evaluation"])
+@pytest.mark.parametrize("value", ["3", "[[1]]", '"x"'])
+def test_a_table_that_is_none(tmp_path, table, value):
+    (tmp_path / "x.toml").write_text(f"{table} = {value}\n")
+    with pytest.raises(InputError, match=rf"preset x: {table} is .*; give a table of settings, \[{table}\]"):
+        load_preset(str(tmp_path / "x.toml"), {"training": {"steps": 1}})

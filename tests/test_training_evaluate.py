@@ -280,6 +280,8 @@ def test_commands(tmp_path):
     assert done.exit_code == 0
     assert json.loads(done.stdout) == json.loads(out.read_text())
     assert json.loads(done.stdout)["samples"] == 10
+    longest = runner.invoke(app, [*look, "--json", "--shortest", str(RECIPE.lengths[1])], catch_exceptions=False)
+    assert json.loads(longest.stdout)["reference_mean_length"] == RECIPE.lengths[1]
     shards = tmp_path / "shards"
     kf.data.write_shards(RECIPE, "train", shards, count=20, shard_size=8)
     other = [str(tmp_path / "disk") if word == str(run) else word for word in train_it]
@@ -292,5 +294,6 @@ def test_commands(tmp_path):
         (["train", str(tmp_path / "new"), "--recipe", str(tmp_path / "absent.json")], OSError),
         (train_it, ValueError),
         (["evaluate", str(tmp_path / "absent")], OSError),
+        ([*look, "--shortest", str(RECIPE.lengths[1] + 1)], ValueError),
     ):
         assert isinstance(runner.invoke(app, wrong).exception, error)

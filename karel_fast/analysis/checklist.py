@@ -19,10 +19,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from scipy import stats
-
-from karel_fast.analysis.compare import interval
 from karel_fast.analysis.costs import ORIGINAL_ACCURACY
+from karel_fast.analysis.intervals import interval, wilson
 from karel_fast.analysis.phases import PAPER_SHARES, shares_of
 from karel_fast.analysis.regression import beside_regression
 from karel_fast.analysis.series import Run, mean, number, phases_of, regressions_of
@@ -163,7 +161,7 @@ def _claims(runs: Sequence[Run]) -> list[Claim]:
             "%",
             "untrained model",
             smaller,
-            _satisfied,
+            satisfied,
             "karel-fast evaluate",
             ORIGINAL_ACCURACY,
         ),
@@ -228,7 +226,7 @@ def _claims(runs: Sequence[Run]) -> list[Claim]:
                     "points",
                     "the same, untrained",
                     "difference in differences; there accuracy",
-                    partial(_altered, feature=feature, meaning=name),
+                    partial(beyond_untrained, feature=feature, meaning=name),
                     f"karel-fast probe --features {feature}",
                 )
             )
@@ -288,33 +286,31 @@ def _claims(runs: Sequence[Run]) -> list[Claim]:
 
 
 def _meanings(run: Run) -> Iterable[str]:
-    return [name for reading in _readings(run) for name in reading.names("semantics")]
+    return [name for reading in readings_of(run) for name in reading.names("semantics")]
 
 
-def _satisfied(run: Run) -> Reading:
-    final = _final(run)
+def satisfied(run: Run) -> Reading:
+    """Specifications satisfied at the last evaluated snapshot, beside the untrained model's (step 0)."""
+    final = final_evaluation(run)
     share, samples = number(final.get("generative_accuracy")), number(final.get("samples"))
     if share is None:
         return Reading()
     untrained = number(run.evaluation.get(0, {}).get("generative_accuracy"))
-    if not samples:
-        return Reading(share, untrained)
-    wilson = stats.binomtest(round(share * samples), int(samples)).proportion_ci(0.95, "wilson")
-    return Reading(share, untrained, float(wilson.low), float(wilson.high), "specifications")
+    return Reading(share, untrained, *wilson(share, samples), "specifications" if samples else "")
 
 
-def _final(run: Run) -> Mapping[str, Any]:
+def final_evaluation(run: Run) -> Mapping[str, Any]:
     """The evaluation of the last snapshot that has one."""
     evaluated = [e for e in run.evaluation.values() if number(e.get("generative_accuracy")) is not None]
     return evaluated[-1] if evaluated else {}
 
 
-def _readings(run: Run) -> list[Run]:
+def readings_of(run: Run) -> list[Run]:
     """All that the run's snapshots were probed for: the closer look first, the published code's grids last."""
     return [run.closest, run, *(run.reading(kind) for kind in run.paper)]
 
 
-def _last(
+def last_reading(
     readings: Sequence[Run], feature: str, depth: str | None = None, offset: int = 0, meaning: str = "original"
 ) -> tuple[Run, int, str] | None:
     """The first reading with these probes, its last snapshot that has them, and their depth (the deepest unless named)."""
@@ -329,8 +325,8 @@ def _last(
 
 def _read(run: Run, depth: str) -> Reading:
     # The published code's probes are of the first world, so what was probed like that comes first.
-    own, grids = _readings(run)[:2], _readings(run)[2:]
-    place = _last([*grids, *own], "direction", depth)
+    own, grids = readings_of(run)[:2], readings_of(run)[2:]
+    place = last_reading([*grids, *own], "direction", depth)
     if place is None:
         return Reading()
     reading, step, _ = place
@@ -353,7 +349,7 @@ def _beyond_time(run: Run) -> Reading:
 
 
 def _above_untrained(run: Run, offset: int) -> Reading:
-    place = _last(_readings(run), "direction", None, offset)
+    place = last_reading(readings_of(run), "direction", None, offset)
     if place is None:
         return Reading()
     reading, step, depth = place
@@ -366,9 +362,10 @@ def _above_untrained(run: Run, offset: int) -> Reading:
     return Reading(trained - untrained, untrained)
 
 
-def _altered(run: Run, feature: str, meaning: str) -> Reading:
-    for reading in _readings(run):
-        place = _last([reading], feature, meaning=meaning)
+def beyond_untrained(run: Run, feature: str, meaning: str) -> Reading:
+    """How much more lift falls under an altered meaning than an untrained model's: of the first reading that was probed for both."""
+    for reading in readings_of(run):
+        place = last_reading([reading], feature, meaning=meaning)
         answer = Reading() if place is None else _doubled(*place, feature, meaning)
         if answer.value is not None:
             return answer
@@ -399,7 +396,7 @@ def _latent(run: Run, kind: str) -> Reading:
     if kind not in (name.rpartition("/")[2] for name in run.latent):
         return Reading()
     reading = run.reading(f"latent/{kind}")
-    place = _last([reading], "direction")
+    place = last_reading([reading], "direction")
     return Reading() if place is None else _doubled(*place, "direction", "adversarial")
 
 
@@ -431,7 +428,7 @@ def _phase(run: Run, index: int) -> Reading:
 
 
 def _shorter(run: Run) -> Reading:
-    written, reference = (number(_final(run).get(name)) for name in ("mean_length", "reference_mean_length"))
+    written, reference = (number(final_evaluation(run).get(name)) for name in ("mean_length", "reference_mean_length"))
     return Reading() if written is None or reference is None else Reading(reference - written, reference)
 
 

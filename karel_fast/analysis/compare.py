@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy import stats
-
+from karel_fast.analysis.intervals import interval as interval
 from karel_fast.analysis.results import results_of
 from karel_fast.analysis.series import Run, regressions_of
 from karel_fast.runs.folder import RunFolder
@@ -141,20 +139,6 @@ def _row(run: Run, feature: str | None, depth: str | None, offset: int, semantic
         "r2": fits[0].r2 if fits else None,
         "r2 on lift": fair[0].r2 if fair else None,
     }
-
-
-def interval(
-    values: Sequence[float | None], confidence: float = 0.95, bounds: bool = True
-) -> dict[str, float | int | None]:
-    """Mean and Student t interval of the numbers that are there, and how many they are; bounds: else no interval."""
-    known = np.array([v for v in values if v is not None], float)
-    if not len(known):
-        return {"mean": None, "low": None, "high": None, "runs": 0}
-    middle, low, high = float(known.mean()), None, None
-    if bounds and len(known) > 1 and np.ptp(known) > 0:
-        half = float(stats.t.ppf((1 + confidence) / 2, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known)))
-        low, high = middle - half, middle + half
-    return {"mean": middle, "low": low, "high": high, "runs": len(known)}
 
 
 def _notes(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -20,17 +20,11 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from karel_fast.analysis.series import Record, Run, mean
+from karel_fast.analysis.crossover_cells import Key, cells_of, text_of
+from karel_fast.analysis.series import Run
 from karel_fast.data import Recipe
-from karel_fast.karel.language import NAMED_SEMANTICS, Semantics
-from karel_fast.karel.language.semantics import resolve_semantics
-from karel_fast.karel.language.vocabulary import ACTION_NAMES
-from karel_fast.probing.measures import MEASURES, measure_of
 from karel_fast.support.checks import InputError
 from karel_fast.support.settings import build
-
-GAIN = "gain"
-"""Lift minus that of the untrained models under the same meaning."""
 
 CELLS = ("a_a", "a_b", "b_a", "b_b")
 """Trained on, read under."""
@@ -70,12 +64,13 @@ def crossover(
     feature: str | None = None,
     depth: str | None = None,
     offset: int | None = None,
+    readings: str = "probing",
 ) -> Crossover:
     """The last probed snapshots of `runs`, trained on one meaning, and of `against`, trained on another.
 
-    feature, depth, offset: only these; by default all that every run was probed for under both meanings. Measures: those of
-    `probing.measures.MEASURES`, and `GAIN` where untrained states were probed under both. Raises InputError, naming the run, for recipes
-    that differ in more than their meaning, a meaning that was not probed, and probes that the runs do not share.
+    feature, depth, offset: only these; by default all that every run was probed for under both meanings. readings: whose probes, and
+    the measures they have, as `crossover_cells.cells_of`. Raises InputError, naming the run, for recipes that differ in more than their
+    meaning, a meaning that was not probed, and probes that the runs do not share.
     """
     recipes = [(run, recipe_of(run)) for run in (*runs, *against)]
     first = recipes[0][1]
@@ -95,13 +90,13 @@ def crossover(
     if a == b:
         raise InputError(f"all runs were trained on {text_of(a)}; give runs of another meaning to --against")
 
-    held = [_cells(run, recipe.semantics, a, b) for run, recipe in recipes]
+    held = [cells_of(run, recipe.semantics, a, b, readings) for run, recipe in recipes]
     shared = [key for key in held[0] if all(key in cells for cells in held)]
     wanted_key = (feature, depth, offset)
     chosen = [k for k in shared if all(w is None or w == have for w, have in zip(wanted_key, k, strict=False))]
     if not chosen:
         asked = ", ".join(str(w) for w in wanted_key if w is not None) or "any feature, depth and offset"
-        there = "; ".join(" ".join(map(str, key[:3])) for key in shared if key[3] == "accuracy") or "nothing in common"
+        there = "; ".join(" ".join(map(str, key[:3])) for key in shared if key[3] == "lift") or "nothing in common"
         raise InputError(f"not all runs were probed under both meanings for {asked}; they share: {there}")
     rows = [_row(key, [cells[key] for cells in held], len(runs)) for key in chosen]
     names = [run.name for run, _ in recipes]
@@ -116,75 +111,6 @@ def recipe_of(run: Run) -> Recipe:
             f"{run.name} does not say what it was trained on: neither a snapshot nor config.json has a recipe"
         )
     return Recipe.from_json(found) if isinstance(found, str) else build(Recipe, found, run.name)
-
-
-def text_of(meaning: Semantics) -> str:
-    """A meaning as --semantics takes it in any run: a name, or pairs."""
-    if meaning == NAMED_SEMANTICS["identity"]:
-        return "identity"
-    named = next((name for name, known in NAMED_SEMANTICS.items() if known == meaning), None)
-    pairs = zip(ACTION_NAMES, meaning.table.tolist(), strict=True)
-    return named or "+".join(f"{w}>{ACTION_NAMES[code]}" for w, code in pairs if ACTION_NAMES[code] != w)
-
-
-Key = tuple[str, str, int, str]
-
-
-def _cells(run: Run, own: Semantics, a: Semantics, b: Semantics) -> dict[Key, tuple[float, float]]:
-    """(read under a, read under b) by feature, depth, offset and measure: means over probe seeds, of the closest look that has both."""
-    out: dict[Key, tuple[float, float]] = {}
-    missing: Semantics | None = a
-    for seen in dict.fromkeys((run.closest.kind, run.kind)):
-        reading = run.closest if seen == run.closest.kind else run
-        if not reading.probed:
-            continue
-        by_cell: dict[tuple[Any, ...], list[Record]] = {}
-        meanings: dict[str, Semantics | None] = {}
-        for record in reading.records(reading.probed[-1]):
-            name = record["semantics"]
-            if name not in meanings:
-                meanings[name] = own if name == "original" else _resolved(name)
-            if record["labels"] == "true" and meanings[name] in (a, b):
-                key = (record["feature"], record["depth"], record["offset"], meanings[name] == a, record["states"])
-                by_cell.setdefault(key, []).append(record)
-        missing = next((m for m in (a, b) if m not in meanings.values()), None)
-        for feature, depth, offset in dict.fromkeys(key[:3] for key in by_cell):
-            pair = {
-                states: [by_cell.get((feature, depth, offset, is_a, states), []) for is_a in (True, False)]
-                for states in ("trained", "untrained")
-            }
-            for measure in MEASURES:
-                values = [_mean(records, measure) for records in pair["trained"]]
-                _put(out, (feature, depth, offset, measure), values)
-            lifts = [_mean(records, "lift") for records in (*pair["trained"], *pair["untrained"])]
-            gains = [None if t is None or u is None else t - u for t, u in zip(lifts[:2], lifts[2:], strict=True)]
-            _put(out, (feature, depth, offset, GAIN), gains)
-    if not out:
-        if missing is None:
-            raise InputError(f"{run.name} has no feature, depth and offset that was probed under both meanings")
-        names = ",".join("original" if meaning == own else text_of(meaning) for meaning in (a, b))
-        place = run.folder.path if run.folder is not None else run.name
-        raise InputError(
-            f"{run.name} was not probed under {text_of(missing)}: karel-fast probe {place} --semantics {names}"
-        )
-    return out
-
-
-def _put(out: dict[Key, tuple[float, float]], key: Key, values: Sequence[float | None]) -> None:
-    first, second = values
-    if first is not None and second is not None:
-        out.setdefault(key, (first, second))
-
-
-def _resolved(name: str) -> Semantics | None:
-    try:
-        return resolve_semantics(name)
-    except ValueError:
-        return None
-
-
-def _mean(records: Sequence[Record], measure: str) -> float | None:
-    return mean(value for record in records if (value := measure_of(record, measure)) is not None)
 
 
 def _row(key: Key, values: Sequence[tuple[float, float]], count_a: int) -> dict[str, Any]:

@@ -6,11 +6,13 @@ from dataclasses import asdict
 from typing import Any
 
 from karel_fast.analysis.by_place import places_of
+from karel_fast.analysis.headline import headline_of
 from karel_fast.analysis.mapping_rank import ranks_of
 from karel_fast.analysis.phases import PAPER_SHARES, RULE
 from karel_fast.analysis.regression import beside_regression
 from karel_fast.analysis.series import Run, boundaries_of, content_of, mean, number, phases_of, regressions_of
 from karel_fast.analysis.stored_measures import MEASURES, differences_of, doubled_of
+from karel_fast.analysis.verdict import cards_of, verdict_of
 from karel_fast.exact.ideal_states import READERS
 
 CONTENT = (
@@ -22,6 +24,7 @@ CONTENT = (
 def results_of(run: Run) -> dict[str, Any]:
     """What RUN/report/results.json holds; None where a number is not defined.
 
+    headline: the few numbers of the page's cards and its verdict in words (`karel_fast.analysis.headline`).
     final: evaluation of the last evaluated snapshot. phases: see `karel_fast.analysis.phases`. semantic_content: per
     depth, by step. regression: generative accuracy on semantic content over the snapshots of training, per feature
     (None: all), depth, offset, measure and lag. beside_regression: see `karel_fast.analysis.regression`. probes:
@@ -31,8 +34,14 @@ def results_of(run: Run) -> dict[str, Any]:
     evaluated = [s for s in run.steps if number(run.evaluation.get(s, {}).get("generative_accuracy")) is not None]
     last = evaluated[-1] if evaluated else None
     names = ("generative_accuracy", "generalization", "perplexity", "parse_rate", "mean_length")
+    headline = headline_of(run)
     return {
         "run": run.name,
+        "headline": {
+            **headline.to_json(),
+            "verdict": verdict_of(headline),
+            "cards": [asdict(card) for card in cards_of(headline)],
+        },
         "final": {
             "step": last,
             **{name: number(run.evaluation.get(last, {}).get(name)) if last is not None else None for name in names},

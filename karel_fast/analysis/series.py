@@ -44,6 +44,7 @@ class Run:
     latent_grid: dict[int, dict[str, Any]] = field(default_factory=dict)
     folder: RunFolder | None = None
     kind: str = "probing"  # which folder of the run `probing` comes from
+    memo: dict[str, Any] = field(default_factory=dict)  # numbers that are dear to make, by name
     _records: dict[int, list[Record]] = field(default_factory=dict)
     _groups: dict[int, dict[tuple[object, ...], list[Record]]] = field(default_factory=dict)
     _names: dict[str, list[Any]] = field(default_factory=dict)
@@ -70,7 +71,14 @@ class Run:
     def reading(self, kind: str) -> Run:
         """The same run, its probes those of one kind of latent causal probing or of the published grid (`runs.folder`)."""
         return replace(
-            self, probing={**self.latent, **self.paper}[kind], closer={}, kind=kind, _records={}, _groups={}, _names={}
+            self,
+            probing={**self.latent, **self.paper}[kind],
+            closer={},
+            kind=kind,
+            memo={},
+            _records={},
+            _groups={},
+            _names={},
         )
 
     @property
@@ -78,7 +86,7 @@ class Run:
         """What numbers of one snapshot come from: the run with the probes of the closer look, or itself without one."""
         if not self.closer:
             return self
-        return replace(self, probing=self.closer, closer={}, kind="closer", _records={}, _groups={}, _names={})
+        return replace(self, probing=self.closer, closer={}, kind="closer", memo={}, _records={}, _groups={}, _names={})
 
     @property
     def steps(self) -> list[int]:

@@ -10,6 +10,8 @@ import dis
 import errno
 import os
 import sys
+import warnings
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -72,6 +74,8 @@ for room in (
 
 def main() -> None:
     """Entry point of the console script."""
+    if not isinstance(warnings.formatwarning, _OneLine):
+        warnings.formatwarning = _OneLine()
     try:
         app()
     except Exception as error:
@@ -79,6 +83,28 @@ def main() -> None:
             raise
         sys.stderr.write(f"karel-fast: {_message(error)}\n")
         sys.exit(1 if isinstance(error, NotFiniteError) else 2)
+
+
+class _OneLine:
+    """Warnings of this package as one line each, and each once; those of others as Python writes them."""
+
+    def __init__(self) -> None:
+        self.told: set[str] = set()
+        self.others = warnings.formatwarning
+
+    def __call__(
+        self, message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if not Path(filename).is_relative_to(PACKAGE):
+            return self.others(message, category, filename, lineno, line)
+        text = f"karel-fast: warning: {message}\n"
+        if text in self.told:
+            return ""
+        self.told.add(text)
+        return text
+
+
+PACKAGE = Path(__file__).parents[1]
 
 
 def _is_about_input(error: Exception) -> bool:

@@ -26,6 +26,10 @@ def crossover_command(
     feature: Annotated[str | None, typer.Option(help="Only this feature (default: all that the runs share).")] = None,
     depth: Annotated[str | None, typer.Option(help="Only this depth of the probes.")] = None,
     offset: Annotated[int | None, typer.Option(help="Only states at this offset.")] = None,
+    readings: Annotated[
+        str,
+        typer.Option(help="Whose probes: probing, paper-grid, paper, or latent-grid (lift at places not learnt on)."),
+    ] = "probing",
     out: Annotated[Path | None, typer.Option(help="Folder for the table as JSON and CSV, and a figure.")] = None,
 ) -> None:
     """Runs trained on two meanings, each probed under both: is a model read better under its own?"""
@@ -33,7 +37,7 @@ def crossover_command(
     from karel_fast.analysis.crossover import crossover
 
     read = read_runs([*runs, *against])
-    found = crossover(read[: len(runs)], read[len(runs) :], feature, depth, offset)
+    found = crossover(read[: len(runs)], read[len(runs) :], feature, depth, offset, readings)
     _print(found)
     if out is not None:
         from karel_fast.report.crossover_figure import write_crossover
@@ -43,7 +47,8 @@ def crossover_command(
 
 def _print(found: Crossover) -> None:
     """Lift, and lift beyond untrained, in points; the rest is in the files."""
-    from karel_fast.analysis.crossover import CELLS, GAIN
+    from karel_fast.analysis.crossover import CELLS
+    from karel_fast.analysis.crossover_cells import GAIN
 
     names = {"lift": "lift", GAIN: "lift beyond untrained"}
     typer.echo(f"a: {found.a}, {len(found.runs_a)} runs; b: {found.b}, {len(found.runs_b)} runs. In points.")

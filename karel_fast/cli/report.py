@@ -29,10 +29,23 @@ def report_command(
         str | None, typer.Option(help="Report results of other settings than the run's own: settings-1a2b3c4d.")
     ] = None,
 ) -> None:
-    """Write the run's report: one HTML page, results.json, and PNG, SVG and CSV of every figure. Prints the page's path."""
-    from karel_fast.report import write_report
+    """Write the run's report: one HTML page, results.json, and PNG, SVG and CSV of every figure. Prints the page's path.
 
-    typer.echo(str(write_report(run, settings)))
+    The page's verdict and the numbers of its cards go to standard error.
+    """
+    from karel_fast.report import write_report
+    from karel_fast.support.files import read_json
+
+    page = write_report(run, settings)
+    headline = read_json(page.with_name("results.json"))["headline"]
+    for sentence in headline["verdict"]:
+        typer.echo(sentence, err=True)
+    for card in headline["cards"]:
+        interval = f" (95 %: {card['interval']})" if card["interval"] else ""
+        verdict = f"; {card['verdict']}" if card["verdict"] else ""
+        typer.echo(f"{card['term']}: {card['value']}{interval}{verdict}", err=True)
+        typer.echo(f"    {'; '.join(card['details'])}", err=True)
+    typer.echo(str(page))
 
 
 def compare_command(

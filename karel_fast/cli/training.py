@@ -149,7 +149,7 @@ def evaluate_command(
     of_run = list_snapshots(snapshot.parent.parent)
     count = config.count(last=not of_run or snapshot.name == of_run[-1].name)
     samples = (
-        generate(chosen, split=config.split, start=config.start, count=count)
+        generate(chosen.with_shortest(config.shortest), split=config.split, start=config.start, count=count)
         if data is None
         else _of_file(data, chosen, config.start)
     )

@@ -23,7 +23,8 @@ from karel_fast.exact.ideal_loss import floor
 from karel_fast.exact.problem import Prior
 from karel_fast.exact.solution import solve
 from karel_fast.support.checks import InputError, one_of, whole
-from karel_fast.support.files import locked, remove_leftovers, write_whole
+from karel_fast.support.files import remove_leftovers, write_whole
+from karel_fast.support.locks import locked
 from karel_fast.support.ray import connected, results
 
 SHARD_SIZE = 5_000

@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from karel_fast.experiment.earlier import in_todays_words
 from karel_fast.model.shape import DecodingConfig, ModelShape
 from karel_fast.probing.settings import ProbeRun, check_layers
 from karel_fast.support.checks import InputError, nearest, one_of
@@ -91,6 +92,9 @@ def load_preset(name: str, changes: Mapping[str, Mapping[str, Any]] | None = Non
     source = _read(name)
     name = Path(name).stem if name.endswith(".toml") else name
     kinds = tables()
+    for key in kinds:
+        if not isinstance(source.get(key, {}), dict):
+            raise InputError(f"preset {name}: {key} is {source[key]!r}; give a table of settings, [{key}]")
     for table, values in (changes or {}).items():
         one_of("the table of a setting", table, kinds)
         source[table] = {**source.get(table, {}), **values}
@@ -140,7 +144,7 @@ def _read(name: str, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
         place = f"{extending[-1]}: extends an " if extending else ""
         raise InputError(f"{place}unknown preset {name!r}; {nearest(name, preset_names())} Or give a .toml file")
     try:
-        source = tomllib.loads(text)
+        source = in_todays_words(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: {error}") from error
     except RecursionError:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from karel_fast.support.checks import InputError
+from karel_fast.support.locks import locked
 from karel_fast.support.version import VERSION
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 # torch and transformers take seconds to load, so the stages import what they need when they run.
 
 
+REPRODUCE_LOCK = ".reproduce.lock"
 REPORT_SECONDS = 20.0
 """Enough for the report's figures and page."""
 
@@ -39,26 +41,37 @@ def reproduce(
     """Run or finish the experiment in `folder`; returns the report's page. Progress goes to `console`. minutes,
     started: how long this call may take, see `karel_fast.experiment.pieces`.
 
-    Raises ValueError if the folder holds another experiment; OutOfTime when the minutes were not enough.
+    Raises ValueError if the folder holds another experiment; BlockingIOError if another process is at it; OutOfTime when the
+    minutes were not enough.
     """
     from karel_fast.data.tokens.interpreter import is_interpreter, make_tokenizer
-    from karel_fast.experiment.pieces import OutOfTime, Pieces
-    from karel_fast.experiment.summary_table import print_costs, print_summary
+    from karel_fast.experiment.pieces import Pieces
     from karel_fast.model.compiling import require_compiling
     from karel_fast.model.device import resolve_device
-    from karel_fast.report import write_report
 
-    clock = time.monotonic()
     pieces = Pieces(folder, minutes, started)
     tokenizer = make_tokenizer(preset.recipe, preset.layout)
-    writes_programs = not is_interpreter(tokenizer)
-    if not writes_programs:
+    if is_interpreter(tokenizer):
         preset.evaluation.check_outputs()
     # Whatever can only fail after the training is looked at before.
     for device in (preset.training.device, preset.decoding.device):
         resolve_device(device)
     if _asks_to_compile(preset):
         require_compiling()
+    folder.mkdir(parents=True, exist_ok=True)
+    busy = f"{folder}: another process is reproducing an experiment in this folder: wait for it, or choose another --output"
+    with locked(folder / REPRODUCE_LOCK, busy):
+        return _in_stages(preset, tokenizer, folder, console, pieces)
+
+
+def _in_stages(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Console, pieces: Pieces) -> Path:
+    from karel_fast.data.tokens.interpreter import is_interpreter
+    from karel_fast.experiment.pieces import OutOfTime
+    from karel_fast.experiment.summary_table import print_costs, print_summary
+    from karel_fast.report import write_report
+
+    clock = time.monotonic()
+    writes_programs = not is_interpreter(tokenizer)
     _write_config(preset, folder)
     with _stage(console, "train"):
         _train(preset, tokenizer, folder, pieces)
@@ -202,7 +215,7 @@ def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Conso
     from karel_fast.data.tokens.interpreter import InterpreterTokenizer
     from karel_fast.runs.folder import RunFolder
     from karel_fast.runs.snapshots import list_snapshots, read_card, weights_digest
-    from karel_fast.support.files import read_json_if_whole, write_json
+    from karel_fast.support.files import read_json_if_whole, remove_half_written, write_json
     from karel_fast.support.progress import Progress
     from karel_fast.training.evaluate import evaluate
     from karel_fast.training.interpret import interpret
@@ -214,11 +227,13 @@ def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Conso
         for snapshot in snapshots:
             step = int(read_card(snapshot)["step"])
             path, weights = run.file("evaluation", step), weights_digest(snapshot)
+            remove_half_written(path)
             if (read_json_if_whole(path) or {}).get("weights") != weights:
                 count = preset.evaluation.count(last=snapshot == snapshots[-1])
                 with pieces.piece("evaluate", f"before evaluating the snapshot of step {step}"):
+                    recipe = preset.recipe.with_shortest(preset.evaluation.shortest)
                     samples = generate(
-                        preset.recipe, split=preset.evaluation.split, start=preset.evaluation.start, count=count
+                        recipe, split=preset.evaluation.split, start=preset.evaluation.start, count=count
                     )
                     common: dict[str, Any] = {
                         "batch_size": preset.decoding.decode_batch_size,

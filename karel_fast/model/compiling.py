@@ -49,6 +49,27 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+@functools.cache
+def compiles_bf16_rightly() -> bool:
+    """Whether compiled code computes the right thing of bfloat16 on this processor; True where nothing can be compiled.
+
+    g++ 12 with generic tuning, which it chooses for processors newer than itself, makes wrong code of two transpositions in one
+    kernel (torch's `transpose_mxn`): gradients of attention that are wrong or not finite.
+    """
+    first, second = torch.arange(2 * 64 * 64).remainder(251).bfloat16().view(2, 64, 64)
+    try:
+        found = _graph(_transposed)(first, second)
+    except Exception as error:
+        if _machine_fault(error) is None:
+            raise
+        return True
+    return all(torch.equal(*pair) for pair in zip(found, _transposed(first, second), strict=True))
+
+
+def _transposed(*matrices: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return tuple(matrix.mT.contiguous() for matrix in matrices)
+
+
 def require_compiling() -> None:
     """Raises InputError, saying why, if this machine cannot compile: for those who have asked for it by name."""
     try:

@@ -21,7 +21,7 @@ from torch import Tensor
 from karel_fast.model.cache import Cache, ReadingAttention, WritingAttention
 from karel_fast.model.capture import Capture, Recorder
 from karel_fast.model.compiling import compiled
-from karel_fast.model.intervention import Editor, Intervention
+from karel_fast.model.intervention import Editor, Intervention, check_finite
 from karel_fast.model.sampling import Sampling, draw_tokens, uniform_numbers
 from karel_fast.model.transformer import Transformer
 
@@ -95,7 +95,8 @@ def write_programs(
     max_new_tokens). The model's device is used; results are on the CPU. progress is called with the number of rows done.
 
     Raises ValueError for prompts or beginnings that do not fit the context or the vocabulary, a grammar of another
-    vocabulary, or an intervention that does not fit the model, the prompts or max_new_tokens.
+    vocabulary, or an intervention that does not fit the model, the prompts or max_new_tokens; NotFiniteError for one that makes a
+    number that is not finite.
     """
     decoder = Decoder(
         model, grammar, max_new_tokens, capture, pad_id=pad_id, end_id=end_id, max_actions=max_actions, dtype=dtype,
@@ -271,6 +272,9 @@ class Decoder:
                     self.model, tables, forbidden, read.cache, new, writer, logits_BV, hidden, number, self.capture,
                     read.intervention, read.beginnings_BS, sampling, uniform_BS,
                 )  # fmt: skip
+        if read.intervention is not None:
+            check_finite(read.logits_BV)
+            check_finite(logits_BV)
         keep = read.keep
         return Generated(
             tokens=writer.tokens[:keep].cpu().numpy(),

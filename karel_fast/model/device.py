@@ -9,6 +9,10 @@ from typing import Any
 
 import torch
 
+from karel_fast.model.compiling import compiles_bf16_rightly
+from karel_fast.support.checks import InputError
+from karel_fast.support.machine import processor
+
 # Dense bf16 peak, in FLOP/s, from the makers' data sheets.
 GPU_PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}
 
@@ -33,17 +37,28 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """bfloat16 or float32; "auto" is bfloat16 where the device multiplies bfloat16 matrices in hardware."""
-    if name == "auto":
-        name = "bf16" if _has_bf16(device) else "fp32"
-    return torch.bfloat16 if name == "bf16" else torch.float32
+    """bfloat16 or float32; "auto" is bfloat16 where the device multiplies bfloat16 matrices faster.
+
+    Raises InputError for bf16 by name, where compiled code computes something else of it.
+    """
+    wanted = _multiplies_bf16_faster(device) if name == "auto" else name == "bf16"
+    if wanted and device.type == "cpu" and not compiles_bf16_rightly():
+        if name == "bf16":
+            raise InputError(
+                "precision is bf16, of which the C++ compiler here makes wrong code; use fp32 or auto, or name another compiler in CXX"
+            )
+        wanted = False
+    return torch.bfloat16 if wanted else torch.float32
 
 
-def _has_bf16(device: torch.device) -> bool:
+def _multiplies_bf16_faster(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # A CPU without these instructions emulates bf16, slowly.
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    if torch.cpu._is_amx_tile_supported():
+        return True
+    # A CPU without these instructions emulates bf16, slowly. Intel's, without matrix units, reach 0.57 of the rate of its two
+    # float32 units; AMD's twice that of theirs (benchmarks/NOTES.md).
+    return torch.cpu._is_avx512_bf16_supported() and "Intel" not in processor()["model"]
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:

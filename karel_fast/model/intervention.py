@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from karel_fast.model.selection import Positions, check_fit, last_position, span, state_numbers
+from karel_fast.support.checks import NotFiniteError
 
 ORTHONORMAL = 1e-4
 """Most by which a product of two basis vectors may miss 0 or 1."""
@@ -175,6 +176,12 @@ class Intervention:
         start, stop = span(self.positions, prompt_length, length)
         order = torch.arange(length, device=device) - start
         return order.masked_fill((order < 0) | (order >= stop - start), -1)[None]
+
+
+def check_finite(numbers: Tensor) -> None:
+    """Raises NotFiniteError for what an edited model computed, where it is not finite."""
+    if not bool(numbers.isfinite().all()):
+        raise NotFiniteError("the edit made a number that is not finite: make its values, or its factor, smaller")
 
 
 class Editor:

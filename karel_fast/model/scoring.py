@@ -13,7 +13,7 @@ from torch import Tensor
 
 from karel_fast.model.capture import Capture
 from karel_fast.model.compiling import compiled
-from karel_fast.model.intervention import Intervention
+from karel_fast.model.intervention import Intervention, check_finite
 from karel_fast.model.transformer import Transformer
 
 
@@ -33,7 +33,8 @@ def hidden_states(
     float32, or bfloat16 for products in bfloat16. A capture's or an intervention's own positions, or values, of each row
     are those of the n rows.
 
-    Raises ValueError for rows, a capture or an intervention that do not fit the model.
+    Raises ValueError for rows, a capture or an intervention that do not fit the model, NotFiniteError for an intervention that
+    makes a number that is not finite.
     """
     tokens = np.asarray(tokens.cpu() if isinstance(tokens, Tensor) else tokens)
     if tokens.ndim != 2 or 0 in tokens.shape or not np.issubdtype(tokens.dtype, np.integer) or batch_size < 1:
@@ -58,6 +59,8 @@ def hidden_states(
         batch = torch.from_numpy(tokens[numbers.numpy()].astype(np.int64)).to(device)
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
             hidden = run(model, batch, capture.rows(numbers, device), edits)
+        if intervention is not None:
+            check_finite(hidden)
         yield hidden[: stop - start].cpu()
 
 

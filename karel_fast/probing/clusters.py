@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from karel_fast.probing.differences import Clusters
 from karel_fast.probing.measures import SUMS, stored_kinds
 from karel_fast.probing.places import Places, place_arrays
-from karel_fast.probing.probes.types import ProbeResult
 from karel_fast.support.checksums import check_named
 from karel_fast.support.files import read_json_if_whole, write_whole
+
+if TYPE_CHECKING:
+    from karel_fast.probing.probes.types import ProbeResult  # which loads torch, and a report needs none
 
 
 def cluster_sums(results: Sequence[ProbeResult], actions: np.ndarray) -> Clusters:

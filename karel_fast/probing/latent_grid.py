@@ -24,13 +24,14 @@ from karel_fast.probing.latent_settings import ACTIONS, LatentGrid, place_of, po
 from karel_fast.probing.measures import measures_of_sums
 from karel_fast.probing.pieces import PieceStore, Trained
 from karel_fast.probing.settings import SPLITS
-from karel_fast.probing.snapshot import alone, specification_samples
+from karel_fast.probing.snapshot import specification_samples
 from karel_fast.probing.states import write_table
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.side_by_side import home
 from karel_fast.runs.snapshots import read_card, weights_digest
 from karel_fast.support.checks import InputError
 from karel_fast.support.files import read_json_if_whole, write_json
+from karel_fast.support.locks import alone
 
 KIND = "latent-grid"
 Progress = Callable[[str, int, int], None]

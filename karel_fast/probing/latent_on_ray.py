@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from karel_fast.probing.latent_grid import LatentJob, Progress, probes_of_piece
-from karel_fast.probing.snapshot import alone
+from karel_fast.support.locks import alone
 from karel_fast.support.memory import freed_memory_kept
 from karel_fast.support.plugins import Plugin, loaded_plugins, run_plugins
 from karel_fast.support.ray import connected, results, task_resources

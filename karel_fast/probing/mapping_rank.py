@@ -25,11 +25,12 @@ from karel_fast.probing.experiments import Split, gather_rows, joined, record_of
 from karel_fast.probing.probes.training import train_probes
 from karel_fast.probing.rank_settings import RankRun
 from karel_fast.probing.settings import SPLITS, Grid, ProbeConfig
-from karel_fast.probing.snapshot import alone, write_tables
+from karel_fast.probing.snapshot import write_tables
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.side_by_side import home
 from karel_fast.runs.snapshots import read_card, weights_digest
 from karel_fast.support.files import read_json_if_whole, write_json
+from karel_fast.support.locks import alone
 from karel_fast.support.stored import stored
 
 KIND = "rank"

@@ -7,9 +7,8 @@ that sees the run folder, and give the same results.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,8 @@ from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.side_by_side import home, make_room
 from karel_fast.runs.snapshots import open_snapshot, read_card, snapshot_path, weights_digest
 from karel_fast.support.checksums import FILES, sums_of
-from karel_fast.support.files import locked, read_json_if_whole, write_json
+from karel_fast.support.files import read_json_if_whole, remove_half_written, write_json
+from karel_fast.support.locks import alone
 
 
 def is_done(run: str | Path, step: int, probe_run: ProbeRun, *, own: bool = False) -> bool:
@@ -89,7 +89,7 @@ def write_tables(
         raise ValueError(f"{snapshot} does not say what it was trained on; train with a recipe to probe it")
     trained_on = Recipe.from_json(card["recipe"])
     model = open_snapshot(snapshot, program_tokenizer(trained_on, card["layout"])).to(device).eval()
-    recipe = _with_shortest(trained_on, probe_run.shortest)
+    recipe = trained_on.with_shortest(probe_run.shortest)
     tokenizer = program_tokenizer(recipe, card["layout"])
     layers: Layers = list(range(model.states)) if probe_run.layers == "all" else probe_run.layers
 
@@ -168,16 +168,6 @@ def probe_snapshot(
         return _probe(folder, snapshot, probe_run, place, step, device, progress, decoding)
 
 
-@contextmanager
-def alone(target: Path) -> Iterator[None]:
-    """Keeps other processes from making the same results. BlockingIOError if one is at it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with locked(
-        target.parent / f".{target.stem}.lock", f"{target}: another process is making these results: wait for it"
-    ):
-        yield
-
-
 def _probe(
     folder: RunFolder,
     snapshot: str | Path,
@@ -221,7 +211,9 @@ def _probe(
             splits, samples, count=probe_run.examples, features=probe_run.grid.features, depth=depth, config=probe_run.config,
             device=device, tracer=tables.tracer,
         )  # fmt: skip
-        write_json(folder.file(place.replace(probe_run.kind, "examples", 1), step), {"step": step, **examples})
+        shown = folder.file(place.replace(probe_run.kind, "examples", 1), step)
+        remove_half_written(shown)
+        write_json(shown, {"step": step, **examples})
     # Last, because this file says that the snapshot is done.
     files = sums_of(target.parent, [target.with_suffix(".npz").name])
     stored = {"step": step, "experiment": probe_run.to_json(), "weights": weights_digest(snapshot), **result}
@@ -283,16 +275,6 @@ def probe_piece(
 def _pieces(folder: RunFolder, step: int, snapshot: str | Path, probe_run: ProbeRun, place: str) -> PieceStore:
     identity = {"experiment": probe_run.to_json(), "weights": weights_digest(snapshot)}
     return PieceStore(folder.pieces(place, step), identity)
-
-
-def _with_shortest(recipe: Recipe, shortest: int | None) -> Recipe:
-    if shortest is None:
-        return recipe
-    if shortest > recipe.lengths[1]:
-        raise ValueError(
-            f"shortest is {shortest}, but the programs of the snapshot's recipe have at most {recipe.lengths[1]} actions"
-        )
-    return replace(recipe, lengths=(shortest, recipe.lengths[1]))
 
 
 def steer_snapshot(

@@ -19,11 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from karel_fast.support.checks import one_of, whole
 from karel_fast.support.checksums import FILES, check_named, sums_of
-from karel_fast.support.files import read_json, write_folder, write_json
+from karel_fast.support.files import read_json, remove_half_written, write_folder, write_json
 
 VERSION = 1
 HEAD = "table.json"
+MOST = 2**20  # values in a state, or actions of a program: a head that says more is damaged
 
 
 def _to_bfloat16(values: np.ndarray) -> np.ndarray:
@@ -72,6 +74,7 @@ class TableWriter:
         self._complete = False
         self._sums: dict[str, str] = {}
         head = self.directory / HEAD
+        remove_half_written(head)
         if head.exists():
             stored_head = read_json(head)
             for name, value in self._head.items():
@@ -170,15 +173,15 @@ class HiddenTable:
                 f"{self.directory} is a table of version {values.get('version')}, this is for {VERSION}; make it anew"
             )
         try:
-            complete, parts = values["complete"], values["parts"]
-            self.width: int = values["width"]
-            self.layers: list[int | str] = values["layers"]
-            self.max_actions: int = values["max_actions"]
-            self.dtype: str = values["dtype"]
-            self.identity: dict[str, Any] = values["identity"]
-            self._rows = [part["rows"] for part in parts]
-            self._programs = [part["programs"] for part in parts]
-        except (KeyError, TypeError) as error:
+            complete, parts = values["complete"], list(values["parts"])
+            self.width = whole("width", values["width"], 1, MOST)
+            self.layers: list[int | str] = list(values["layers"])
+            self.max_actions = whole("max_actions", values["max_actions"], 0, MOST)
+            self.dtype = one_of("dtype", values["dtype"], ("float32", "bfloat16"))
+            self.identity: dict[str, Any] = dict(values["identity"])
+            self._rows = [whole("rows", part["rows"], 0, MOST**2) for part in parts]
+            self._programs = [whole("programs", part["programs"], 0, MOST**2) for part in parts]
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{head} lacks or garbles {error}; remove {self.directory} and make it anew") from error
         if not complete:
             raise ValueError(f"the table at {self.directory} is unfinished; run the same command again to finish it")

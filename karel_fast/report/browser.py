@@ -37,7 +37,7 @@ def example_html(example: Mapping[str, Any], features: Mapping[str, str]) -> str
             f'<figure class="io" data-world="{number}" data-robots="{places}">'
             f"<figcaption>world {number + 1} {'✓' if same else '✗'}</figcaption>"
             + _labelled("given", world_svg(world["input"], f"world {number + 1}, input"))
-            + _labelled("wanted", world_svg(world["output"], f"world {number + 1}, wanted output"))
+            + _labelled("wanted", world_svg(world["output"], f"world {number + 1}, wanted output"), "wanted")
             + _labelled(
                 "got", world_svg(world["result"], f"world {number + 1}, program's output", world["robots"]), "got"
             )
@@ -45,8 +45,17 @@ def example_html(example: Mapping[str, Any], features: Mapping[str, str]) -> str
         )
     return (
         f'<article class="example" data-verdict="{verdict}">{head}'
-        f'<div class="sides"><div class="specification">{"".join(columns)}</div>'
+        f'<div class="sides"><div class="specification">{"".join(columns)}</div>{_walk(example)}'
         f"{_table(example, features)}</div></article>"
+    )
+
+
+def _walk(example: Mapping[str, Any]) -> str:
+    """The slider that moves the robots along their traces; for the script, which shows it."""
+    last = max((len(world["robots"]) - 1 for world in example["worlds"]), default=0)
+    return (
+        f'<label class="walk" hidden>Trace <input type="range" min="0" max="{last}" value="{last}" step="1">'
+        f"<output>at the end</output></label>"
     )
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from karel_fast.analysis.crossover import GAIN, Crossover
+from karel_fast.analysis.crossover import Crossover
+from karel_fast.analysis.crossover_cells import GAIN
 from karel_fast.report.plots import DEPTH_TITLES, TITLES, as_percent, panels, shared_legend
 from karel_fast.report.style import INK, look, render, styled
 from karel_fast.support.files import write_bytes, write_json, write_text

@@ -15,18 +15,29 @@ from markupsafe import Markup
 
 from karel_fast.analysis import costs
 from karel_fast.analysis.checklist import COLUMNS, NOTE, checklist, checklist_cells
+from karel_fast.analysis.headline import headline_of
 from karel_fast.analysis.phases import RULE
 from karel_fast.analysis.results import CONTENT, results_of
-from karel_fast.analysis.series import Run, mean, number, phases_of
+from karel_fast.analysis.series import Run, number, phases_of
 from karel_fast.analysis.summary import write_summary
+from karel_fast.analysis.verdict import RULE as RULE_OF_VERDICT
+from karel_fast.analysis.verdict import cards_of, verdict_of
 from karel_fast.report.browser import example_html
 from karel_fast.report.figures import TITLES, Plot, all_plots
-from karel_fast.report.style import render
+from karel_fast.report.narrow import stack
+from karel_fast.report.points import points_of
+from karel_fast.report.slider import snapshots_of
+from karel_fast.report.style import render, render_for_page, styled
+from karel_fast.report.words import WORDS
 from karel_fast.runs.folder import RunFolder, step_name
-from karel_fast.support.files import write_bytes, write_json, write_text
+from karel_fast.support.files import remove_half_written, remove_leftovers, write_bytes, write_json, write_text
+from karel_fast.support.locks import alone
 
 MOST_EXAMPLES = 24
 """Examples on the page: the first so many of the last snapshot that has any."""
+
+WAIT = 300
+"""Seconds for which a report waits for another of the same run; one takes a few."""
 
 
 def write_report(run_directory: str | Path, settings: str | None = None) -> Path:
@@ -34,7 +45,8 @@ def write_report(run_directory: str | Path, settings: str | None = None) -> Path
 
     settings: report the results of these settings where there are some, into RUN/report/SETTINGS, in place of the run's own.
     Reads only files of the run folder. Whatever is missing, half written or undefined is left out and said on the page.
-    Raises FileNotFoundError when there is no such folder, ValueError when it holds nothing to report.
+    Raises FileNotFoundError when there is no such folder, ValueError when it holds nothing to report, BlockingIOError when
+    another process has been writing the run's report for WAIT seconds.
     """
     folder = RunFolder(run_directory, settings)
     run = Run.read(folder)
@@ -43,16 +55,32 @@ def write_report(run_directory: str | Path, settings: str | None = None) -> Path
             f"{folder.path} holds nothing to report: no metrics.jsonl, no evaluation/step-*.json and no "
             "probing/step-*.json that is whole"
         )
+    with alone(folder.page, wait=WAIT):
+        return _write(folder, run)
+
+
+def _write(folder: RunFolder, run: Run) -> Path:
     figures = folder.figures
+    # What a killed report left half-written; the lock keeps others away.
+    for place in (folder.page.parent, figures):
+        remove_leftovers(place, "*")
+    remove_half_written(folder.summary)
     plots = all_plots(run)
-    drawings = {}
+    drawings: dict[str, Any] = {}
     for plot in plots:
         if plot.figure is None:
             for suffix in ("svg", "png", "csv"):
                 (figures / f"{plot.name}.{suffix}").unlink(missing_ok=True)
             continue
         page_svg, file_svg, png = render(plot.figure, plot.name)
-        drawings[plot.name] = Markup(page_svg)
+        places = points_of(plot.figure, run.steps)
+        with styled():
+            stack(plot.figure)
+        below = render_for_page(plot.figure, f"{plot.name}-narrow")
+        drawings[plot.name] = [
+            ("wide", Markup(page_svg), places),
+            ("narrow", Markup(below), points_of(plot.figure, run.steps)),
+        ]
         write_text(figures / f"{plot.name}.svg", file_svg)
         write_bytes(figures / f"{plot.name}.png", png)
         write_text(figures / f"{plot.name}.csv", _csv(plot))
@@ -62,18 +90,25 @@ def write_report(run_directory: str | Path, settings: str | None = None) -> Path
     return folder.page
 
 
-def _page(run: Run, plots: list[Plot], drawings: Mapping[str, Markup]) -> str:
+def _page(run: Run, plots: list[Plot], drawings: Mapping[str, Any]) -> str:
     here = files("karel_fast.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     examples, step, reader, missing = _examples(run)
     answers = checklist([run])
+    headline = headline_of(run)
     return environment.from_string((here / "page.html").read_text(encoding="utf-8")).render(
         run=run,
         css=Markup((here / "page.css").read_text(encoding="utf-8")),
         script=Markup((here / "page.js").read_text(encoding="utf-8")),
         subtitle=_subtitle(run),
-        summary=_summary(run),
-        plots=plots,
+        verdict=verdict_of(headline),
+        verdict_rule=RULE_OF_VERDICT,
+        cards=cards_of(headline),
+        acquired=_acquired(run),
+        words=WORDS,
+        snapshots=snapshots_of(run),
+        plots=[plot for plot in plots if not plot.missing],
+        missing=[(plot.title, plot.missing) for plot in plots if plot.missing],
         drawings=drawings,
         checklist_columns=COLUMNS,
         checklist_rows=list(zip(checklist_cells(answers), answers, strict=True)),
@@ -101,45 +136,12 @@ def _subtitle(run: Run) -> str:
     return text + (f"; {seeds} probe seed{'s' if seeds != 1 else ''}." if seeds else ".")
 
 
-def _summary(run: Run) -> list[tuple[str, str, str]]:
-    """The few numbers that people come for: (term, value, detail)."""
-    out = []
-    for name, term in (
-        ("generative_accuracy", "Specifications satisfied"),
-        ("generalization", "Also on the held-out world"),
-        ("world_accuracy", "Output worlds right"),
-        ("copy_world_accuracy", "Output worlds right by copying"),
-    ):
-        known = [(s, v) for s, v in zip(run.steps, run.evaluated(name), strict=True) if v is not None]
-        if known:
-            out.append(
-                (term, _percent(known[-1][1]), f"step {known[-1][0]}; best {_percent(max(v for _, v in known))}")
-            )
-    if run.probed:
-        for feature in run.names("feature")[:3]:
-            # A closer look may be at some features only.
-            seen = run.closest if feature in run.closest.names("feature") else run
-            step = seen.probed[-1]
-            best = max(
-                (
-                    (value, depth)
-                    for depth in seen.names("depth")
-                    if (value := mean(seen.values(step, feature=feature, depth=depth))) is not None
-                ),
-                default=None,
-            )
-            if best:
-                majority = mean(seen.values(step, "majority", feature=feature))
-                detail = f"probe {best[1]}" + (f"; majority {_percent(majority)}" if majority is not None else "")
-                out.append((f"{TITLES.get(feature, feature)} read", _percent(best[0]), detail))
+def _acquired(run: Run) -> str:
+    """When the phases began, in a sentence; "" where they have not."""
     phases = phases_of(run)
-    if phases.semantics is not None:
-        out.append(("Semantics acquired from", f"step {phases.semantics}", f"syntax from step {phases.syntax}"))
-    return out
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
+    if phases.semantics is None:
+        return ""
+    return f"Syntax is acquired from step {phases.syntax}, semantics from step {phases.semantics}."
 
 
 def _notes(run: Run) -> list[str]:

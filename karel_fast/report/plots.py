@@ -15,22 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from karel_fast.analysis.names import DEPTH_TITLES as DEPTH_TITLES
+from karel_fast.analysis.names import TITLES as TITLES
 from karel_fast.analysis.series import Run
 from karel_fast.report.style import INK, PALETTE, look, new_figure
 
 Row = tuple[object, ...]
-TITLES = {
-    "direction": "Direction",
-    "position": "Position",
-    "facing": "Facing a wall",
-    "absolute": "Cell",
-    "from_end": "Offset from the end",
-    "walls": "Walls ahead, left, right",
-    "walls_around": "Walls in four directions",
-    "markers": "Markers here",
-    "steps_left": "Steps left",
-}
-DEPTH_TITLES = {"linear": "linear", "mlp1": "1 hidden layer", "mlp2": "2 hidden layers"}
 
 
 @dataclass(frozen=True)
@@ -140,10 +130,23 @@ def logarithmic(ax: Axes) -> None:
     ax.yaxis.set_minor_locator(NullLocator())
 
 
+STEPS = "steps"
+"""The group id of axes whose x is the training step; that of a heat map's names the steps of its columns after it."""
+
+
 def step_axis(ax: Axes) -> None:
+    ax.set_gid(STEPS)
     ax.set_xlabel("training step")
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter(lambda value, _: short(int(value)))
+
+
+def step_columns(ax: Axes, steps: Sequence[int]) -> None:
+    """The axis of a heat map with a column per step, each one wide; as many are named as there is room for."""
+    ax.set_gid(" ".join([STEPS, *map(str, steps)]))
+    ax.set_xlabel("training step")
+    shown = np.unique(np.linspace(0, len(steps) - 1, min(5, len(steps))).astype(int))
+    ax.set_xticks(shown + 0.5, [short(steps[i]) for i in shown])
 
 
 def short(step: int) -> str:
@@ -156,11 +159,13 @@ def shade(ax: Axes, run: Run, syntax: int | None, semantics: int | None) -> None
     for index, (left, right) in enumerate(itertools.pairwise(edges)):
         if right > left:
             ax.axvspan(left, right, color=PALETTE[(5, 4, 2)[index]], alpha=0.13, lw=0, zorder=0)
-            ax.text(
-                (left + right) / 2,
-                1.0,
+            ax.annotate(
                 ("babbling", "syntax", "semantics")[index],
-                transform=ax.get_xaxis_transform(),
+                ((left + right) / 2, 1.0),
+                xycoords=ax.get_xaxis_transform(),
+                # Of a short phase in between, the name is wider than its band.
+                xytext=(0, 8 if index == 1 else 0),
+                textcoords="offset points",
                 ha="center",
                 va="bottom",
                 fontsize=7.5,

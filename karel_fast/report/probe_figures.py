@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from karel_fast.analysis.headline import headline_of
 from karel_fast.analysis.series import Run, mean
 from karel_fast.report.plots import (
     DEPTH_TITLES,
@@ -21,8 +22,8 @@ from karel_fast.report.plots import (
     panels,
     percent,
     shared_legend,
-    short,
     step_axis,
+    step_columns,
     summary,
     undrawn,
     whiskers,
@@ -67,7 +68,8 @@ def probes_plot(run: Run) -> Plot:
         "probes",
         "What probes read, against what the model can do",
         "Test accuracy of probes (state after the action the hidden state predicted, original semantics, all layers "
-        "probed), with generative accuracy and the majority class. Bands: lowest to highest seed.",
+        "probed), with generative accuracy and the majority class. Bands: lowest to highest seed. Star: the number of the card above, "
+        "of the deepest probe that stands beside an untrained model's; it may have learnt from more programs.",
     )
     features, depths = run.names("feature"), run.names("depth")
     if not run.probed:
@@ -83,6 +85,12 @@ def probes_plot(run: Run) -> Plot:
             seeds = [run.by_seed(s, feature=feature, depth=depth) for s in run.probed]
             band(ax, run.probed, seeds, DEPTH_TITLES.get(depth, depth), index)
             rows += [(s, feature, depth, *summary(v), m) for s, v, m in zip(run.probed, seeds, majority, strict=True)]
+        for card in headline_of(run).readings:
+            if card.feature == feature:
+                ax.plot([card.step], [card.accuracy.value], "*", color=INK, markersize=9, label="the card's number")
+                rows.append(
+                    (card.step, feature, f"card: {card.depth}", *[card.accuracy.value] * 3, None, card.majority)
+                )
         ax.set_title(TITLES.get(feature, feature))
         percent(ax)
         step_axis(ax)
@@ -163,11 +171,9 @@ def layers_plot(run: Run) -> Plot:
             100 * np.ma.masked_invalid(values), cmap="cividis", vmin=0, vmax=100, edgecolor="face", lw=0.3
         )
         ax.set_yticks(np.arange(len(layers)) + 0.5, [str(layer) for layer in layers])
-        shown = np.unique(np.linspace(0, len(run.probed) - 1, min(5, len(run.probed))).astype(int))
-        ax.set_xticks(shown + 0.5, [short(run.probed[i]) for i in shown])
+        step_columns(ax, run.probed)
         ax.grid(False)
         ax.set_title(TITLES.get(feature, feature))
-        ax.set_xlabel("training step")
         for layer, line in zip(layers, grid, strict=True):
             rows += [(s, feature, depth, layer, v) for s, v in zip(run.probed, line, strict=True)]
     axes[0].set_ylabel("layer")

@@ -1,8 +1,8 @@
 """How every figure looks: one palette, and ink that follows the page's light or dark scheme.
 
 Colours are Okabe and Ito's, told apart under the common colour-vision deficiencies; series also differ in marker and
-dash. A figure is drawn once: text and axes are drawn in two marker colours, which the page replaces by CSS variables,
-and files by black and grey.
+dash. Text and axes are drawn in colours that no data uses, which the page replaces by CSS variables, as it does those of
+series, so that a dark page has brighter ones; files keep black and grey.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ DASHES: tuple[object, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5,
 
 # Colours no data uses: stand-ins for the page's ink, its faint rules and its ground.
 INK, RULE, GROUND = "#010203", "#b1b2b3", "#fdfefc"
-_PAGE = {INK: "var(--ink)", RULE: "var(--rule)", GROUND: "var(--ground)"}
+_PAGE = {INK: "var(--ink)", RULE: "var(--rule)", GROUND: "var(--ground)"} | {
+    colour.lower(): f"var(--series-{index})" for index, colour in enumerate(PALETTE)
+}
 
 _STYLE: Any = {
     "font.family": "sans-serif",
@@ -80,22 +82,45 @@ def look(index: int) -> dict[str, Any]:
 
 def render(figure: Figure, name: str) -> tuple[str, str, bytes]:
     """(SVG for the page, SVG for a file, PNG at 160 dots per inch); the same bytes for the same figure."""
+    svg = _svg(figure, name)
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-        svg = out.getvalue()
-        _replace_grounds(figure)
+        # The ground is white in files.
+        boxes = [(artist, artist.get_bbox_patch().get_facecolor()) for artist in figure.findobj(_has_box)]  # type: ignore[attr-defined]
+        for artist, _ in boxes:
+            artist.get_bbox_patch().set_facecolor("white")  # type: ignore[attr-defined]
+        layout = figure.get_layout_engine()
         figure.set_layout_engine("none")  # laid out by the first drawing
         png = io.BytesIO()
         FigureCanvasAgg(figure)
         figure.savefig(png, format="png", dpi=160, facecolor="white", metadata={"Software": None})
-    body = svg[svg.index("<svg") :]
-    page = _own_ids(re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL), name)
+        figure.set_layout_engine(layout)
+        for artist, colour in boxes:
+            artist.get_bbox_patch().set_facecolor(colour)  # type: ignore[attr-defined]
+    return _for_page(svg, name), svg.replace(GROUND, "#ffffff"), png.getvalue()
+
+
+def render_for_page(figure: Figure, name: str) -> str:
+    """Only the SVG for the page."""
+    return _for_page(_svg(figure, name), name)
+
+
+def _svg(figure: Figure, name: str) -> str:
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    return out.getvalue()
+
+
+def _for_page(svg: str, name: str) -> str:
+    page = _own_ids(re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL), name)
     for stand_in, variable in _PAGE.items():
         page = page.replace(stand_in, variable)
     page = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", page, count=1)
-    page = re.sub(r'(<svg[^>]*?) width="[^"]*"', r'\1 width="100%"', page, count=1)
-    return page, svg.replace(GROUND, "#ffffff"), png.getvalue()
+    return re.sub(r'(<svg[^>]*?) width="[^"]*"', r'\1 width="100%"', page, count=1)
+
+
+def _has_box(artist: Any) -> bool:
+    return hasattr(artist, "get_bbox_patch") and artist.get_bbox_patch() is not None
 
 
 def _own_ids(svg: str, name: str) -> str:
@@ -111,9 +136,3 @@ def _own_ids(svg: str, name: str) -> str:
 
     svg = re.sub(r' id="([^"]*)"', rename, svg)
     return re.sub(r'(href="|url\()#', rf"\1#{name}-", svg)
-
-
-def _replace_grounds(figure: Figure) -> None:
-    """White instead of the page's ground, for files."""
-    for artist in figure.findobj(lambda a: hasattr(a, "get_bbox_patch") and a.get_bbox_patch() is not None):
-        artist.get_bbox_patch().set_facecolor("white")  # type: ignore[attr-defined]

@@ -77,7 +77,7 @@ def phases_plot(run: Run) -> Plot:
         drawn_members = [name for name in members if any(value is not None for value in series[name])]
         for index, name in enumerate(drawn_members):
             curve(ax, run.steps, series[name], labels[name], index)
-        ax.set_title(title, pad=16)
+        ax.set_title(title, pad=22)
         ax.set_ylabel(unit)
         if share:
             percent(ax)

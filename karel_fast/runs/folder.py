@@ -32,6 +32,7 @@ grows line by line, so that its last one may be cut short by a kill.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,9 @@ class RunFolder:
         for path in sorted(folder.glob("step-*.json")) if folder.is_dir() else ():
             step = step_of(path.stem)
             value = None if step is None else self._read(path)
-            if step is not None and value is not None:
+            if value is not None and not _has_lists(value):
+                self._problem(f"{path.relative_to(self.path)} holds something else than its kind does; it was left out")
+            elif step is not None and value is not None:
                 values[step] = value
         return dict(sorted(values.items()))
 
@@ -208,3 +211,15 @@ class RunFolder:
     def _problem(self, text: str) -> None:
         if text not in self.problems:
             self.problems.append(text)
+
+
+LISTS = ("records", "differences", "differences_in_differences")
+"""What the files of probes have lists of objects under, where they have it at all."""
+
+
+def _has_lists(value: Mapping[str, Any]) -> bool:
+    """Whether there are lists where lists belong: nothing that is read from a file is taken on trust."""
+    return all(
+        isinstance(value.get(name, []), list) and all(isinstance(one, dict) for one in value.get(name, []))
+        for name in LISTS
+    )

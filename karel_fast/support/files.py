@@ -1,18 +1,16 @@
-"""Files that are whole or absent: the only writer of them, the only reader of text and JSON, and locks between processes."""
+"""Files that are whole or absent: the only writer of them, and the only reader of text and JSON."""
 
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 import shutil
-import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import IO, Any
 
 from karel_fast.support.checksums import sealed, unsealed
 
@@ -101,6 +99,12 @@ def remove_leftovers(directory: Path, tag: str) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_half_written(path: Path) -> None:
+    """Removes what killed writers of a file left behind; a lock must keep others from writing it."""
+    for temporary in path.parent.glob(f".{path.name}.*.tmp"):
+        temporary.unlink(missing_ok=True)
+
+
 def _temporary(path: Path, tag: str | None) -> Path:
     return path.with_name(f".{path.name}.{tag or os.getpid()}.tmp")
 
@@ -159,10 +163,11 @@ def as_text(content: bytes, where: str | Path) -> str:
         raise ValueError(f"{where}: {_looks_like(content, error)}; save it as text in UTF-8") from error
 
 
+GZIP = b"\x1f\x8b"
 MAGIC = {
     b"\xff\xfe": "text in UTF-16",
     b"\xfe\xff": "text in UTF-16",
-    b"\x1f\x8b": "compressed by gzip",
+    GZIP: "compressed by gzip",
     b"\x28\xb5\x2f\xfd": "compressed by zstd",
     b"BZh": "compressed by bzip2",
     b"\xfd7zXZ": "compressed by xz",
@@ -209,35 +214,27 @@ def read_json_if_whole(path: str | Path) -> dict[str, Any] | None:
         return None
 
 
-# -- locking ----------------------------------------------------------------------------------------------------------
+LONGEST_LINE = 2**26
+"""Bytes: far more than a record of the largest worlds takes, and little enough to be held."""
 
 
-@contextmanager
-def locked(path: Path, message: str | None = None) -> Iterator[None]:
-    """Holds an exclusive lock on a file, which the system gives up when the process dies however it dies.
+def lines_of(path: str | Path) -> Iterator[bytes]:
+    """The lines of a file, one at a time, with their ends; those inside, of one that gzip compressed.
 
-    With a message, BlockingIOError at once if another process holds it; without one, waits. On a file system without
-    locks it warns once and holds none.
+    ValueError naming the file: a line of more than LONGEST_LINE bytes, or a compressed file that is damaged or cut short.
     """
-    lock = FileLock(path, timeout=0 if message else -1)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise BlockingIOError(message) from None
-    except (OSError, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
-            raise
-        warnings.warn(
-            f"{path.parent}: its file system has no locks ({error}), so nothing keeps two processes from writing the same "
-            "files there: let only one do so at a time",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-"""What file systems answer that have no locks (NFS and Lustre without a lock service)."""
+    with open(path, "rb") as plain:
+        compressed = plain.read(2) == GZIP
+        plain.seek(0)
+        file: IO[bytes] | gzip.GzipFile = gzip.GzipFile(fileobj=plain) if compressed else plain
+        number = 0
+        try:
+            while line := file.readline(LONGEST_LINE + 1):
+                number += 1
+                if len(line) > LONGEST_LINE:
+                    raise ValueError(f"{path}, line {number}: is longer than {LONGEST_LINE:,} bytes")
+                yield line
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(
+                f"{path}: cannot be decompressed after line {number} ({error}); restore it from a copy"
+            ) from error

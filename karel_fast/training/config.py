@@ -61,7 +61,9 @@ class TrainConfig:
     loss: Literal["all", "outputs", "program"] = setting(
         "all", "Which tokens are targets: all, as in the paper; outputs, and the program; or only the program."
     )
-    precision: Literal["auto", "bf16", "fp32"] = setting("auto", "bf16, fp32, or auto: bf16 where the device has it.")
+    precision: Literal["auto", "bf16", "fp32"] = setting(
+        "auto", "bf16, fp32, or auto: bf16 where the device multiplies it faster."
+    )
     compile: bool = setting(True, "Compile the training step.")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N.")
     seed: int = setting(0, "Of the initial weights.")
@@ -186,6 +188,9 @@ class EvaluationConfig:
     )
     split: Literal["train", "val", "test"] = setting("test", "train, val or test.")
     start: int = setting(0, "First specification of the split.")
+    shortest: int | None = setting(
+        None, "Actions of the shortest programs behind the specifications (default: the recipe's)."
+    )
     free: bool = setting(True, "Also decode without the grammar, for the parse rate.")
     ideal: bool = setting(False, "Also solve the specifications exactly: the loss's floor, and the shortest programs.")
     text: bool = setting(True, "Also compare lengths, the model's own text and the parts of the prompt.")
@@ -208,6 +213,8 @@ class EvaluationConfig:
             whole("on_the_way", self.on_the_way, 1)
         one_of("split", self.split, ("train", "val", "test"))
         whole("start", self.start, 0)
+        if self.shortest is not None:
+            whole("shortest", self.shortest, 1)
 
     def check_outputs(self) -> None:
         """Raise InputError if these settings ask for what a model has not that writes outputs, and no programs."""

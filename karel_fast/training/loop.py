@@ -33,7 +33,7 @@ from karel_fast.runs.snapshots import (
     write_resume,
     write_snapshot,
 )
-from karel_fast.support.files import locked
+from karel_fast.support.locks import locked
 from karel_fast.training.config import TrainConfig
 from karel_fast.training.distributed import Processes, join_processes
 from karel_fast.training.metrics import MetricsFile, Report, Reporter, ReportProgress

@@ -40,7 +40,7 @@ class Muon(torch.optim.Optimizer):
     """Muon over 2-D parameters given as (parameter, parts): a matrix with parts > 1 is that many matrices on top of
     each other.
 
-    dtype: of the iteration (bfloat16 is enough for it and faster where the device has it).
+    dtype: of the iteration (bfloat16 is enough for it).
     """
 
     def __init__(

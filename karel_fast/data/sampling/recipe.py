@@ -242,6 +242,16 @@ class Recipe:
             return self.lengths[1]
         return self.control.longest_program(self.lengths[1])
 
+    def with_shortest(self, shortest: int | None) -> Recipe:
+        """The same recipe with programs from so many actions on; None: this one. Raises ValueError for more than its longest."""
+        if shortest is None:
+            return self
+        if shortest > self.lengths[1]:
+            raise ValueError(
+                f"shortest is {shortest}, but the recipe's programs have at most {self.lengths[1]} actions"
+            )
+        return dataclasses.replace(self, lengths=(shortest, self.lengths[1]))
+
     def exact_probabilities(self) -> dict[str, Fraction]:
         """What is drawn, as exact fractions; `marker` is given that the cell is no wall."""
         total = sum(self.action_weights)
@@ -271,7 +281,7 @@ class Recipe:
         unknown = sorted(set(fields) - {f.name for f in dataclasses.fields(cls)})
         if unknown:
             raise ValueError(f"a recipe has no field {', '.join(unknown)}: was it written by a newer version?")
-        if fields.get("control"):
+        if isinstance(fields.get("control"), Mapping):
             _check_word_counts(fields)
         return cls(**fields)
 

@@ -33,7 +33,7 @@ from karel_fast.karel.execution import run
 from karel_fast.karel.language import CompiledPrograms, Program, Semantics, compile, parse
 from karel_fast.karel.world import Worlds
 from karel_fast.support.checks import InputError
-from karel_fast.support.files import as_text, parse_json, write_whole
+from karel_fast.support.files import as_text, lines_of, parse_json, write_whole
 
 CHUNK = 2048  # lines or samples handled at a time
 
@@ -54,7 +54,7 @@ class Records:
 
 
 def read_records(path: str | Path, code: bool = True) -> Records:
-    """Programs and worlds from a .jsonl or .parquet file with the columns code, input0, input1, .. (output0, ..).
+    """Programs and worlds from a .jsonl (or .jsonl.gz) or .parquet file with the columns code, input0, input1, .. (output0, ..).
 
     code: whether each record must have a program; else none is read. ValueError names the line (from 1) at fault. All records
     must have equally many worlds, of one size.
@@ -98,16 +98,15 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with open(path, "rb") as file:
-        for line, content in enumerate(file, 1):
-            where = f"{path}, line {line}"
-            text = as_text(content, path if line == 1 else where)
-            if not text.strip():
-                continue
-            record = parse_json(text, where)
-            if not isinstance(record, dict):
-                raise ValueError(f"{where}: a record must be a JSON object")
-            yield line, record
+    for line, content in enumerate(lines_of(path), 1):
+        where = f"{path}, line {line}"
+        text = as_text(content, path if line == 1 else where)
+        if not text.strip():
+            continue
+        record = parse_json(text, where)
+        if not isinstance(record, dict):
+            raise ValueError(f"{where}: a record must be a JSON object")
+        yield line, record
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -37,7 +37,8 @@ from karel_fast.data.storage.packing import (
 )
 from karel_fast.karel.language import Semantics, resolve_semantics
 from karel_fast.support.checksums import file_sum
-from karel_fast.support.files import locked, remove_leftovers, write_whole
+from karel_fast.support.files import remove_leftovers, write_whole
+from karel_fast.support.locks import locked
 
 SHARD_SIZE = 50_000
 ROW_GROUP = 5_000  # rows of a Parquet row group as written here; files with others are read as well

@@ -256,15 +256,16 @@ class _Parser:
             at = self.expect_all(at, (before,))
         token = self.tokens[at]
         digits = token.removeprefix(prefix)
+        number = digits.lstrip("0") or "0"
         if not (token.startswith(prefix) and digits.isascii() and digits.isdecimal()):
             written = f"{prefix}n with a whole number n" if prefix else "a whole number"
             self.fail(at, f"expected a repeat count, {written} from 0 to {MAX_REPEAT}, not {self.shown(at)}")
-        # The length first: int() of a megabyte of digits is an error of its own.
-        if len(digits.lstrip("0")) > len(str(MAX_REPEAT)) or int(digits) > MAX_REPEAT:
+        # The length first, and without the zeros in front: int() of a megabyte of digits is an error of its own.
+        if len(number) > len(str(MAX_REPEAT)) or int(number) > MAX_REPEAT:
             self.fail(
                 at, f"repeat count {_shortened(digits)} is out of range; give a whole number from 0 to {MAX_REPEAT}"
             )
-        return self.expect_all(at + 1, (after,) if after else ()), int(digits)
+        return self.expect_all(at + 1, (after,) if after else ()), int(number)
 
     def fail_statement(self, at: int, close: str, opened: list[tuple[int, str, int, int]]) -> NoReturn:
         token = self.tokens[at]

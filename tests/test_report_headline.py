@@ -1,0 +1,144 @@
+"""The headline: numbers of the run's own files, words that follow from them, and a null that never reads as a yes."""
+
+from __future__ import annotations
+
+import json
+from html import unescape
+
+import fake_run
+import pytest
+from typer.testing import CliRunner
+
+from karel_fast.analysis.headline import Ability, Estimate, Headline, Reading, headline_of
+from karel_fast.analysis.series import Run
+from karel_fast.analysis.verdict import cards_of, verdict_of
+from karel_fast.cli import app
+from karel_fast.runs.folder import RunFolder
+
+
+def ability(low: float | None, untrained: float | None) -> Ability:
+    return Ability("satisfied", 400, Estimate(0.5, low, 0.6, "specifications"), 1000, untrained)
+
+
+def reading(feature: str = "direction", **meanings: Estimate) -> Reading:
+    return Reading(feature, "mlp2", 400, "closer", Estimate(0.7, 0.6, 0.8), 0.25, 0.5, Estimate(0.2), meanings)
+
+
+def sentences(abilities: list[Ability], readings: list[Reading]) -> tuple[str, str]:
+    return verdict_of(Headline(tuple(abilities), tuple(readings)))
+
+
+def test_ability_is_shown_only_above_the_untrained_model():
+    assert sentences([ability(0.4, 0.1)], [])[0].startswith("It has learned to write programs")
+    assert sentences([ability(0.4, 0.45)], [])[0].startswith(
+        "That it has learned to write programs that do what is asked is not shown"
+    )
+    for unknown in (ability(None, 0.1), ability(0.4, None)):
+        assert sentences([unknown], [])[0].startswith("Whether it has learned")
+    said = sentences([ability(0.4, 0.1)], [])[0]
+    assert "50.0 % of 1,000 new specifications" in said
+    assert "95 % interval 40.0 to 60.0, untrained 10.0 %" in said
+
+
+def test_a_world_is_no_more_than_copied():
+    copied = Ability("worlds", 8, Estimate(0.5, 0.4, 0.6), None, 0.0, (("copying the input", 0.45),))
+    assert sentences([copied], [])[0].startswith("That it has learned what programs do to a world is not shown")
+
+
+@pytest.mark.parametrize(
+    ("meanings", "shown"),
+    [
+        ({"flip": Estimate(0.1, 0.05, 0.15), "adversarial": Estimate(0.2, 0.01, 0.4)}, True),
+        ({"flip": Estimate(0.1, 0.05, 0.15), "adversarial": Estimate(0.2, -0.01, 0.4)}, False),
+        ({"flip": Estimate(0.1, 0.05, 0.15), "adversarial": Estimate(0.2)}, None),
+        ({}, None),
+    ],
+)
+def test_a_feature_is_shown_only_under_every_other_meaning(meanings, shown):
+    one = reading(**meanings)
+    assert one.shown is shown
+    said = sentences([], [one])[1]
+    start = {
+        True: "That its states hold what the programs do is shown for direction",
+        False: "That its states hold what the programs do is not shown for direction",
+        None: "Whether its states hold what the programs do was not tested",
+    }[shown]
+    assert said.startswith(start)
+    if shown is False:
+        assert "+20.0 points under adversarial, 95 % interval \N{MINUS SIGN}1.0 to +40.0" in said
+        assert "most frequent answer 25.0 %" in said
+
+
+def test_shown_and_not_shown_share_a_sentence():
+    yes, no = reading("position", flip=Estimate(0.1, 0.05, 0.2)), reading(flip=Estimate(-0.1, -0.2, 0.05))
+    said = sentences([], [no, yes, reading("facing")])[1]
+    assert said.index("is shown for position") < said.index("it is not shown for direction")
+    assert "for facing a wall it was not tested" in said
+
+
+def test_numbers_are_the_run_s_own(tmp_path):
+    run = fake_run.make(tmp_path / "run", snapshots=3)
+    headline = headline_of(Run.read(RunFolder(run)))
+    evaluation = RunFolder(run).read_all("evaluation")[800]
+    assert headline.abilities[0].share.value == evaluation["generative_accuracy"]
+    assert headline.abilities[0].share.low < evaluation["generative_accuracy"] < headline.abilities[0].share.high
+    mine = [
+        r
+        for r in RunFolder(run).read_all("probing")[800]["records"]
+        if (r["feature"], r["depth"], r["offset"], r["semantics"], r["labels"])
+        == ("facing", "mlp2", 0, "original", "true")
+    ]
+    trained, untrained = ([r["accuracy"] for r in mine if r["states"] == states] for states in ("trained", "untrained"))
+    [facing] = [one for one in headline.readings if one.feature == "facing"]
+    assert facing.accuracy.value == pytest.approx(sum(trained) / 3)
+    assert facing.accuracy.over == "probe seeds"
+    assert facing.untrained == pytest.approx(sum(untrained) / 3)
+    assert facing.majority == pytest.approx(0.6)
+
+
+def test_terminal_page_and_results_say_the_same(tmp_path):
+    run = fake_run.make(tmp_path / "run", snapshots=3)
+    done = CliRunner().invoke(app, ["report", str(run)], catch_exceptions=False)
+    assert done.stdout.strip() == str(run / "report" / "report.html")
+    page = unescape((run / "report" / "report.html").read_text()).replace("\N{NO-BREAK SPACE}", " ")
+    headline = json.loads((run / "report" / "results.json").read_text())["headline"]
+    for sentence in headline["verdict"]:
+        assert sentence in page
+        assert sentence in done.stderr
+    cards = cards_of(headline_of(Run.read(RunFolder(run))))
+    assert [card["value"] for card in headline["cards"]] == [card.value for card in cards]
+    for card in cards:
+        assert f"<dt>{card.term}</dt><dd>{card.value}" in page
+        assert f"{card.term}: {card.value}" in done.stderr
+    table = (run / "report" / "figures" / "probes.csv").read_text()
+    for one in headline["readings"]:
+        assert f",{one['feature']},card: {one['depth']},{one['accuracy']['value']}" in table
+
+
+def test_an_interval_is_over_programs_where_sums_were_kept(tmp_path):
+    """Sums that say every program was read right half the time, in two halves: the interval is that of drawing programs."""
+    import numpy as np
+
+    from karel_fast.probing.clusters import write_clusters
+    from karel_fast.probing.differences import Clusters
+    from karel_fast.probing.measures import SUMS
+    from karel_fast.support.files import write_json
+
+    run = fake_run.make(tmp_path / "run", snapshots=3, seeds=2)
+    path = RunFolder(run).file("probing", 800)
+    stored = json.loads(path.read_text())
+    programs = 100
+    sums = {name: np.full((len(stored["records"]), programs), 1.0) for name in SUMS}
+    sums["known"] *= 10
+    sums["right"][:] = np.where(np.arange(programs) % 2, 10, 0)
+    write_clusters(RunFolder(run).sums("probing", 800), Clusters(np.zeros((programs, 3), np.uint8), sums))
+    write_json(path, stored)
+    first = headline_of(Run.read(RunFolder(run))).readings[0]
+    assert first.accuracy.over == "test programs"
+    assert first.accuracy.low == pytest.approx(0.4, abs=0.02)  # 0.5 -+ 1.96 * 0.05
+    assert first.accuracy.high == pytest.approx(0.6, abs=0.02)
+    assert (first.gained.low, first.gained.high) == (0, 0)  # trained and untrained right on the same programs
+    RunFolder(run).sums("probing", 800).write_bytes(b"damage")
+    damaged = Run.read(RunFolder(run))
+    assert headline_of(damaged).readings[0].accuracy.over == "probe seeds"
+    assert damaged.problems == ["probing/step-000800.npz is damaged; no interval is over test programs"]
