@@ -263,6 +263,33 @@ def test_a_loss_that_is_not_a_number_stops(tmp_path, monkeypatch):
         go(tmp_path)
 
 
+@pytest.mark.parametrize(("schedule", "begun", "steps"), [("wsd", 10, 16), ("constant", 6, 9)])
+def test_more_updates_have_the_bits_of_a_run_of_so_many(tmp_path, schedule, begun, steps):
+    """A schedule that has not begun to fall may be extended: what was done is what the longer run would have done."""
+    pieces, whole = tmp_path / "pieces", tmp_path / "whole"
+    go(pieces, begun, schedule=schedule, stop=lambda _: schedule == "wsd" and len(RunFolder(pieces).metrics()) >= 6)
+    assert go(pieces, steps, schedule=schedule, resume=True).step == steps
+    go(whole, steps, schedule=schedule)
+    assert losses(pieces) == losses(whole)
+    ours, theirs = (weights(list_snapshots(run)[-1]) for run in (pieces, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_what_cannot_be_extended(tmp_path):
+    go(tmp_path / "wsd", 10)
+    with pytest.raises(
+        ValueError,
+        match=r"16 updates in place of 10: 10 updates are done, and from update 9 on .* only until it begins",
+    ):
+        go(tmp_path / "wsd", 16, resume=True)
+    go(tmp_path / "cosine", 9, schedule="cosine", stop=lambda _: len(RunFolder(tmp_path / "cosine").metrics()) >= 5)
+    with pytest.raises(ValueError, match="Schedule cosine can be extended only until"):
+        go(tmp_path / "cosine", 12, schedule="cosine", resume=True)
+    go(tmp_path / "constant", 6, schedule="constant")
+    with pytest.raises(ValueError, match="5 updates in place of 6: 6 are done"):
+        go(tmp_path / "constant", 5, schedule="constant", resume=True)
+
+
 def test_what_cannot_be_resumed(tmp_path):
     with pytest.raises(FileNotFoundError, match="no run to resume"):
         go(tmp_path, resume=True)

@@ -13,10 +13,12 @@ from karel_fast.model.device import NotEnoughMemory, memory_advice, resolve_devi
 from karel_fast.support.checks import InputError
 from karel_fast.training import TrainConfig
 from karel_fast.training.config import SCHEDULES
+from karel_fast.training.distributed import VARIABLES, join_processes
 from karel_fast.training.metrics import Reporter
 from karel_fast.training.muon import Muon, orthogonalise
-from karel_fast.training.optim import Optimizers, rate_factor
+from karel_fast.training.optim import Optimizers
 from karel_fast.training.rows import prefetched
+from karel_fast.training.schedule import rate_factor
 
 
 @pytest.mark.parametrize(
@@ -36,9 +38,9 @@ def test_wrong_settings_name_the_field(wrong):
 
 def test_resume_settings():
     config = TrainConfig(steps=10)
-    config.check_resume(TrainConfig(steps=10, log_every=3, snapshot_every=5).to_dict())
+    config.check_resume(TrainConfig(steps=10, log_every=3, snapshot_every=5).to_dict(), 0)
     with pytest.raises(ValueError, match=r"lr was 0\.5 when the run began"):
-        config.check_resume(TrainConfig(steps=10, lr=0.5).to_dict())
+        config.check_resume(TrainConfig(steps=10, lr=0.5).to_dict(), 0)
 
 
 @pytest.mark.parametrize(
@@ -198,6 +200,36 @@ def test_numbers_of_numpy():
     for wrong in ({"steps": 5.0}, {"steps": True}, {"lr": "0.1"}, {"lr": float("nan")}, {"lr": 11}):
         with pytest.raises((TypeError, ValueError), match=next(iter(wrong))):
             TrainConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("there", "says"),
+    [
+        (
+            {"WORLD_SIZE": "2"},
+            "has WORLD_SIZE, but not RANK, MASTER_ADDR, MASTER_PORT: start with torchrun.* or unset WORLD_SIZE",
+        ),
+        ({"RANK": "0", "MASTER_ADDR": "a"}, "has RANK and MASTER_ADDR, but not WORLD_SIZE, MASTER_PORT"),
+        (
+            {"RANK": "x", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"},
+            "RANK is 'x'; it must be a whole number",
+        ),
+    ],
+)
+def test_an_environment_half_set_is_one_line(monkeypatch, there, says):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in there.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=says):
+        join_processes(torch.device("cpu"))
+
+
+def test_alone_where_only_the_meeting_place_is_named(monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MASTER_ADDR", "a")
+    assert join_processes(torch.device("cpu"))[0].world == 1
 
 
 @pytest.mark.parametrize(

@@ -107,8 +107,9 @@ def probe_lines(rows: list[dict[str, Any]]) -> list[list[str]]:
 
 
 PROBE_NOTE = (
-    "Accuracy of the probes, and of always answering the majority class, in %; lift is the\n"
-    "difference, untrained the lift of probes of an untrained model's states (-: not asked)."
+    "Accuracy of the probes, and of always answering the majority class, in %; lift\n"
+    "is the difference, untrained the lift of probes of an untrained model's states\n"
+    "(-: not asked)."
 )
 
 

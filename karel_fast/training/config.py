@@ -10,11 +10,10 @@ from karel_fast.data.sampling.active_examples import ActiveExamples
 from karel_fast.data.sampling.philox import INDEX_BITS
 from karel_fast.support.checks import InputError, one_of, real, whole
 from karel_fast.support.settings import named, part, setting
+from karel_fast.training.schedule import SCHEDULES, Schedule, first_difference
 
 OptimizerName = Literal["muon", "adamw"]
 OPTIMIZERS: tuple[str, ...] = get_args(OptimizerName)
-Schedule = Literal["wsd", "cosine", "linear", "constant"]
-SCHEDULES: tuple[str, ...] = get_args(Schedule)
 
 # What may differ when a run is resumed: none of these changes a number that the run computes.
 FREE_ON_RESUME = frozenset({"log_every", "snapshot_every", "extra_snapshots", "tensorboard", "device"})
@@ -121,15 +120,36 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def check_resume(self, earlier: dict[str, Any]) -> None:
-        """Raise ValueError if a run begun with the settings `earlier` cannot go on exactly with these."""
+    def check_resume(self, earlier: dict[str, Any], done: int) -> None:
+        """Raise ValueError if a run begun with the settings `earlier`, `done` updates ago, cannot go on exactly with these.
+
+        The number of updates may be another one where that changes no rate of the updates that are done.
+        """
         for field in fields(self):
             old, new = earlier.get(field.name), getattr(self, field.name)
+            if field.name == "steps" and isinstance(old, int) and old != new:
+                continue  # looked at last: the schedule's other settings decide
             if field.name not in FREE_ON_RESUME and old != new:
                 raise ValueError(
                     f"cannot resume: {field.name} was {old!r} when the run began and is {new!r} now; "
                     "set it back, or train into a new folder"
                 )
+        if isinstance(earlier.get("steps"), int) and earlier["steps"] != self.steps:
+            self._check_steps(earlier["steps"], done)
+
+    def _check_steps(self, old: int, done: int) -> None:
+        asked = f"cannot resume with {self.steps} updates in place of {old}"
+        if self.steps < done:
+            raise ValueError(f"{asked}: {done} are done; give at least as many, or train into a new folder")
+        at = first_difference(
+            done, old, self.steps, warmup=self.warmup, schedule=self.schedule, decay_fraction=self.decay_fraction,
+            final=self.final_lr,
+        )  # fmt: skip
+        if at is not None:
+            raise ValueError(
+                f"{asked}: {done} updates are done, and from update {at} on they would have had another learning rate. Schedule "
+                f"{self.schedule} can be extended only until it begins to fall; set it back, or train into a new folder"
+            )
 
 
 @named

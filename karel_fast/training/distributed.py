@@ -15,6 +15,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from karel_fast.support.checks import InputError
+
+VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What torchrun tells its processes."""
+
 BUCKET = 32 * 1024 * 1024  # elements: few enough calls, and still some overlap between them
 
 
@@ -66,9 +71,10 @@ class Processes:
 def join_processes(device: torch.device) -> tuple[Processes, torch.device]:
     """Join the processes that torchrun started (nccl on CUDA, gloo on CPU); alone if there are none.
 
-    Returns who we are and our device (CUDA: that of our local rank).
+    Returns who we are and our device (CUDA: that of our local rank). Raises InputError for an environment that names only some of
+    what torchrun sets.
     """
-    if "WORLD_SIZE" not in os.environ:
+    if not _among_others():
         return Processes(), device
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
@@ -76,3 +82,20 @@ def join_processes(device: torch.device) -> tuple[Processes, torch.device]:
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Processes(dist.get_rank(), dist.get_world_size()), device
+
+
+def _among_others() -> bool:
+    """Whether the environment says that this process is one of several."""
+    there = [name for name in VARIABLES if os.environ.get(name)]
+    # Some clusters say where to meet, whoever comes.
+    if not {"RANK", "WORLD_SIZE"} & set(there):
+        return False
+    if missing := [name for name in VARIABLES if name not in there]:
+        raise InputError(
+            f"the environment has {' and '.join(there)}, but not {', '.join(missing)}: start with torchrun, which sets all, "
+            f"or unset {' and '.join(name for name in there if name in ('RANK', 'WORLD_SIZE'))} to train alone"
+        )
+    for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"):
+        if not os.environ[name].isdecimal():
+            raise InputError(f"the environment's {name} is {os.environ[name]!r}; it must be a whole number")
+    return True

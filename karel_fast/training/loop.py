@@ -37,8 +37,9 @@ from karel_fast.support.locks import locked
 from karel_fast.training.config import TrainConfig
 from karel_fast.training.distributed import Processes, join_processes
 from karel_fast.training.metrics import MetricsFile, Report, Reporter, ReportProgress
-from karel_fast.training.optim import Optimizers, rate_factor
+from karel_fast.training.optim import Optimizers
 from karel_fast.training.rows import RowSource, prefetched
+from karel_fast.training.schedule import rate_factor
 
 Stop = Callable[[float], bool]
 TRAINING_LOCK = ".training.lock"
@@ -203,7 +204,7 @@ def _begin(config: TrainConfig, run: Path, card: dict[str, Any], resume: bool) -
                 f"cannot resume {run}: the {remedy} was {earlier.get(name)!r} when it began and is {card[name]!r} now; "
                 "set it back, or train into a new folder"
             )
-    config.check_resume(earlier["train"])
+    config.check_resume(earlier["train"], state.step)
     return state
 
 
