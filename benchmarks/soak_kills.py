@@ -65,6 +65,10 @@ WORKS = (
 )  # fmt: skip
 
 
+PATIENCE = 1.1
+"""Each time that a command is killed the next moment may be so many times as late, so that it ends on a machine grown busier."""
+
+
 def kills(
     count: Annotated[int, typer.Option(help="Commands killed.")] = 200,
     seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
@@ -87,8 +91,10 @@ def kills(
                 attempt += 1
                 # A report names its run, so that all attempts are called the same.
                 folder = _begin(work, Path(place) / f"{work.name}-{attempt}" / "run", undisturbed)
-                while not _call(work, folder, dice.uniform(0.2, 1.1) * seconds):
+                patience = seconds
+                while not _call(work, folder, dice.uniform(0.2, 1.1) * patience):
                     killed += 1
+                    patience *= PATIENCE
                     bar.show(min(killed, wanted), wanted)
                 if _digest(work, folder) != right:
                     kept = shutil.copytree(folder, tempfile.mkdtemp(prefix=f"{work.name}-"), dirs_exist_ok=True)

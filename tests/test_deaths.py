@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from matplotlib.figure import Figure
+from tiny_model import tiny_config, tiny_rows
 
 from karel_fast.data import Recipe, open_shards, verify, write_shards
 from karel_fast.exact.solution_files import SolutionSet, read_solutions, write_solutions
+from karel_fast.report import page
+from karel_fast.report.plots import Plot
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.side_by_side import make_room, settings_name
+from karel_fast.runs.snapshots import has_state, list_snapshots
 from karel_fast.support.files import read_json, write_folder, write_json
+from karel_fast.training import TrainConfig, train
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork"),
@@ -55,17 +63,25 @@ def dies_at(number: int, work: Callable[[], Any]) -> bool:
     return code == DEAD
 
 
-def every_death(work: Callable[[Path], Any], check: Callable[[Path], None], place: Path) -> int:
-    """Die once at each operation of the work, each time in a folder of its own, go on, and check; returns how many deaths."""
+def every_death(
+    work: Callable[[Path], Any],
+    check: Callable[[Path], None],
+    place: Path,
+    begin: Callable[[Path], Any] = Path.mkdir,
+    every: int = 1,
+) -> int:
+    """Die once at each operation of the work, or at every so-manyth, each time in a folder of its own that `begin` makes, go on,
+    and check; returns how many operations there are.
+    """
     number = 0
     while True:
         folder = place / f"death-{number}"
-        folder.mkdir()
+        begin(folder)
         if not dies_at(number, lambda: work(folder)):  # noqa: B023
             return number
         work(folder)
         check(folder)
-        number += 1
+        number += every
 
 
 def test_shards(tmp_path: Path) -> None:
@@ -140,3 +156,66 @@ def test_results_that_are_moved_aside(tmp_path: Path) -> None:
             break
         number += 1
     assert number >= 3
+
+
+@pytest.fixture
+def one_thread():
+    """The threads of a pool do not come along when a process forks."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def weights(run: Path) -> dict[str, bytes]:
+    return {path.name: (path / "model.safetensors").read_bytes() for path in list_snapshots(run)}
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_training(tmp_path: Path) -> None:
+    config = TrainConfig(steps=3, batch_size=2, snapshot_every=2, compile=False, precision="fp32", device="cpu")
+
+    def work(folder: Path) -> None:
+        run = folder / "run"
+        train(config, tiny_config(layers=1), tiny_rows, run, pad_id=0, resume=has_state(run))
+
+    work(tmp_path / "whole")
+    wanted = weights(tmp_path / "whole" / "run")
+    assert len(wanted) == 3
+
+    def check(folder: Path) -> None:
+        assert weights(folder / "run") == wanted
+        assert not list(folder.rglob("*.tmp"))
+
+    assert every_death(work, check, tmp_path, every=3) > 20
+
+
+def test_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = tmp_path / "made"
+    write_json(made / "evaluation" / "step-000000.json", {"step": 0, "generative_accuracy": 0.5})
+
+    def one_plot(_: Any) -> list[Plot]:
+        """Drawing all of them takes seconds, and nothing of it is a file operation."""
+        figure = Figure()
+        figure.subplots().plot([0, 1])
+        return [Plot("loss", "Loss", "A line.", ("step",), ((0,),), figure)]
+
+    monkeypatch.setattr(page, "all_plots", one_plot)
+
+    def work(folder: Path) -> None:
+        page.write_report(folder / "run")
+
+    def files(folder: Path) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (folder / "run").rglob("*") if path.is_file()}
+
+    def begin(folder: Path) -> None:
+        shutil.copytree(made, folder / "run")
+
+    begin(tmp_path / "whole")
+    work(tmp_path / "whole")
+    wanted = files(tmp_path / "whole")
+
+    def check(folder: Path) -> None:
+        assert files(folder) == wanted
+
+    assert every_death(work, check, tmp_path, begin, every=3) > 15

@@ -215,7 +215,7 @@ def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Conso
     from karel_fast.data.tokens.interpreter import InterpreterTokenizer
     from karel_fast.runs.folder import RunFolder
     from karel_fast.runs.snapshots import list_snapshots, read_card, weights_digest
-    from karel_fast.support.files import read_json_if_whole, remove_half_written, write_json
+    from karel_fast.support.files import read_json_if_whole, remove_temporaries, write_json
     from karel_fast.support.progress import Progress
     from karel_fast.training.evaluate import evaluate
     from karel_fast.training.interpret import interpret
@@ -227,7 +227,7 @@ def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Conso
         for snapshot in snapshots:
             step = int(read_card(snapshot)["step"])
             path, weights = run.file("evaluation", step), weights_digest(snapshot)
-            remove_half_written(path)
+            remove_temporaries(path)
             if (read_json_if_whole(path) or {}).get("weights") != weights:
                 count = preset.evaluation.count(last=snapshot == snapshots[-1])
                 with pieces.piece("evaluate", f"before evaluating the snapshot of step {step}"):

@@ -41,7 +41,7 @@ from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.side_by_side import home, make_room
 from karel_fast.runs.snapshots import open_snapshot, read_card, snapshot_path, weights_digest
 from karel_fast.support.checksums import FILES, sums_of
-from karel_fast.support.files import read_json_if_whole, remove_half_written, write_json
+from karel_fast.support.files import read_json_if_whole, remove_temporaries, write_json
 from karel_fast.support.locks import alone
 
 
@@ -212,7 +212,7 @@ def _probe(
             device=device, tracer=tables.tracer,
         )  # fmt: skip
         shown = folder.file(place.replace(probe_run.kind, "examples", 1), step)
-        remove_half_written(shown)
+        remove_temporaries(shown)
         write_json(shown, {"step": step, **examples})
     # Last, because this file says that the snapshot is done.
     files = sums_of(target.parent, [target.with_suffix(".npz").name])

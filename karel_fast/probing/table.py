@@ -21,7 +21,7 @@ import numpy as np
 
 from karel_fast.support.checks import one_of, whole
 from karel_fast.support.checksums import FILES, check_named, sums_of
-from karel_fast.support.files import read_json, remove_half_written, write_folder, write_json
+from karel_fast.support.files import read_json, remove_temporaries, write_folder, write_json
 
 VERSION = 1
 HEAD = "table.json"
@@ -74,7 +74,7 @@ class TableWriter:
         self._complete = False
         self._sums: dict[str, str] = {}
         head = self.directory / HEAD
-        remove_half_written(head)
+        remove_temporaries(head)
         if head.exists():
             stored_head = read_json(head)
             for name, value in self._head.items():

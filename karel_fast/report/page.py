@@ -30,7 +30,7 @@ from karel_fast.report.slider import snapshots_of
 from karel_fast.report.style import render, render_for_page, styled
 from karel_fast.report.words import WORDS
 from karel_fast.runs.folder import RunFolder, step_name
-from karel_fast.support.files import remove_half_written, remove_leftovers, write_bytes, write_json, write_text
+from karel_fast.support.files import remove_leftovers, remove_temporaries, write_bytes, write_json, write_text
 from karel_fast.support.locks import alone
 
 MOST_EXAMPLES = 24
@@ -64,7 +64,7 @@ def _write(folder: RunFolder, run: Run) -> Path:
     # What a killed report left half-written; the lock keeps others away.
     for place in (folder.page.parent, figures):
         remove_leftovers(place, "*")
-    remove_half_written(folder.summary)
+    remove_temporaries(folder.summary)
     plots = all_plots(run)
     drawings: dict[str, Any] = {}
     for plot in plots:

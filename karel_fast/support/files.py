@@ -99,7 +99,7 @@ def remove_leftovers(directory: Path, tag: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def remove_half_written(path: Path) -> None:
+def remove_temporaries(path: Path) -> None:
     """Removes what killed writers of a file left behind; a lock must keep others from writing it."""
     for temporary in path.parent.glob(f".{path.name}.*.tmp"):
         temporary.unlink(missing_ok=True)

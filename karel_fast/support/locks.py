@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from karel_fast.support.files import remove_half_written
+from karel_fast.support.files import remove_temporaries
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def alone(target: Path, *, wait: float = 0) -> Iterator[None]:
     message = f"{target}: another process is making these results: wait for it"
     with locked(target.parent / f".{target.stem}.lock", message, wait=wait):
         for suffix in (".json", ".npz", target.suffix):
-            remove_half_written(target.with_suffix(suffix))
+            remove_temporaries(target.with_suffix(suffix))
         yield
 
 

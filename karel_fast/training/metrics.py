@@ -97,7 +97,7 @@ class MetricsFile:
     def __init__(self, run: Path, step: int, tensorboard: bool) -> None:
         path = run / METRICS
         kept = [line for line in path.read_bytes().splitlines(True) if _step(line) <= step] if path.is_file() else []
-        write_bytes(path, b"".join(kept))
+        write_bytes(path, b"".join(kept), tag="new")  # one process trains here: what a killed one left is written over
         self.file = path.open("a", buffering=1)
         self.board: Any = None
         if tensorboard:

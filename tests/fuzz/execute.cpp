@@ -149,7 +149,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     Exact<std::uint8_t> actions(straight ? made : 0);
     Exact<std::int64_t> code(straight ? 0 : made);
     for (std::size_t k = 0; k < actions.size; ++k) actions.get()[k] = bytes.byte() % 32 == 31 ? bytes.byte() : bytes.byte() % action_count;
-    for (std::size_t k = 0; k < code.size; ++k) code.get()[k] = k + 1 == code.size ? halt : instruction(bytes, total, slots);
+    for (std::size_t k = 0; k < code.size; ++k) code.get()[k] = k + 1 == code.size ? std::int64_t{halt} : instruction(bytes, total, slots);
 
     const auto cells = static_cast<std::size_t>(n * height * width);
     Exact<std::uint8_t> walls(cells), markers(cells), robot(static_cast<std::size_t>(3 * n));
