@@ -23,6 +23,7 @@ from karel_fast.cli import probing as probing_commands
 from karel_fast.cli import rank as rank_commands
 from karel_fast.cli import report as report_commands
 from karel_fast.cli import solve as solve_commands
+from karel_fast.cli import steering as steering_commands
 from karel_fast.cli import training as training_commands
 from karel_fast.support.checks import InputError, NotFiniteError
 from karel_fast.support.version import VERSION
@@ -57,6 +58,7 @@ for room in (
     data_commands,
     training_commands,
     probing_commands,
+    steering_commands,
     rank_commands,
     crossover_commands,
     latent_commands,
