@@ -21,7 +21,7 @@ from model_setup import MODEL_SIZES, Workbench
 from torch_measures import Steady, peak_bytes
 
 from karel_fast.data import generate
-from karel_fast.model import Capture
+from karel_fast.model import Capture, Intervention
 from karel_fast.model.device import peak_flops
 from karel_fast.support.memory import freed_memory_kept
 from karel_fast.training.optim import OptimizerName
@@ -131,6 +131,38 @@ def bench_score(compare: Compare, bench: Workbench, logits: str) -> None:
         },
         units=bench.tokens_BT.numel(), unit="tokens", rounds=bench.size.rounds, setting=bench.setting,
         name=f"score with capture, logits of {logits}, {bench.precision}",
+    )  # fmt: skip
+    assert ours.later == 0
+
+
+@pytest.mark.benchmark(group="model")
+def bench_edit(compare: Compare, bench: Workbench) -> None:
+    """A forward pass with sixteen dimensions of one state replaced at the program's positions."""
+    start, width = bench.program.start, bench.model.config.n_embd
+    frame = torch.linalg.qr(
+        torch.randn(width, min(16, width), generator=torch.Generator().manual_seed(0))
+    ).Q.mT.contiguous()
+    edit = Intervention.set(
+        torch.randn(width).to(bench.device),
+        frame.to(bench.device),
+        layers=[len(bench.model.h) // 2],
+        positions="program",
+    )
+    score, plain = bench.our_score(start, edit), bench.our_score(start)
+    ours, without = Steady(bench.waited(lambda: score(None))), bench.waited(lambda: plain(None))
+    assert not torch.equal(ours(), without())
+    peak = functools.partial(peak_bytes, device=bench.device)
+    weights = sum(p.nbytes for p in bench.model.parameters())
+    edited, bare = peak(ours), peak(without)
+    compare(
+        ours,
+        {
+            "without edit": Contender(without, target=1.05),
+            "peak memory / without edit": Figure(lambda _: (weights + edited) / (weights + bare), target=1.02, unit="x"),
+            "recompilations and graph breaks": Figure(lambda _: ours.later, target=0),
+        },
+        units=bench.tokens_BT.numel(), unit="tokens", rounds=bench.size.rounds, setting=bench.setting,
+        name=f"score with an edit, {bench.precision}",
     )  # fmt: skip
     assert ours.later == 0
 

@@ -18,7 +18,7 @@ from transformers import CodeGenForCausalLM, LogitsProcessor
 import karel_fast as kf
 from karel_fast.data import Recipe, Samples, Tokenizer, generate
 from karel_fast.data.tokens.grammar import Grammar
-from karel_fast.model import Capture, Transformer, model_config, to_hf
+from karel_fast.model import Capture, Intervention, Transformer, model_config, to_hf
 from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import Decoder, join
 from karel_fast.model.device import autocast, repeatable, resolve_device, resolve_precision
@@ -164,8 +164,10 @@ class Workbench:
 
     # Scoring: the logits from a position on, and the mean state at the positions that predict the program.
 
-    def our_score(self, start: int) -> Callable[[Capture | None], Any]:
-        run = compiled(lambda tokens_BT, capture: self.model(tokens_BT, capture, logits_from=start))
+    def our_score(self, start: int, intervention: Intervention | None = None) -> Callable[[Capture | None], Any]:
+        run = compiled(
+            lambda tokens_BT, capture: self.model(tokens_BT, capture, intervention=intervention, logits_from=start)
+        )
 
         def score(capture: Capture | None) -> Any:
             with torch.no_grad(), autocast(self.device, self.dtype):

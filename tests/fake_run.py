@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -144,16 +145,7 @@ def make(path: Path, snapshots: int = 8, seeds: int = 3, layers: list | None = N
                 "notes": [],
             },
         )
-    steered = [
-        {
-            "layer": layer, "quarter": quarter, "edit": kind, "specifications": 50, "read": 1.0, "turn": lift,
-            "turn_low": lift - 0.2, "turn_high": lift + 0.2, "changed": 0.5, "obeys": 0.1 + lift / 5,
-        }
-        for layer in (0, 1, 2, 3)
-        for quarter in (1, -1)
-        for kind, lift in (("none", 0.0), ("probe", 0.5 * layer), ("random", 0.05))
-    ]  # fmt: skip
-    write_json(path / "steering" / f"{step_name(steps[-1])}.json", {"step": steps[-1], "records": steered, "notes": []})
+    write_json(path / "steering" / f"{step_name(steps[-1])}.json", {"step": steps[-1], **edits()})
     for kind, loss in (("shown", 0.0), ("space", 0.3)):
         found = records(steps[-1], 1.0 - loss, seeds, ["mean"], rng)
         grid = {"actions": {"train": [0, 1], "test": [2]}}
@@ -167,3 +159,48 @@ def make(path: Path, snapshots: int = 8, seeds: int = 3, layers: list | None = N
         found = {"step": steps[-1], "reader": "mlp2", "examples": made}
         write_json(path / "examples" / f"{step_name(steps[-1])}.json", found)
     return path
+
+
+def edits() -> dict[str, Any]:
+    """What `karel-fast steer` finds, made up."""
+    shares = ("obeys", "keeps", "damage", "equal", "odds")
+
+    def measured(share: float, **what: Any) -> dict[str, Any]:
+        low_high = {f"{name}_{end}": share + by for name in shares for end, by in (("low", -0.05), ("high", 0.05))}
+        return {"pairs": 50, "programs": 50, "odds_share": share, **dict.fromkeys(shares, share), **low_high, **what}
+
+    swaps = [
+        measured(0.1 * layer, experiment=experiment, kind=kind, layer=layer, group=group)
+        for experiment, kinds in (("interchange", ("turned", "ending", "written")), ("choice", ("turned",)))
+        for kind in kinds
+        for layer in (0, 1, 2, 3)
+        for group in ("none", "changed", "output world", "all")
+    ]
+    common = {"experiment": "subspace", "kind": "turned", "layer": 2, "group": "output world"}
+    subspaces = [
+        measured(rank / 20, method=method, source=source, rank=rank, control=method == "random", **common)
+        for method, source in (("rotation", "pair"), ("random", "pair"), ("rotation", "stranger, same turn"))
+        for rank in (1, 2, 4)
+    ]
+    subspaces += [
+        measured(0.2, method="probe of turn", source="pair", rank=3, control=False, read=0.5, base=0.3, **common),
+        measured(0.9, method="whole state", source="pair", rank=32, control=False, **common),
+    ]
+    erased = [
+        {
+            "experiment": "erasure", "kind": "turned", "method": method, "layer": layer, "group": "all", "pairs": 50,
+            "layers": [] if method == "nothing" else [0, 1, 2, 3] if layer is None else [layer], "satisfied": 0.5,
+            "satisfied_low": 0.4, "satisfied_high": 0.6, "read": 0.3, "base": 0.25, "variance": 0.1,
+        }
+        for method in ("nothing", "direction", "turn", "random")
+        for layer in ((None,) if method == "nothing" else (0, 1, 2, 3, None))
+    ]  # fmt: skip
+    site = {"layer": 2, "group": "output world", "wrong_layer": 0, "wrong_group": "input"}
+    records = [*swaps, *subspaces, *erased]
+    return {
+        "experiment": {},
+        "sites": {"turned": site},
+        "solved": {"turned": 0.9},
+        "records": records,
+        "notes": ["a note"],
+    }

@@ -8,8 +8,9 @@ from safetensors.torch import load_file, save_file
 from tiny_model import CONTEXT, tiny_config, tiny_model, tiny_tokens
 from transformers import AutoModelForCausalLM, CodeGenForCausalLM
 
-from karel_fast.model import Capture, Transformer, from_hf, model_config, to_hf
+from karel_fast.model import Capture, Intervention, Transformer, from_hf, model_config, to_hf
 from karel_fast.model.hub import from_stock, stock_rows, to_stock
+from karel_fast.model.stock_edits import edited
 
 SHAPES = [
     {"layers": 1, "width": 32, "heads": 4, "rotary_dim": 8},
@@ -50,6 +51,30 @@ def test_to_transformers_and_back(shape, tmp_path):
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("layers", [[0, 2], [3]])
+@pytest.mark.parametrize("final_norm", [True, False])
+def test_edits_of_the_stock_model_are_ours(layers, final_norm, tmp_path):
+    model, tokens = tiny_model(layers=3), torch.from_numpy(tiny_tokens()).long()
+    to_hf(model, tmp_path)
+    stock = CodeGenForCausalLM.from_pretrained(tmp_path).eval()
+    basis = torch.linalg.qr(torch.randn(32, 4)).Q.mT
+    for positions in ("program", torch.tensor([3, 0])):
+        edit = Intervention.set(torch.randn(32), basis, layers=layers, positions=positions, final_norm=final_norm)
+        with torch.no_grad():
+            plain = stock(tokens).logits
+            with edited(stock, edit, prompt_length=model.prompt_length):
+                found = stock(tokens).logits
+            torch.testing.assert_close(found, model(tokens, intervention=edit), atol=1e-5, rtol=1e-5)
+            assert not torch.equal(found, plain)
+            assert torch.equal(stock(tokens).logits, plain)
+    edit = Intervention.add(torch.zeros(32), layers=[4], positions="all")
+    with pytest.raises(ValueError, match=r"layer 4: this model has states 0\.\.3"), edited(stock, edit):
+        pass
+    edit = Intervention.add(torch.zeros(16), layers=[1], positions="all")
+    with pytest.raises(ValueError, match="width 16"), edited(stock, edit):
+        stock(tokens)
 
 
 def test_layout_is_a_permutation():

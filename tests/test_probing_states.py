@@ -1,9 +1,8 @@
-"""From a snapshot to tables, probes, examples and steering, with a small untrained model."""
+"""From a snapshot to tables, probes and examples, with a small untrained model."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -15,15 +14,12 @@ from typer.testing import CliRunner
 from karel_fast.cli import probing as probe_commands
 from karel_fast.cli import report as report_commands
 from karel_fast.data import Recipe, Samples, Tokenizer, generate
-from karel_fast.karel.world import Worlds
-from karel_fast.model import Capture, Transformer, decode, model_config
-from karel_fast.probing import snapshot as snapshot_module
+from karel_fast.model import Capture, Transformer, model_config
 from karel_fast.probing.ceilings import ceilings_of_rows
 from karel_fast.probing.experiments import Grid, Split, gather_rows
-from karel_fast.probing.probes.training import ProbeConfig, ProbeWeights
-from karel_fast.probing.snapshot import ProbeRun, is_done, probe_snapshot, steer_snapshot
+from karel_fast.probing.probes.training import ProbeConfig
+from karel_fast.probing.snapshot import ProbeRun, is_done, probe_snapshot
 from karel_fast.probing.states import forced_states, write_table
-from karel_fast.probing.steering import _Writer, edit, steer
 from karel_fast.probing.table import HiddenTable
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import choose_snapshots, snapshot_path, write_snapshot
@@ -124,81 +120,6 @@ def test_wrong_requests(model, tokenizer, tmp_path):
         write_table(tmp_path, model, tokenizer, "val", 3)
     with pytest.raises(ValueError, match="0 programs make no table"):
         table(tmp_path, model, tokenizer, count=0)
-
-
-class TestSteering:
-    def probe(self, width: int = 32, worlds: int = 2, heads: int = 1, hidden: bool = False) -> ProbeWeights:
-        generator = torch.Generator().manual_seed(1)
-        layer = (torch.randn(width, worlds * heads * 4, generator=generator), torch.randn(worlds * heads * 4))
-        std = torch.rand(width, generator=generator) + 0.5
-        return ProbeWeights((layer,) * (2 if hidden else 1), torch.zeros(width), std, worlds, heads, 4)
-
-    def test_an_edit_makes_the_probe_read_what_is_wanted(self):
-        probe = self.probe()
-        states = torch.randn(50, 32)
-        wanted = np.random.default_rng(0).integers(0, 4, (50, 2))
-        present = probe.predict(states)[..., 0]
-        assert (present == wanted).mean() < 0.5
-        scores = probe.logits(states)[:, :, 0].numpy()
-        changed = probe.logits(states + edit(probe, states, wanted))[:, :, 0].numpy()
-        np.testing.assert_array_equal(changed.argmax(-1), wanted)
-        np.testing.assert_allclose(np.sort(changed, -1), np.sort(scores, -1), atol=2e-3)
-        assert (edit(probe, states, present) == 0).all()
-
-    def test_from_its_middle_a_program_goes_on_as_it_was_written(self, model, tokenizer):
-        samples = generate(RECIPE, split="test", start=0, count=12)
-        made = decode.write_programs(
-            model, tokenizer.encode_prompts(samples), tokenizer.grammar(),
-            tokenizer.sequence_length - tokenizer.prompt_length, pad_id=tokenizer.pad_id, end_id=tokenizer.end_id,
-            compile=False,
-        )  # fmt: skip
-        rows = np.flatnonzero(made.lengths >= 2)
-        assert len(rows) > 3
-        programs = Samples(
-            RECIPE, samples.split, samples.start, made.actions, made.lengths, samples.inputs, samples.outputs
-        )
-        cut = made.lengths // 2
-        codes, counts, finished = _Writer(model, tokenizer, programs, cut, 1).write_on(None)
-        assert np.array_equal(finished, made.finished)
-        for row in rows:
-            expected = made.actions[row, cut[row] : made.lengths[row]]
-            assert codes[row, : counts[row]].tolist() == expected.tolist()
-
-    def test_markers_under_the_robot_do_not_count(self, model, tokenizer, monkeypatch):
-        """A program written on is judged as evaluation does: as shown, and only if it ended."""
-        shown = ["#####\n#...#\n#.>.#\n#...#\n#####"] * 3
-        inputs = Worlds.from_text(shown * 2)
-        outputs = Worlds(walls=inputs.walls, markers=inputs.markers, robot=inputs.robot)
-        actions = np.array([[1, 2], [1, 2]], np.uint8)
-        samples = Samples(RECIPE, "test", 0, actions, np.array([2, 2], np.int32), inputs, outputs)
-        # In the turned worlds (a quarter right of the one that stands left turned) the robot stands as it began.
-        written = np.array([[4, 255], [4, 255]], np.uint8), np.array([1, 1], np.int32), np.array([True, False])
-        monkeypatch.setattr(_Writer, "write_on", lambda self, change: written)
-        found = steer(model, tokenizer, samples, samples.actions, samples.lengths, self.probe(), 1, quarters=(1,))
-        assert [s.obeys for s in found] == [0.5] * 3
-
-    def test_controls(self, model, tokenizer):
-        samples = generate(RECIPE, split="test", start=0, count=10)
-        found = steer(model, tokenizer, samples, samples.actions, samples.lengths, self.probe(), 1, batch_size=4)
-        assert [(s.quarter, s.edit) for s in found] == [(q, e) for q in (1, -1) for e in ("none", "probe", "random")]
-        for s in found:
-            assert s.specifications == 10
-            if s.edit == "none":
-                assert (s.turn, s.changed) == (0, 0)
-            if s.edit == "probe":
-                assert s.read == 1
-                assert s.turn != 0
-            json.dumps(s.to_json(), allow_nan=False)
-
-    def test_what_cannot_be_steered(self, model, tokenizer):
-        samples = generate(RECIPE, split="test", start=0, count=4)
-        args = (model, tokenizer, samples, samples.actions, samples.lengths)
-        with pytest.raises(ValueError, match="linear probe of the direction"):
-            steer(*args, self.probe(hidden=True), 0)
-        with pytest.raises(ValueError, match=r"layer 2 cannot be edited: states 0\.\.1"):
-            steer(*args, self.probe(), 2)
-        with pytest.raises(ValueError, match="no program has two actions"):
-            steer(model, tokenizer, samples, samples.actions, np.ones(4, int), self.probe(), 0)
 
 
 SMALL = ProbeRun(
@@ -389,32 +310,6 @@ def test_other_weights_are_not_taken_for_those_probed(tmp_path):
         probe_snapshot(tmp_path, snapshot, SMALL, compile_model=False)
 
 
-def test_steering_keeps_other_layers(run, tmp_path, monkeypatch):
-    class Found:
-        def __init__(self, layer):
-            self.layer = layer
-
-        def to_json(self):
-            return {"layer": self.layer, "edit": "probe"}
-
-    monkeypatch.setattr(snapshot_module, "steer", lambda *args, **_: [Found(args[6])])
-    monkeypatch.setattr(snapshot_module, "direction_probe", lambda *_: object())
-    # An untrained model solves nothing, so its programs are called right.
-    monkeypatch.setattr(HiddenTable, "correct", property(lambda table: np.ones(table.programs, bool)))
-
-    copy = shutil.copytree(run, tmp_path / "run")
-
-    def layers(chosen, **settings):
-        settings = {"train": 30, "specifications": 20, "compile_model": False, **settings}
-        path = steer_snapshot(copy, choose_snapshots(copy)[0], layers=chosen, **settings)
-        return [record["layer"] for record in json.loads(path.read_text())["records"]]
-
-    assert layers([1]) == [1]
-    assert layers([0]) == [0, 1]
-    assert layers([0, 1]) == [0, 1]
-    assert layers([0], strength=2.0) == [0]
-
-
 def test_commands(run):
     app = typer.Typer()
     probe_commands.register(app)
@@ -448,7 +343,7 @@ def test_commands(run):
     assert snapshot_path(run, 0).is_dir()
 
 
-def test_latent_and_steering_commands(run):
+def test_latent_commands(run):
     app = typer.Typer()
     probe_commands.register(app)
     args = [
@@ -471,9 +366,3 @@ def test_latent_and_steering_commands(run):
     assert (probed.read_bytes() if probed.exists() else None) == before
     with pytest.raises(ValueError, match="outputs are withheld; use the reference"):
         CliRunner().invoke(app, ["probe", str(run), "--withhold", "input"], catch_exceptions=False)
-
-    args = ["steer", str(run), "--step", "100", "--train", "60", "--specifications", "60", "--no-compile-decoding"]
-    done = CliRunner().invoke(app, args, catch_exceptions=False)
-    assert done.stdout.strip().endswith("steering/step-000100.json")
-    result = json.loads(RunFolder(run).file("steering", 100).read_text())
-    assert bool(result["records"]) != bool(result["notes"])

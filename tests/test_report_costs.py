@@ -90,7 +90,7 @@ def test_small_results_are_kept(tmp_path):
     kept = keep_results(run, tmp_path / "kept")
     names = {path.name for path in kept.iterdir()}
     assert {"config.json", "summary.json", "metrics.json"} < names
-    assert {name.split(".")[0] for name in names} >= {"phases", "probes", "interventions", "steering"}
+    assert {name.split(".")[0] for name in names} >= {"phases", "probes", "interventions", "edit-map"}
     assert sum(path.stat().st_size for path in kept.iterdir()) < MOST_BYTES
     metrics = read_json(kept / "metrics.json")
     evaluation = dict(zip(metrics["evaluation"]["columns"], metrics["evaluation"]["rows"][1], strict=True))
@@ -107,7 +107,7 @@ def test_small_results_are_kept(tmp_path):
     )
     for name in ("differences", "differences_in_differences"):
         assert len(probing[name]["rows"]) == len(stored[name]) > 0
-    assert len(metrics["steering"][0]["records"]["rows"]) == 24
+    assert len(metrics["steering"][0]["records"]["rows"]) == len(fake_run.edits()["records"])
 
 
 def test_results_too_large_for_git_are_refused(tmp_path, monkeypatch):

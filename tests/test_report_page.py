@@ -27,7 +27,7 @@ from karel_fast.support.files import write_json
 
 FIGURES = (
     "phases", "probes", "regression", "offsets", "interventions", "differences", "layers", "baselines", "latent",
-    "protocol", "steering", "text", "lengths", "draws", "floor", "loss",
+    "protocol", "edit-map", "edit-ranks", "text", "lengths", "draws", "floor", "loss",
 )  # fmt: skip
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -11,12 +11,14 @@ import typer
 from typer.testing import CliRunner
 
 from karel_fast.cli.options import from_text, to_text, with_settings
-from karel_fast.cli.probing import probe_command, steer_command
+from karel_fast.cli.probing import probe_command
+from karel_fast.cli.steering import steer_command
 from karel_fast.cli.training import evaluate_command, train_command
 from karel_fast.data import Recipe
 from karel_fast.experiment.preset import load_preset, preset_names, read_changes, tables
 from karel_fast.model.shape import DecodingConfig, ModelShape
-from karel_fast.probing.settings import DEPTHS, Grid, ProbeConfig, ProbeRun, SteerConfig
+from karel_fast.probing.settings import DEPTHS, Grid, ProbeConfig, ProbeRun
+from karel_fast.probing.steer_settings import SteerConfig
 from karel_fast.support.checks import InputError
 from karel_fast.support.settings import build, default_of, flat_fields, flat_types
 from karel_fast.training.config import DataConfig, EvaluationConfig, TrainConfig
@@ -26,7 +28,7 @@ COMMANDS = {
     train_command: {DataConfig, ModelShape, TrainConfig},
     evaluate_command: {EvaluationConfig, DecodingConfig},
     probe_command: {ProbeRun, DecodingConfig},
-    steer_command: {SteerConfig, DecodingConfig},
+    steer_command: {SteerConfig},
 }
 FIELDS = [(kind, name) for kind in KINDS for name in flat_fields(kind)]
 
@@ -36,7 +38,8 @@ OTHER = {
     "outcome": "wrong", "worlds": "first", "normalization": "batch", "protocol": "paper", "shortest": 1,
     "split_by": "program", "programs_from": "reference", "withhold": "input", "actions": {"train": (0, 1), "test": (2,)},
     "layers": (0, 1), "offsets": (-1, 2), "seeds": (7, 8), "rotary_dim": 2, "on_the_way": 3, "group_bytes": 9_000,
-    "extra_snapshots": (1, 2), "active_examples": 1, "inactive_outputs": "flip",
+    "extra_snapshots": (1, 2), "kinds": ("turned", "marked"), "subspace_kinds": ("written",), "ranks": (3,),
+    "active_examples": 1, "inactive_outputs": "flip",
     "programs": {"train": 5, "validation": 6, "test": 7}, "max_rows": {"train": 5, "validation": 6, "test": 7},
 }  # fmt: skip
 """A value that is not the default, for settings where one more, or the opposite, would not do."""

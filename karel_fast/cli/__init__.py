@@ -26,6 +26,7 @@ from karel_fast.cli import probing as probing_commands
 from karel_fast.cli import rank as rank_commands
 from karel_fast.cli import report as report_commands
 from karel_fast.cli import solve as solve_commands
+from karel_fast.cli import steering as steering_commands
 from karel_fast.cli import training as training_commands
 from karel_fast.support.checks import InputError, NotFiniteError
 from karel_fast.support.version import VERSION
@@ -61,6 +62,7 @@ for room in (
     training_commands,
     probing_commands,
     features_commands,
+    steering_commands,
     rank_commands,
     crossover_commands,
     latent_commands,

@@ -1,4 +1,4 @@
-"""The commands `karel-fast probe` and `karel-fast steer`."""
+"""The command `karel-fast probe`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from karel_fast.cli.options import Plugins, with_settings
 from karel_fast.cli.snapshots import prepared, tell_beside
 from karel_fast.cli.tables import columns
 from karel_fast.model.shape import DecodingConfig
-from karel_fast.probing.settings import ProbeRun, SteerConfig
+from karel_fast.probing.settings import ProbeRun
 from karel_fast.support.checks import InputError, one_of
 from karel_fast.support.files import read_json
 from karel_fast.support.memory import freed_memory_kept
@@ -24,9 +24,8 @@ from karel_fast.support.progress import Progress
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to the application."""
+    """Add the command to the application."""
     app.command("probe")(probe_command)
-    app.command("steer")(steer_command)
 
 
 @with_settings
@@ -96,35 +95,6 @@ def _print(path: Path) -> None:
     for note in stored["notes"]:
         typer.echo(f"Note: {note}.")
     typer.echo(str(path))
-
-
-@with_settings
-@freed_memory_kept()
-def steer_command(
-    run: Annotated[Path, typer.Argument(help="Folder of the run, with its snapshots.")],
-    config: SteerConfig,
-    decoding: DecodingConfig,
-    step: Annotated[list[int] | None, typer.Option(help="Only the snapshot of this step; may be repeated.")] = None,
-) -> None:
-    """Turn the robot in the hidden state, and see whether the program goes on as the turned robot needs."""
-    from karel_fast.model.device import resolve_device
-    from karel_fast.probing.snapshot import steer_snapshot
-    from karel_fast.runs.snapshots import choose_snapshots
-
-    for path in choose_snapshots(run, step):
-        written = steer_snapshot(
-            run,
-            path,
-            layers=None if isinstance(config.layers, str) else config.layers,
-            train=config.train,
-            specifications=config.specifications,
-            strength=config.strength,
-            device=str(resolve_device(decoding.device)),
-            batch_size=decoding.decode_batch_size,
-            compile_model=decoding.compile_decoding,
-        )
-        tell_beside(run, [written])
-        typer.echo(str(written))
 
 
 def _run_of(run: Path, recipe: str | None, layout: str | None, output: Path | None) -> Path:

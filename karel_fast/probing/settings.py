@@ -310,25 +310,6 @@ def _without_later(owner: Any, values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in later or value != later[name]}
 
 
-@named
-@dataclass(frozen=True)
-class SteerConfig:
-    """What is edited in the causal test, and on how many programs."""
-
-    layers: Layers = setting("all", "all, or a list of states to edit (0: the embedding).")
-    train: int = setting(4_000, "Programs the probe learns on.")
-    specifications: int = setting(400, "Test specifications to write programs for.")
-    strength: float = setting(1.0, "Of the edit; 1 swaps the probe's two answers.")
-
-    def __post_init__(self) -> None:
-        if isinstance(self.layers, str):
-            one_of("layers", self.layers, ("all",))
-        else:
-            check_layers(self.layers)
-        whole("train", self.train, 1)
-        whole("specifications", self.specifications, 1)
-
-
 def check_layers(layers: Sequence[int], last: int | None = None) -> None:
     """Raises ValueError or TypeError for a list of states that is empty or that no model, or none of `last` blocks, has."""
     if not layers:

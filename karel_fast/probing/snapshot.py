@@ -7,13 +7,12 @@ that sees the run folder, and give the same results.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from karel_fast.data import Recipe, Samples, generate
@@ -24,7 +23,6 @@ from karel_fast.probing.examples import describe_examples
 from karel_fast.probing.experiments import (
     Split,
     gather_rows,
-    joined,
     prepare,
     run_experiment,
     trace_programs,
@@ -32,11 +30,9 @@ from karel_fast.probing.experiments import (
 )
 from karel_fast.probing.measures import ceiling_measures
 from karel_fast.probing.pieces import PieceStore
-from karel_fast.probing.probes.training import ProbeWeights, train_probes
-from karel_fast.probing.settings import SPLITS, Grid, Layers
+from karel_fast.probing.settings import SPLITS, Layers
 from karel_fast.probing.settings import ProbeRun as ProbeRun
 from karel_fast.probing.states import SPLIT_NAMES, write_table
-from karel_fast.probing.steering import steer
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.side_by_side import home, make_room
 from karel_fast.runs.snapshots import open_snapshot, read_card, snapshot_path, weights_digest
@@ -275,96 +271,6 @@ def probe_piece(
 def _pieces(folder: RunFolder, step: int, snapshot: str | Path, probe_run: ProbeRun, place: str) -> PieceStore:
     identity = {"experiment": probe_run.to_json(), "weights": weights_digest(snapshot)}
     return PieceStore(folder.pieces(place, step), identity)
-
-
-def steer_snapshot(
-    run: str | Path,
-    snapshot: str | Path,
-    *,
-    layers: Sequence[int] | None = None,
-    train: int = 4_000,
-    specifications: int = 400,
-    strength: float = 1.0,
-    device: str = "cpu",
-    batch_size: int = 256,
-    compile_model: bool = True,
-) -> Path:
-    """The causal test on one snapshot, for some layers (None: all that can be edited); writes RUN/steering/step-*.json.
-
-    What the file holds of other layers, found with the same settings on the same weights, stays. Steered are test
-    specifications that the snapshot solves; with none, the file says so and has no records. The probe of each layer is
-    linear and learns on the train split's programs, validated on a tenth as many.
-    """
-    folder = RunFolder(run)
-    card = read_card(snapshot)
-    step = int(card["step"])
-    recipe = Recipe.from_json(card["recipe"])
-    tokenizer = program_tokenizer(recipe, card["layout"])
-    model = open_snapshot(snapshot, tokenizer).to(device).eval()
-    chosen = list(range(len(model.h))) if layers is None else list(layers)
-    counts = {"train": train, "validation": max(1, train // 10), "test": specifications}
-    splits = {}
-    for split in SPLITS:
-        table = write_table(
-            folder.table(step, f"{split}-{counts[split]}-{_layers_name(chosen)}-steering"),
-            model,
-            tokenizer,
-            split,
-            counts[split],
-            layers=chosen,
-            source=_source(snapshot),
-            batch_size=batch_size,
-            compile_model=compile_model,
-        )
-        splits[split] = Split(table, specification_samples(recipe, split, counts[split]).shown()[0])
-    test = splits["test"].table
-    solved = np.flatnonzero(test.correct & (test.lengths >= 2))
-    records: list[dict[str, Any]] = []
-    notes = [] if len(solved) else ["the snapshot solved no test specification, so there is no program to steer"]
-    if len(solved):
-        for layer in chosen:
-            probe = direction_probe(splits, layer, recipe.semantics, device)
-            if probe is None:
-                notes.append(f"layer {layer}: no training row has a label, so there is no probe to steer with")
-                continue
-            steered = steer(
-                model,
-                tokenizer,
-                specification_samples(recipe, "test", specifications),
-                test.actions,
-                np.where(test.correct, test.lengths, 0),
-                probe,
-                layer,
-                strength=strength,
-            )
-            records += [record.to_json() for record in steered]
-    asked = {"strength": strength, "train": train, "specifications": specifications}
-    target = folder.file(home(folder, "steering", step, asked), step)
-    settings = {"weights": weights_digest(snapshot), **asked}
-    earlier = read_json_if_whole(target) or {}
-    if all(earlier.get(key) == value for key, value in settings.items()):
-        anew = tuple(f"layer {layer}:" for layer in chosen)
-        records = [r for r in earlier["records"] if r["layer"] not in chosen] + records
-        notes = [n for n in earlier["notes"] if not n.startswith(anew) and n not in notes] + notes
-    write_json(target, {"step": step, **settings, "records": sorted(records, key=_layer), "notes": notes})
-    return target
-
-
-def _layer(record: dict[str, Any]) -> int:
-    return int(record["layer"])
-
-
-def direction_probe(splits: dict[str, Split], layer: int, semantics: Any, device: str) -> ProbeWeights | None:
-    """A linear probe of the direction before each action; None when there is nothing to learn from."""
-    grid = Grid(features=("direction",), offsets=(-1,), semantics=("original",), first_state=True)
-
-    def tracer(actions: Any, lengths: Any, worlds: Any, _: Any) -> Any:
-        return trace_programs(actions, lengths, worlds, semantics)
-
-    rows = {name: gather_rows(splits[name], grid, name, 50_000, tracer) for name in SPLITS}
-    states, parts, tasks = joined(splits, rows, layer, grid)
-    results = train_probes(states, tasks, parts, depths={"linear": ()}, seeds=(0,), device=device, keep_weights=True)
-    return results[0].weights
 
 
 def _source(snapshot: str | Path) -> str:

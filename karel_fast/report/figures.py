@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from karel_fast.analysis.series import Run
+from karel_fast.report.edit_figures import edit_map_plot, edit_ranks_plot
 from karel_fast.report.interpreter_figure import interpreter_plot
-from karel_fast.report.intervention_figures import difference_plot, interventions_plot, steering_plot
+from karel_fast.report.intervention_figures import difference_plot, interventions_plot
 from karel_fast.report.latent_figure import latent_plot
 from karel_fast.report.latent_grid_figure import latent_grid_plot
 from karel_fast.report.place_figure import places_plot
@@ -39,7 +40,8 @@ def all_plots(run: Run) -> list[Plot]:
         latent_plot,
         protocol_plot,
         latent_grid_plot,
-        steering_plot,
+        edit_map_plot,
+        edit_ranks_plot,
         text_plot,
         lengths_plot,
         draws_plot,

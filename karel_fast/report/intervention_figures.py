@@ -1,4 +1,4 @@
-"""Figures of what other meanings and edited states do: altered semantics and steering."""
+"""Figures of what other meanings do: altered semantics."""
 
 from __future__ import annotations
 
@@ -144,72 +144,3 @@ def _error(difference: dict[str, Any]) -> list[list[float]] | None:
             middle = difference["mean"]
             return [[max(0.0, 100 * (middle - below))], [max(0.0, 100 * (above - middle))]]
     return None
-
-
-def steering_plot(run: Run) -> Plot:
-    """What editing the robot's direction in the hidden state does, per layer."""
-    plot = Plot(
-        "steering",
-        "Does the model use what is read?",
-        "At the middle of programs that solve their specification, the state of one layer is moved along a linear "
-        "probe's weights until the probe reads every robot turned by a quarter. Left: how much likelier the turn that "
-        "undoes the edit becomes, against the other turn (95 % confidence over programs). Right: continuations that, "
-        "run from the turned worlds, end as the specification wants. Random: an edit of the same length in a random "
-        "direction.",
-    )
-    step = next((s for s in reversed(run.steering) if run.steering[s].get("records")), None)
-    if step is None:
-        notes = [str(n) for s in run.steering for n in run.steering[s].get("notes", [])]
-        return undrawn(plot, notes[-1] if notes else "no snapshot was steered (karel-fast steer)")
-    records = run.steering[step]["records"]
-    layers = sorted({r["layer"] for r in records})
-    figure, axes = new_figure(9, 3.3, 1, 2)
-    kinds = ("none", "probe", "random")
-    names = {"none": "no edit", "probe": "probe's edit", "random": "random edit"}
-    for index, kind in enumerate(kinds):
-        for ax, value in ((axes[0], "turn"), (axes[1], "obeys")):
-            if kind == "none" and value == "turn":
-                continue
-            cells = [[r for r in records if r["layer"] == layer and r["edit"] == kind] for layer in layers]
-            held = [
-                (layer + 0.06 * (index - 1), c)
-                for layer, c in zip(layers, cells, strict=True)
-                if c and all(number(r[value]) is not None for r in c)
-            ]
-            if not held:
-                continue
-            middle = [mean(r[value] for r in c) or 0.0 for _, c in held]
-            error = None
-            if value == "turn" and all(number(r["turn_low"]) is not None for _, c in held for r in c):
-                error = [
-                    [m - (mean(r["turn_low"] for r in c) or 0.0) for m, (_, c) in zip(middle, held, strict=True)],
-                    [(mean(r["turn_high"] for r in c) or 0.0) - m for m, (_, c) in zip(middle, held, strict=True)],
-                ]
-            ax.errorbar([at for at, _ in held], middle, yerr=error, capsize=2, label=names[kind], **look(index))
-    axes[0].axhline(0, color=INK, linewidth=0.8)
-    axes[0].set_title("Next turn")
-    axes[0].set_ylabel("change of log-odds (nats)")
-    axes[1].set_title("Programs that obey the edit")
-    axes[1].set_ylabel("right programs (%)")
-    percent(axes[1], full=False)
-    most = max(0.05, *((number(r["obeys"]) or 0.0) for r in records))
-    axes[1].set_ylim(-0.05 * most, 1.1 * most)
-    for ax in axes:
-        ax.set_xticks(layers)
-        ax.set_xlim(layers[0] - 0.5, layers[-1] + 0.5)
-        ax.set_xlabel("layer edited (0 is the embedding)")
-    shared_legend(figure, axes[1])
-    columns = (
-        "layer",
-        "quarter",
-        "edit",
-        "specifications",
-        "read",
-        "turn",
-        "turn_low",
-        "turn_high",
-        "changed",
-        "obeys",
-    )
-    rows = [(step, *(r.get(c) for c in columns)) for r in records]
-    return drawn(plot, figure, ("step", *columns), rows)

@@ -16,7 +16,7 @@
                                         of the specifications' outputs; shown: the outputs themselves
     RUN/rank/step-000100.json           probe scores under every bijective mapping (karel_fast.probing.mapping_rank); pieces beside it
     RUN/latent-grid/step-000100.json    the grid of latent causal probing, over seeds (karel_fast.probing.latent_grid); pieces beside it
-    RUN/steering/step-000100.json       {"step", "records"}: what editing the robot's direction does, per layer
+    RUN/steering/step-000100.json       {"step", "sites", "records", ..}: what is written while states are edited; pieces beside it
     RUN/tables/step-000100/NAME/        hidden states (karel_fast.probing.table): train, validation, test, ...
     RUN/time.json                       wall seconds of each stage: {"train": {"seconds", "longest"}, ...}
     RUN/summary.json                    the few numbers that people quote, and what they cost: karel_fast.analysis.summary
