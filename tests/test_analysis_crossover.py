@@ -108,6 +108,12 @@ def test_of_the_published_grid_and_of_the_grid_of_reading(tmp_path):
     published = next(r for r in crossover(a, b, readings="paper-grid").rows if r["measure"] == "lift")
     assert published["interaction"] == pytest.approx(0.6)
     assert next(r for r in crossover(a, b).rows if r["measure"] == "lift")["interaction"] == pytest.approx(0)
+    for name in ("run0", "run1"):
+        (tmp_path / name / "probing").rename(tmp_path / name / "elsewhere")
+    for readings in ("latent-grid", "paper-grid"):
+        assert [run.name for run in read_runs([tmp_path / "run0"], readings)] == ["run0"]
+    with pytest.raises(ValueError, match=r"holds no evaluation/step-\*.json and no paper/step-"):
+        read_runs([tmp_path / "run0"], "paper")
     with pytest.raises(InputError, match=r"karel-fast probe --protocol paper .*run0 --semantics original,map8"):
         crossover(a, b, readings="paper")
     with pytest.raises(ValueError, match=r"readings is .latent.; did you mean .latent-grid."):

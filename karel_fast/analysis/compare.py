@@ -55,15 +55,18 @@ class Comparison:
         return out.getvalue()
 
 
-def read_runs(paths: Sequence[str | Path]) -> list[Run]:
-    """The runs of some folders. Raises FileNotFoundError, and ValueError for a folder named twice or without results."""
+def read_runs(paths: Sequence[str | Path], readings: str = "probing") -> list[Run]:
+    """The runs of some folders. Raises FileNotFoundError, and ValueError for a folder named twice or without results.
+
+    readings: the folder of results that is asked for; an evaluation will do, too.
+    """
     places = [Path(path).resolve() for path in paths]
     if len(set(places)) < len(places):
         raise ValueError("a run is named twice; each counts once")
     runs = [Run.read(RunFolder(path)) for path in paths]
     for path, run in zip(paths, runs, strict=True):
-        if not run.steps:
-            raise ValueError(f"{path} holds no evaluation/step-*.json and no probing/step-*.json that is whole")
+        if not run.steps and not run.paper.get(readings) and not (readings == "latent-grid" and run.latent_grid):
+            raise ValueError(f"{path} holds no evaluation/step-*.json and no {readings}/step-*.json that is whole")
     return runs
 
 

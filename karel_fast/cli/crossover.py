@@ -36,7 +36,7 @@ def crossover_command(
     from karel_fast.analysis.compare import read_runs
     from karel_fast.analysis.crossover import crossover
 
-    read = read_runs([*runs, *against])
+    read = read_runs([*runs, *against], readings)
     found = crossover(read[: len(runs)], read[len(runs) :], feature, depth, offset, readings)
     _print(found)
     if out is not None:
