@@ -156,7 +156,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     } catch (const std::invalid_argument&) {
         return 0;
     }
-    if (plan.max_attempts > 1000 || plan.height * plan.width * plan.worlds > 20'000) return 0;  // right, but slow
+    // Right, but slow, or large.
+    if (plan.max_attempts > 1000 || plan.symbol_width > 2000 || plan.height * plan.width * plan.worlds > 20'000) return 0;
     const std::int64_t start = bytes.from(0, INT64_MAX / 4), count = bytes.from(1, 4);
     try {
         Drawn(plan, start, count, 1);
