@@ -38,6 +38,7 @@ API = (
     "karel_fast.model",
     "karel_fast.exact",
     "karel_fast.training",
+    "karel_fast.probing",
     "karel_fast.report",
 )
 """Packages whose `__all__` is the public API."""
