@@ -346,6 +346,7 @@ def test_commands(run):
 def test_latent_commands(run):
     app = typer.Typer()
     probe_commands.register(app)
+    report_commands.register(app)  # with one command alone there is no name to call it by
     args = [
         "probe", str(run), "--step", "100", "--programs", "train=60,validation=20,test=20", "--depths", "linear",
         "--offsets", "0", "--seeds", "0", "--epochs", "1", "--no-compile-decoding", "--precision", "fp32", "--semantics",

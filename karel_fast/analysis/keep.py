@@ -61,8 +61,20 @@ def kept_metrics(run: Run) -> dict[str, Any]:
             {"step": step, "notes": grid.get("notes", []), "rows": _table(grid.get("rows", []))}
             for step, grid in run.latent_grid.items()
         ],
-        "steering": [{"step": step, "records": _table(s.get("records", []))} for step, s in run.steering.items()],
+        "steering": kept_edits(run),
     }
+
+
+def kept_edits(run: Run) -> list[dict[str, Any]]:
+    """What `karel-fast steer` found of every snapshot, small enough for git: metrics.json has it, and edits.json alone."""
+    return [
+        {
+            "step": step,
+            **{name: stored.get(name) for name in ("experiment", "sites", "solved", "notes")},
+            "records": _table(stored.get("records", [])),
+        }
+        for step, stored in run.steering.items()
+    ]
 
 
 def _probing(run: Run, measures: Sequence[str] = MEASURES, doubled: Sequence[str] = MEASURES) -> list[dict[str, Any]]:
