@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,7 +105,8 @@ def train_command(
     if result.step < config.steps:
         typer.echo(f"{run}: stopped after {result.step} of {config.steps} updates; --resume goes on", err=True)
         raise typer.Exit(130)
-    typer.echo(str(result.snapshots[-1]))
+    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first one speaks
+        typer.echo(str(result.snapshots[-1]))
 
 
 @with_settings
