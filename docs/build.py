@@ -28,7 +28,16 @@ PAGES = {
 TUTORIALS = ("five-minutes", "own-feature", "own-checkpoint", "capture-and-edit", "cluster-data", "read-the-report")
 """In the order of reading."""
 GROUPS = {
-    "Using it": ["experiments", "exact", "extending", "extending-layouts", "reliability", "performance"],
+    "Using it": [
+        "data",
+        "experiments",
+        "interventions",
+        "exact",
+        "extending",
+        "extending-layouts",
+        "reliability",
+        "performance",
+    ],
     "What was found": ["results", "results-first", "results-avoid-noops", "preregistration", "protocol"],
     "Reference": ["api", "glossary", "architecture", "contributing", "notes"],
 }

@@ -123,6 +123,13 @@ def before_exact(names: dict[str, object]) -> None:
     names.update(actions=samples.actions, lengths=samples.lengths, others=kf.data.generate(SMALL, "val", count=8))
 
 
+def before_data(names: dict[str, object]) -> None:
+    recipe = kf.data.Recipe.paper()
+    kf.data.write_shards(recipe, "train", "datasets/paper", count=100)
+    samples = kf.data.generate(recipe, "train", count=2)
+    kf.data.write_msr("val.json", list(samples.programs), *samples.shown())
+
+
 def before_experiments(names: dict[str, object]) -> None:
     """A run of a model with random weights where the page has one that was trained."""
     tokenizer = kf.data.Tokenizer(SMALL)
@@ -139,6 +146,7 @@ def before_extending(names: dict[str, object]) -> None:
 
 
 BEFORE = {
+    "docs/data.md": before_data,
     "docs/exact.md": before_exact,
     "docs/experiments.md": before_experiments,
     "docs/extending.md": before_extending,
