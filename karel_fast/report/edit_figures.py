@@ -190,7 +190,7 @@ def _erasure(ax: Axes, records: list[dict[str, Any]]) -> None:
         ax.errorbar(
             [a + 0.1 * (index - 2) for a in at], middle, yerr=error, capsize=2, label=f"erased: {method}", **style
         )
-    ax.legend(loc="lower right")
+    ax.legend(loc="center right")
     ax.set_xticks([*layers, layers[-1] + 1], [*map(str, layers), "all"])
     ax.set_title("Erased at every token of the prompt")
     ax.set_xlabel("layer erased")

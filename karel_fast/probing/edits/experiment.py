@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -72,20 +72,18 @@ def steer_snapshot(
     with alone(target):
         result: dict[str, Any] = {"sites": {}, "solved": {}, "records": [], "notes": []}
         for kind in config.kinds:
-            _add(result, piece(f"map-{kind}", lambda kind=kind: work.map(kind, "test")))
+            _add(result, piece(f"map-{kind}", partial(work.map, kind, "test")))
         for kind in config.subspace_kinds:
             if kind not in result["solved"]:
                 continue
-            choice = piece(f"choice-{kind}", lambda kind=kind: work.choice(kind))
+            choice = piece(f"choice-{kind}", partial(work.choice, kind))
             if not choice["site"]:
                 result["notes"] += choice["notes"]
                 continue
             site = Site(**choice["site"])
-            learned = piece(f"rotation-{kind}", lambda kind=kind, site=site: work.rotation(kind, site))
+            learned = piece(f"rotation-{kind}", partial(work.rotation, kind, site))
             frames = {name: torch.tensor(frame) for name, frame in learned["frames"].items()}
-            found = piece(
-                f"subspaces-{kind}", lambda kind=kind, site=site, frames=frames: work.subspaces(kind, site, frames)
-            )
+            found = piece(f"subspaces-{kind}", partial(work.subspaces, kind, site, frames))
             result["sites"][kind] = choice["site"]
             _add(result, choice)
             _add(result, found)
@@ -192,10 +190,13 @@ class _Work:
                 exchange, site.layer, mask, principal_basis(exchange, site.layer, mask, max(config.ranks)), config.ranks,
                 steps=config.rotation_steps, batch_size=config.rotation_batch, learning_rate=config.rotation_rate,
                 seed=config.seed,
-                progress=lambda done, name=name: self.progress(f"{kind}: {name} rotation", done, config.rotation_steps),
+                progress=partial(self._rotated, f"{kind}: {name} rotation"),
             )  # fmt: skip
             frames[name] = frame.tolist()
         return {"frames": frames}
+
+    def _rotated(self, stage: str, done: int) -> None:
+        self.progress(stage, done, self.config.rotation_steps)
 
     def subspaces(self, kind: str, site: Site, frames: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         """Every subspace's row, and the controls'."""

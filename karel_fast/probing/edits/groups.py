@@ -66,7 +66,7 @@ def groups_of(tokenizer: Tokenizer, base: np.ndarray, other: np.ndarray) -> dict
     last = at(np.array([length - 1]))
     program = at(np.arange(tokenizer.prompt_length, length)) & ~last
     starts = cells[:, 0, 0] - 1  # the word before an example
-    ends = np.append(starts[1:], cells[-1, 1, -1] + 1)
+    ends: np.ndarray = np.append(starts[1:], cells[-1, 1, -1] + 1)
     masks = {
         "none": np.zeros_like(changed),
         "changed": changed,

@@ -223,7 +223,7 @@ _CHANGES: dict[str, Callable[[Samples, np.random.Generator, int], _Changed]] = {
 
 def _first_demanded(samples: Samples, attempt: Callable[[int], tuple[Worlds, np.ndarray]], attempts: int) -> _Changed:
     """Per specification the inputs of the first attempt that some other program is demanded by."""
-    found = np.zeros(len(samples), bool)
+    found: np.ndarray = np.zeros(len(samples), bool)
     kept = samples.inputs
     for number in range(attempts):
         worlds, possible = attempt(number)

@@ -30,7 +30,7 @@ _SMALLEST = 1e-3
 def labels_of(exchange: Exchange, side: str, label: str) -> np.ndarray:
     """int64 (n, G): the label of a side, "base" or "other"; G is the number of examples for `direction`, 1 for `turn`."""
     pair_side = exchange.pairs.base if side == "base" else exchange.pairs.other
-    now = pair_side.robots()[:, :, 2].astype(np.int64)
+    now: np.ndarray = pair_side.robots()[:, :, 2].astype(np.int64)
     if label == "direction":
         return now
     wanted = pair_side.samples.shown()[1].robot[:, 2].reshape(now.shape).astype(np.int64)
