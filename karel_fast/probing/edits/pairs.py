@@ -154,7 +154,7 @@ def _moved(samples: Samples, rng: np.random.Generator, _: int) -> _Changed:
         free = ~samples.inputs.walls[np.arange(len(robot)), robot[:, 0], robot[:, 1]]
         robot = np.where(free[:, None], robot, samples.inputs.robot)
         worlds = Worlds(walls=samples.inputs.walls, markers=samples.inputs.markers, robot=robot.astype(np.uint8))
-        return worlds, free.reshape(len(samples), -1).all(1)
+        return worlds, np.asarray(free.reshape(len(samples), -1).all(1))
 
     return _first_demanded(samples, attempt, 4)
 
