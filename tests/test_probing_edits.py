@@ -465,7 +465,9 @@ def test_sites_are_chosen_where_most_obey(exchange):
         record(0, "all", 1.0), record(1, "all", 1.0), record(0, "none", 0.0),
     ]  # fmt: skip
     site = choose_site(records, exchange.groups, 0.9)
-    assert (site.layer, site.group, site.wrong_layer, site.wrong_group) == (1, "output world", 0, "changed")
+    assert (site.layer, site.group, site.wrong_group) == (1, "output world", "changed")
+    deeper = [*records, record(2, "output world", 0.2), record(3, "output world", 0.1)]
+    assert choose_site(deeper, exchange.groups, 0.9).wrong_layer == 3
     assert choose_site(records, exchange.groups, 1.0).group == "elsewhere"
     assert choose_site([r for r in records if r["layer"] == 0], exchange.groups, 0.9).group == "changed"
 

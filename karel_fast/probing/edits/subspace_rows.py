@@ -47,8 +47,8 @@ def choose_site(records: Sequence[dict[str, Any]], groups: dict[str, np.ndarray]
 
     The deepest layer at which a whole swap of some group is obeyed by at least the share `carries`, and there the group of the
     fewest tokens that does; where there is none, wherever most obey after the embedding. The group "all" does not count: it is
-    another prompt. Controls: the layer at which the fewest obey a swap of that group, and a group without any of its tokens that
-    the fewest obey at that layer, of these the largest.
+    another prompt. Controls: the layer, the embedding aside, at which the fewest obey a swap of that group; and a group without any
+    of its tokens that the fewest obey at that layer, of these the largest.
     """
     obeys = {(r["layer"], r["group"]): r["obeys"] for r in records if r["group"] not in ("all", "none")}
     sizes = {name: int(mask.sum()) for name, mask in groups.items()}
@@ -58,7 +58,8 @@ def choose_site(records: Sequence[dict[str, Any]], groups: dict[str, np.ndarray]
         key=lambda place: (place[0], -sizes[place[1]]),
         default=max(deep, key=lambda place: (deep[place], place[0], -sizes[place[1]])),
     )
-    layers = [other for other, name in obeys if name == group and other != layer] or [layer]
+    # At the embedding, tokens that are the same in both runs have the same states: nothing would be swapped there.
+    layers = [other for other, name in deep if name == group and other != layer] or [layer]
     apart = [name for at, name in obeys if at == layer and not (groups[name] & groups[group]).any()] or [group]
     return Site(
         layer,
