@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from karel_fast.analysis.outcome import PROBE_NOTE, probe_lines, probe_rows
 from karel_fast.cli.options import Plugins, with_settings
 from karel_fast.cli.snapshots import prepared, tell_beside
 from karel_fast.cli.tables import columns
@@ -73,6 +72,8 @@ def probe_command(
         else _here(run, snapshots, probe_run, settings)
     )
     if as_json:
+        from karel_fast.analysis.outcome import probe_rows
+
         found = [{"path": str(path), "rows": probe_rows(read_json(path))} for path in written]
         typer.echo(json.dumps(found, indent=1))
         return
@@ -83,6 +84,8 @@ def probe_command(
 
 def _print(path: Path) -> None:
     """What the probes of one snapshot read, and the file that says more."""
+    from karel_fast.analysis.outcome import PROBE_NOTE, probe_lines, probe_rows
+
     stored = read_json(path)
     rows = probe_rows(stored)
     if rows:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from karel_fast.analysis.outcome import evaluation_lines
 from karel_fast.cli.data import read_recipe
 from karel_fast.cli.options import SEMANTICS_HELP, Plugins, with_settings
 from karel_fast.cli.tables import columns
@@ -136,6 +135,7 @@ def evaluate_command(
 
     A snapshot of layout interpreter writes the outputs of unseen programs instead.
     """
+    from karel_fast.analysis.outcome import evaluation_lines
     from karel_fast.data import generate
     from karel_fast.data.tokens.interpreter import InterpreterTokenizer, make_tokenizer
     from karel_fast.runs.origin import model_folder, origin
