@@ -267,5 +267,5 @@ def test_closed_standard_input(call, monkeypatch):
 
 
 def test_the_command_line_is_light():
-    code = "import sys, karel_fast.cli; print([m for m in ('torch', 'numba', 'matplotlib', 'pyarrow') if m in sys.modules])"
+    code = "import sys, karel_fast.cli; print([m for m in ('torch', 'numba', 'matplotlib', 'pyarrow', 'scipy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
