@@ -53,7 +53,7 @@ def edit_map_plot(run: Run) -> Plot:
     for ax, kind in zip(axes, kinds, strict=False):
         found = [r for r in records if r["kind"] == kind and r["group"] != "none"]
         _heat(ax, found)
-        ax.set_title(f"{KIND_TITLES[kind]} ({found[0]['pairs']} pairs)")
+        ax.set_title(f"{KIND_TITLES[kind]}, obeying (%) of {found[0]['pairs']} pairs")
         rows += [
             (step, kind, r["layer"], r["group"], r["pairs"], *(r[c] for c in _MEASURES))
             for r in records if r["kind"] == kind
