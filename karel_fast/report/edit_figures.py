@@ -53,7 +53,7 @@ def edit_map_plot(run: Run) -> Plot:
     for ax, kind in zip(axes, kinds, strict=False):
         found = [r for r in records if r["kind"] == kind and r["group"] != "none"]
         _heat(ax, found)
-        ax.set_title(f"{KIND_TITLES[kind]}, obeying (%) of {found[0]['pairs']} pairs")
+        ax.set_title(f"{KIND_TITLES[kind]} ({found[0]['pairs']} pairs)")
         rows += [
             (step, kind, r["layer"], r["group"], r["pairs"], *(r[c] for c in _MEASURES))
             for r in records if r["kind"] == kind
@@ -132,7 +132,7 @@ def _heat(ax: Axes, records: list[dict[str, Any]]) -> None:
     ax.set_ylim(len(groups) - 0.5, -0.5)
     ax.set_xticks(range(len(layers)), [str(layer) for layer in layers])
     ax.set_yticks(range(len(groups)), groups)
-    ax.set_xlabel("layer (0 is the embedding)")
+    ax.set_xlabel("layer (0 is the embedding); numbers: obeying (%)")
     ax.grid(visible=False)
     ax.tick_params(length=0)
     for spine in ax.spines.values():
