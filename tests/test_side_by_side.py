@@ -106,7 +106,7 @@ def test_a_report_of_other_settings_leaves_the_runs_own(tmp_path: Path) -> None:
     def report(*options: str) -> str:
         done = CliRunner().invoke(app, ["report", str(run), *options])
         assert done.exit_code == 0, done.output
-        return Path(done.output.strip()).read_text()
+        return Path(done.stdout.strip()).read_text()
 
     own_page = report()
     assert f"karel-fast report run --settings {name} draws them" in own_page
