@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,19 +52,26 @@ def tell_beside(run: Path, written: Sequence[Path]) -> None:
 def on_one_snapshot(
     work: Callable[..., Path], run: Path, step: int | None, experiment: Any, decoding: DecodingConfig
 ) -> Path:
+    """Probe the run's snapshot of this step (None: the last), with a bar; says where the file went, and returns it."""
+    experiment, settings = prepared(experiment, decoding)
+    path = with_bar(work, run, step, experiment, settings)
+    tell_beside(run, [path])
+    return path
+
+
+def with_bar(
+    work: Callable[..., Path], run: Path, step: int | None, experiment: Any, settings: Mapping[str, Any]
+) -> Path:
     """Do `work` on the run's snapshot of this step (None: the last), with a bar; returns the file that it wrote."""
     from karel_fast.runs.snapshots import choose_snapshots
 
-    experiment, settings = prepared(experiment, decoding)
     snapshot = choose_snapshots(run, None if step is None else [step])[-1]
     with Progress() as progress:
         bar = progress.bar(snapshot.name)
-        path = work(
+        return work(
             run,
             snapshot,
             experiment,
             progress=lambda stage, done, total: bar.show(done, total, f"{snapshot.name}: {stage}"),
             **settings,
         )
-    tell_beside(run, [path])
-    return path

@@ -10,11 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from karel_fast.cli.options import with_settings
-from karel_fast.cli.snapshots import tell_beside
+from karel_fast.cli.snapshots import tell_beside, with_bar
 from karel_fast.cli.tables import columns
 from karel_fast.probing.steer_settings import SteerConfig
 from karel_fast.support.memory import freed_memory_kept
-from karel_fast.support.progress import Progress
 
 # torch takes seconds to load, so the command imports what it needs when it runs.
 
@@ -39,19 +38,9 @@ def steer_command(
     """
     from karel_fast.model.device import resolve_device
     from karel_fast.probing.edits.experiment import steer_snapshot
-    from karel_fast.runs.snapshots import choose_snapshots
     from karel_fast.support.files import read_json
 
-    snapshot = choose_snapshots(run, None if step is None else [step])[-1]
-    with Progress() as progress:
-        bar = progress.bar(snapshot.name)
-        path = steer_snapshot(
-            run,
-            snapshot,
-            config,
-            device=str(resolve_device(device)),
-            progress=lambda stage, done, total: bar.show(done, total, f"{snapshot.name}: {stage}"),
-        )
+    path = with_bar(steer_snapshot, run, step, config, {"device": str(resolve_device(device))})
     stored = read_json(path)
     if as_json:
         typer.echo(json.dumps({"path": str(path), **stored}))

@@ -56,8 +56,8 @@ def _multiplies_bf16_faster(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if torch.cpu._is_amx_tile_supported():
         return True
-    # A CPU without these instructions emulates bf16, slowly. Intel's, without matrix units, reach 0.57 of the rate of its two
-    # float32 units; AMD's twice that of theirs (benchmarks/NOTES.md).
+    # A CPU without these instructions emulates bf16, slowly. Intel's, without matrix units, reach 0.57 of the rate of float32
+    # (benchmarks/NOTES.md).
     return torch.cpu._is_avx512_bf16_supported() and "Intel" not in processor()["model"]
 
 

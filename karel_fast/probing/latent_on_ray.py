@@ -49,11 +49,19 @@ def latent_on_ray(
             settings = {**settings, "device": device}
             plugins = loaded_plugins()
 
+            task = ray.remote(**resources, max_retries=retries)(_do)
+
             def all_of(
-                work: Callable[..., None], stage: str, numbers: Iterable[int], before: int, each: int, of: int
+                step: Callable[[LatentJob, int], object],
+                stage: str,
+                numbers: Iterable[int],
+                before: int,
+                each: int,
+                of: int,
             ) -> None:
-                task = ray.remote(**resources, max_retries=retries)(work)
-                start = lambda number: task.remote(plugins, run, snapshot, grid, settings, threads, number)  # noqa: E731
+                def start(number: int) -> Any:
+                    return task.remote(step, plugins, run, snapshot, grid, settings, threads, number)
+
                 at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
                 for done, (_, _, error) in enumerate(results(ray, start, numbers, at_once), 1):
                     if error is not None:
@@ -61,8 +69,10 @@ def latent_on_ray(
                     if progress:
                         progress(stage, (before + done) * each, of * each)
 
-            all_of(_write_tables, "read programs", first.values(), 0, 1, len(first))
-            all_of(_train, "train probes", left, len(job.cells) - len(left), probes_of_piece(grid), len(job.cells))
+            all_of(LatentJob.splits, "read programs", first.values(), 0, 1, len(first))
+            all_of(
+                LatentJob.train, "train probes", left, len(job.cells) - len(left), probes_of_piece(grid), len(job.cells)
+            )
         return job.finish()
 
 
@@ -70,7 +80,8 @@ def latent_on_ray(
 
 
 @freed_memory_kept()
-def _write_tables(
+def _do(
+    step: Callable[[LatentJob, int], object],
     plugins: list[Plugin],
     run: Path,
     snapshot: Path,
@@ -81,19 +92,4 @@ def _write_tables(
 ) -> None:
     run_plugins(plugins)
     torch.set_num_threads(threads)
-    LatentJob(run, snapshot, grid, **settings).splits(number)
-
-
-@freed_memory_kept()
-def _train(
-    plugins: list[Plugin],
-    run: Path,
-    snapshot: Path,
-    grid: LatentGrid,
-    settings: dict[str, Any],
-    threads: int,
-    number: int,
-) -> None:
-    run_plugins(plugins)
-    torch.set_num_threads(threads)
-    LatentJob(run, snapshot, grid, **settings).train(number)
+    step(LatentJob(run, snapshot, grid, **settings), number)
