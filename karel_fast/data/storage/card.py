@@ -9,23 +9,26 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from karel_fast.data.sampling.symbols import PAD
 from karel_fast.data.storage.manifest import Manifest
 from karel_fast.data.storage.packing import column_widths
+from karel_fast.karel.language.vocabulary import ACTION_NAMES
+from karel_fast.karel.status import Status
 from karel_fast.support.files import write_text
 
 CARD = "README.md"
 
 COLUMNS = {
     "length": "symbols of the program",
-    "program": "its symbols, one byte each, padded with 255; below 5 they are actions: move, turn_left, turn_right, pick_marker, "
-    "put_marker",
+    "program": f"its symbols, one byte each, padded with {PAD}; below {len(ACTION_NAMES)} they are actions: {', '.join(ACTION_NAMES)}",
     "walls": "bits: walls of all worlds, inner cells only, row by row, the first cell in the highest bit",
     "markers": "bits: markers of the worlds before the program, likewise",
     "robot": "uint16, little-endian, for each world before the program: inner cell * 4 + direction (0 north, 1 east, 2 south, 3 west)",
     "output_markers": "a byte for each inner cell: markers after the program minus markers before it, modulo 256",
     "output_robot": "like robot, after the program",
     "trace_steps": "int32, little-endian, for each world: actions performed",
-    "trace_status": "a byte for each world: 0 ended, 1 crashed, 2 step limit, 3 marker limit",
+    "trace_status": "a byte for each world: "
+    + ", ".join(f"{status.value} {status.name.lower().replace('_', ' ')}" for status in Status),
     "trace_actions": "a byte for each world and step: the action performed, 255 past the end",
     "trace_robot": "like robot, for each world and state",
     "trace_markers": "a byte for each world and state: markers in the robot's cell",
