@@ -75,6 +75,7 @@ def train_command(
         tokenizer.sequence_length,
         **dataclasses.asdict(shape),
         prompt_length=tokenizer.prompt_length,
+        row_code=tokenizer.row_code,
         pad_id=tokenizer.pad_id,
         end_id=tokenizer.end_id,
     )

@@ -178,6 +178,7 @@ def _train(preset: Preset, tokenizer: Tokenizer, folder: Path, pieces: Pieces) -
         tokenizer.sequence_length,
         **dataclasses.asdict(preset.model),
         prompt_length=tokenizer.prompt_length,
+        row_code=tokenizer.row_code,
         pad_id=tokenizer.pad_id,
         end_id=tokenizer.end_id,
     )

@@ -201,7 +201,7 @@ class Decoder:
             )
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: use at least 1")
-        low, high, vocabulary = int(prompts_nP.min()), int(prompts_nP.max()), self.model.config.vocab_size
+        low, high, vocabulary = int(prompts_nP.min()), int(prompts_nP.max()), self.model.tokens
         if low < 0 or high >= vocabulary:
             raise ValueError(f"prompts hold token {low if low < 0 else high}: the vocabulary is 0..{vocabulary - 1}")
         rows, length = prompts_nP.shape
@@ -224,7 +224,7 @@ class Decoder:
 
     def check_beginnings(self, beginnings: np.ndarray, rows: int) -> Tensor:
         """The beginnings as int64 (n, S), -1 where the model chooses. Raises ValueError as `write_programs`."""
-        shape, vocabulary = beginnings.shape, self.model.config.vocab_size
+        shape, vocabulary = beginnings.shape, self.model.words
         if len(shape) != 2 or shape[0] != rows or shape[1] > self.steps or beginnings.dtype.kind not in "iu":
             raise ValueError(
                 f"beginnings of {beginnings.dtype} and shape {shape}: need integers ({rows}, at most {self.steps})"
@@ -247,6 +247,7 @@ class Decoder:
         """One program after each prompt that was read; sampling and draw as in `write_programs`."""
         tables, device, config = self.tables, self.device, self.model.config
         forbidden = ~tables.allowed if constrained else torch.zeros_like(tables.allowed)
+        forbidden[:, self.model.words :] = True
         logits_BV, hidden = read.logits_BV, read.hidden
         rows = len(logits_BV)
         shape = (rows, config.n_head, self.steps, config.n_embd // config.n_head)

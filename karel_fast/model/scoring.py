@@ -42,8 +42,8 @@ def hidden_states(
             f"tokens of {tokens.dtype}, shape {tokens.shape}, batch_size={batch_size}: need integers (n, T)"
         )
     rows, length = tokens.shape
-    if int(tokens.min()) < 0 or int(tokens.max()) >= model.config.vocab_size:
-        raise ValueError(f"tokens reach {tokens.max()}: the vocabulary is 0..{model.config.vocab_size - 1}")
+    if int(tokens.min()) < 0 or int(tokens.max()) >= model.tokens:
+        raise ValueError(f"tokens reach {tokens.max()}: the vocabulary is 0..{model.tokens - 1}")
     model.check_length(length)
     capture.check(rows, length, model.states)
     if intervention is not None:

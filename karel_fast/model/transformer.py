@@ -23,11 +23,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CodeGenConfig
 
+from karel_fast.karel.row_code import RowCode
 from karel_fast.model.attention import causal_attention
 from karel_fast.model.capture import Capture, Recorder
 from karel_fast.model.intervention import Editor, Intervention
 from karel_fast.model.mlp import MLP
 from karel_fast.model.rotary import rotary_table, rotate
+from karel_fast.model.rows import RowEmbedding, row_code_of
 from karel_fast.model.selection import span
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -59,6 +61,7 @@ def check_config(config: CodeGenConfig) -> None:
         raise ValueError("dropout is not supported: set resid_pdrop, embd_pdrop and attn_pdrop to 0")
     if config.tie_word_embeddings:
         raise ValueError("tie_word_embeddings=True is not supported: CodeGen's head is untied")
+    row_code_of(config)
 
 
 def model_config(
@@ -72,11 +75,12 @@ def model_config(
     prompt_length: int | None = None,
     pad_id: int | None = None,
     end_id: int | None = None,
+    row_code: RowCode | None = None,
 ) -> CodeGenConfig:
     """A CodeGenConfig of this size; rotary_dim defaults to half the head width (even, at least 2).
 
     The paper's model: layers=20, width=1024, heads=16, rotary_dim=32 (the 350 M CodeGen). `prompt_length` lets
-    `Capture(positions="program")` find the program. Raises ValueError as `check_config`.
+    `Capture(positions="program")` find the program; row_code is the tokenizer's. Raises ValueError as `check_config`.
     """
     tokens: dict[str, Any] = {"pad_token_id": pad_id, "bos_token_id": None, "eos_token_id": end_id}
     config = CodeGenConfig(
@@ -94,6 +98,8 @@ def model_config(
     )
     if prompt_length is not None:
         config.prompt_length = prompt_length
+    if row_code is not None:
+        config.row_cells, config.row_signs = row_code.cells, row_code.signs
     check_config(config)
     return config
 
@@ -168,7 +174,12 @@ class Transformer(nn.Module):
         super().__init__()
         check_config(config)
         self.config = config
-        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+        self.row_code = row_code_of(config)
+        self.wte = (
+            nn.Embedding(config.vocab_size, config.n_embd)
+            if self.row_code is None
+            else RowEmbedding(self.row_code, config.n_embd)
+        )
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size)
@@ -181,6 +192,16 @@ class Transformer(nn.Module):
     def states(self) -> int:
         """How many hidden states a position has: the embedding output and one per block."""
         return self.config.n_layer + 1
+
+    @property
+    def words(self) -> int:
+        """How many tokens there are that it can be asked to write: those with a column of their own among the logits."""
+        return self.config.vocab_size if self.row_code is None else self.row_code.words
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens there are that it can read."""
+        return self.config.vocab_size if self.row_code is None else self.row_code.tokens
 
     @property
     def prompt_length(self) -> int | None:

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from karel_fast.data import Samples, Tokenizer, generate
-from karel_fast.karel.world import Worlds
 from karel_fast.model import Capture, Transformer
 from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import write_programs
@@ -183,7 +182,7 @@ def forced_states(
     given = Samples(samples.recipe, samples.split, samples.start, actions, lengths, samples.inputs, samples.outputs)
     tokens = tokenizer.encode(given).astype(np.int64)
     if withhold == "space":
-        _empty_outputs(tokens, tokenizer, given)
+        _empty_outputs(tokens, tokenizer)
     positions = tokenizer.action_positions(given)
     if not 0 <= after < tokenizer.tokens_per_action:
         raise ValueError(
@@ -222,35 +221,7 @@ def withheld(samples: Samples, withhold: str | None) -> Samples:
     )
 
 
-def _empty_outputs(tokens: np.ndarray, tokenizer: Tokenizer, samples: Samples) -> None:
-    """Write the token of an empty cell over every output cell of the prompts, in place.
-
-    Which positions those are is found by encoding: they are the ones that change with the outputs alone.
-    """
-    inputs = samples.inputs
-    clear = inputs.markers.copy()
-    clear[:] = 0
-    probes = []
-    interior = [(r, c) for r in range(1, inputs.height - 1) for c in range(1, inputs.width - 1)]
-    # No walls but the ring, no markers; the robot alone, at two places: every cell is empty in one of the two.
-    walls = np.ones_like(inputs.walls)
-    walls[:, 1:-1, 1:-1] = False
-    for row, column in (interior[0], interior[-1]):
-        robot = np.zeros_like(inputs.robot)
-        robot[:] = (row, column, 0)
-        there = Worlds(walls=walls, markers=clear, robot=robot)
-        full = Worlds(walls=walls, markers=np.where(walls, 0, 1).astype(np.uint8), robot=robot)
-        probes.append([_prompts(tokenizer, samples, outputs) for outputs in (there, full)])
-    (first, first_full), (last, last_full) = probes
-    output = (first != first_full) | (last != last_full) | (first != last)
-    # Where the robot stood in one of the two, the other shows the floor.
-    floor = np.where(first == first_full, last, first)
-    head = tokens[:, : tokenizer.prompt_length]
-    head[output] = floor[output]
-
-
-def _prompts(tokenizer: Tokenizer, samples: Samples, outputs: Worlds) -> np.ndarray:
-    changed = Samples(
-        samples.recipe, samples.split, samples.start, samples.symbols, samples.lengths, samples.inputs, outputs
-    )
-    return tokenizer.encode_prompts(changed).astype(np.int64)
+def _empty_outputs(tokens: np.ndarray, tokenizer: Tokenizer) -> None:
+    """Write empty floor over every output cell of the rows, in place."""
+    outputs = tokenizer.output_positions
+    tokens[:, outputs] = tokenizer.empty_prompt[outputs]

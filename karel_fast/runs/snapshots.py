@@ -65,17 +65,17 @@ def _snapshots(run: str | Path) -> dict[int, Path]:
 
 
 def write_snapshot(
-    run: str | Path, step: int, model: Transformer, card: Mapping[str, Any], tokenizer: Any = None
+    run: str | Path, step: int, model: Transformer, card: Mapping[str, Any], tokenizer: Tokenizer | None = None
 ) -> Path:
     """Write one snapshot folder, whole; one already there is replaced.
 
-    tokenizer: anything with `to_hf()` giving a transformers tokenizer, or None. Returns the folder.
+    tokenizer: its words are kept as a transformers tokenizer, if they can be listed. Returns the folder.
     """
     content = {"step": step, **card, "versions": {"karel_fast": VERSION, "torch": torch.__version__}}
 
     def write(folder: Path) -> None:
         to_hf(model, folder)
-        if tokenizer is not None:
+        if tokenizer is not None and tokenizer.row_code is None:
             tokenizer.to_hf().save_pretrained(folder)
         files = sums_of(folder, (file.name for file in folder.iterdir()))
         write_json(folder / CARD, {**content, FILES: files}, indent=2)

@@ -24,6 +24,7 @@ from karel_fast.data.sampling.active_examples import ActiveExamples
 from karel_fast.model import Transformer
 from karel_fast.model.compiling import compiled
 from karel_fast.model.device import autocast, memory_advice, peak_flops, repeatable, resolve_device, resolve_precision
+from karel_fast.model.rows import token_losses
 from karel_fast.runs.snapshots import (
     TrainingState,
     list_snapshots,
@@ -209,7 +210,8 @@ def _begin(config: TrainConfig, run: Path, card: dict[str, Any], resume: bool) -
 
 
 def loss_sum(model: Transformer, tokens_BT: Tensor, first: int, pad_id: int, ignored_T: Tensor | None = None) -> Tensor:
-    """Summed next-token cross entropy, in nats, of the targets from position first + 1 on, without padding.
+    """Summed next-token cross entropy, in nats, of the targets from position first + 1 on, without padding. Where a row of cells is
+    one token, that is the sum over its cells.
 
     ignored_T: bool (T,), True for positions that are no targets.
     """
@@ -217,6 +219,8 @@ def loss_sum(model: Transformer, tokens_BT: Tensor, first: int, pad_id: int, ign
     targets_BT = tokens_BT[:, first + 1 :]
     if ignored_T is not None:
         targets_BT = targets_BT.masked_fill(ignored_T[first + 1 :], pad_id)
+    if model.row_code is not None:
+        return token_losses(logits_BTV, targets_BT, pad_id, model.row_code).sum()
     return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=pad_id, reduction="sum")
 
 
@@ -355,17 +359,17 @@ class _Run:
         if rows.shape[1] != self.length:
             raise ValueError(f"rows({start}, {count}) has {rows.shape[1]} tokens a row, the earlier ones {self.length}")
         low, high = int(rows.min()), int(rows.max())
-        if low < 0 or high >= self.model.config.vocab_size:
+        if low < 0 or high >= self.model.tokens:
             raise ValueError(
                 f"rows({start}, {count}) has token {low if low < 0 else high}: the model's vocabulary is "
-                f"0..{self.model.config.vocab_size - 1}; "
+                f"0..{self.model.tokens - 1}; "
                 "make the model for this tokenizer"
             )
         return rows.astype(np.int64)
 
     def update(self, batch: np.ndarray, lr: float) -> tuple[Tensor, Tensor]:
         """One optimizer step; the global mean loss before it and the gradient's norm, both still on the device."""
-        targets = int((batch != self.pad_id)[:, self.targets[: batch.shape[1]]].sum())
+        targets = self.count(batch)
         scale = torch.tensor(1.0 / max(1.0, self.processes.sum_number(targets, self.device)), device=self.device)
         total = torch.zeros((), device=self.device)
         for piece in np.split(batch, self.config.accumulate):
@@ -380,6 +384,13 @@ class _Run:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.config.clip, norm)
         self.optimizers.step(lr)
         return total, norm
+
+    def count(self, batch: np.ndarray) -> int:
+        """How many targets there are in token rows: words, and cells where a row of them is one token."""
+        wanted = batch[:, self.targets[: batch.shape[1]]]
+        words = int((wanted != self.pad_id).sum())
+        code = self.model.row_code
+        return words if code is None else words + (code.cells - 1) * int((wanted >= code.words).sum())
 
     def check(self, step: int, loss: float, norm: float) -> None:
         """Raise TrainingDiverged unless all is finite and the loss is below twice that of a uniform guess."""

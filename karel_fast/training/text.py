@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from karel_fast.data import Samples, Tokenizer
 from karel_fast.model import Transformer
 from karel_fast.model.decode import Generated
+from karel_fast.model.rows import token_losses as token_losses_of
 from karel_fast.training.row_scores import row_scores
 
 
@@ -81,16 +81,18 @@ def prompt_metrics(tokenizer: Tokenizer, rows_nT: np.ndarray, losses_nT: np.ndar
     """
     inputs_EC, outputs_EC = tokenizer.cell_positions.transpose(1, 0, 2)
     # The first cell of all may be the row's first token, which nothing predicts.
-    inputs_nEC, outputs_nEC = (losses_nT[:, np.maximum(places - 1, 0)] for places in (inputs_EC, outputs_EC))
-    before_nEC, after_nEC = rows_nT[:, inputs_EC], rows_nT[:, outputs_EC]
+    # Where a row of cells is one token, its cells share its loss alike.
+    inputs_nEC, outputs_nEC = (
+        losses_nT[:, np.maximum(places - 1, 0)] / tokenizer.cells_per_token for places in (inputs_EC, outputs_EC)
+    )
+    before_nEC, after_nEC = tokenizer.shown_cells(rows_nT).transpose(2, 0, 1, 3)
     program = rows_nT[:, tokenizer.prompt_length :]
     return {
         "input_loss": inputs_nEC.mean(axis=(0, 2)).tolist(),
         "output_loss": outputs_nEC.mean(axis=(0, 2)).tolist(),
         "unigram_input_loss": entropy(before_nEC),
         "unigram_output_loss": entropy(after_nEC),
-        "copy_output_loss": entropy(before_nEC.astype(np.int64) * tokenizer.vocab_size + after_nEC)
-        - entropy(before_nEC),
+        "copy_output_loss": entropy(before_nEC * len(tokenizer.cell_ids) + after_nEC) - entropy(before_nEC),
         "uniform_cell_loss": math.log(len(tokenizer.cell_ids)),
         "unigram_program_loss": entropy(program[program != tokenizer.pad_id]),
         "uniform_program_loss": uniform_program_loss(tokenizer, program),
@@ -145,8 +147,7 @@ def token_losses(
 
 def row_losses(model: Transformer, tokens_BT: Tensor, pad_id: int) -> Tensor:
     """float32 (B, T - 1), see `token_losses`."""
-    logits_BTV = model(tokens_BT[:, :-1]).float()
-    return F.cross_entropy(logits_BTV.transpose(1, 2), tokens_BT[:, 1:], ignore_index=pad_id, reduction="none")
+    return token_losses_of(model(tokens_BT[:, :-1]).float(), tokens_BT[:, 1:], pad_id, model.row_code)
 
 
 def mean_loss(losses: np.ndarray, counted: np.ndarray) -> float:

@@ -24,6 +24,19 @@ class Grammar:
     start_state: int
     action_of_token: np.ndarray  # int8 (vocabulary,)
 
+    def widened(self, vocabulary: int) -> Grammar:
+        """The same with more tokens, none of which is allowed."""
+        more = vocabulary - self.allowed.shape[1]
+        if more == 0:
+            return self
+        states = np.arange(len(self.next_state), dtype=np.int32)[:, None]
+        return Grammar(
+            np.concatenate([self.next_state, np.repeat(states, more, axis=1)], axis=1),
+            np.pad(self.allowed, ((0, 0), (0, more))),
+            self.start_state,
+            np.pad(self.action_of_token, (0, more), constant_values=-1),
+        )
+
 
 def make_grammar(layout: Layout) -> Grammar:
     """The grammar of a layout's programs: its `edges`, followed from its start state."""

@@ -49,6 +49,11 @@ class Layout(ABC):
     line_tokens: tuple[int, int, int] = (0, 0, 0)
     """For the core's "lines": indent, end of a line, and what follows a block's condition or count."""
 
+    one_token_rows: ClassVar[bool] = False
+    """Whether the tokenizer makes one token of each row of a world (`karel_fast.data.tokens.rows`). All else here is then of the
+    rows before that. Cells of a row must stand next to each other.
+    """
+
     pad_id: ClassVar[int] = 0
     end_id: ClassVar[int] = 1
 

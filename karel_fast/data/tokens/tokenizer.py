@@ -14,19 +14,23 @@ from karel_fast.data.sampling.recipe import Recipe
 from karel_fast.data.sampling.samples import Samples
 from karel_fast.data.tokens.grammar import Grammar, make_grammar
 from karel_fast.data.tokens.registry import make_layout
+from karel_fast.data.tokens.rows import RowFolding
 from karel_fast.karel.backends import resolve_backend
 from karel_fast.karel.language import Action
+from karel_fast.karel.row_code import RowCode
 from karel_fast.karel.world import Worlds
 
 
 class Tokenizer:
     """Encodes samples of one recipe. Only the shown examples are written; the held-out ones never are.
 
-    layout: "compact" or "reference", or one of your own (`karel_fast.data.tokens.registry`). ValueError, with the nearest
+    layout: "compact", "rows" or "reference", or one of your own (`karel_fast.data.tokens.registry`). ValueError, with the nearest
     name, for another.
 
     Properties: `vocab_size`; `pad_id`, `end_id` (the token that ends a program); `action_ids` (one per action, by its
-    code); `prompt_length` (the token after the prompt is the program's first); `sequence_length` (the longest row).
+    code); `prompt_length` (the token after the prompt is the program's first); `sequence_length` (the longest row);
+    `row_code` (how rows of worlds are numbered, where each is one token; else None). With a row code, `vocab_size` is the
+    number of vectors that make up all tokens, and tokens reach up to `row_code.tokens`.
 
     `karel_fast.data.tokens.interpreter` has the same rows in another order: outputs after the program.
     """
@@ -34,7 +38,13 @@ class Tokenizer:
     def __init__(self, recipe: Recipe, layout: str = "compact") -> None:
         self.recipe = recipe
         self._layout = make_layout(layout, recipe)
-        self.dtype = np.dtype(np.uint8 if self.vocab_size <= 256 else np.uint16)
+        self._code = len(self._layout.template)
+        """Where the layout's programs begin, and"""
+        self._length = self._code + self._layout.longest_program + 1
+        """how long its rows are, before rows of worlds become one token."""
+        self._folding = RowFolding(self._layout, self._length) if self._layout.one_token_rows else None
+        self._plain_dtype = np.dtype(np.uint8 if len(self._layout.tokens) <= 256 else np.uint16)
+        self.dtype = np.dtype(np.int32) if self._folding else self._plain_dtype
 
     @property
     def layout(self) -> str:
@@ -43,12 +53,16 @@ class Tokenizer:
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """The text of every token, by id."""
+        """The text of every token that is no row of a world, by id."""
         return self._layout.tokens
 
     @property
+    def row_code(self) -> RowCode | None:
+        return None if self._folding is None else self._folding.code
+
+    @property
     def vocab_size(self) -> int:
-        return len(self._layout.tokens)
+        return len(self._layout.tokens) if self._folding is None else self._folding.code.columns
 
     @property
     def pad_id(self) -> int:
@@ -64,18 +78,39 @@ class Tokenizer:
 
     @property
     def prompt_length(self) -> int:
-        return self._code
+        return self._code if self._folding is None else int(np.searchsorted(self._folding.kept, self._code))
 
     @property
     def cell_ids(self) -> range:
-        """The tokens of all that a cell can show."""
+        """The tokens of all that a cell can show, where a cell is a token."""
         first = self._layout.first_cell
         return range(first, first + len(self._layout.cell_words))
 
     @property
     def cell_positions(self) -> np.ndarray:
-        """int64 (examples, 2, cells): where in a row the cells of each example's input and output world stand."""
-        return self._layout.cell_positions.reshape(-1, 2, self._layout.cells)
+        """int64 (examples, 2, cells): where in a row the cells of each example's input and output world stand, each cell or all of
+        a world's row together.
+        """
+        if self._folding is None:
+            return self._layout.cell_positions.reshape(-1, 2, self._layout.cells)
+        return self._folding.row_positions.repeat(self._layout.columns).reshape(-1, 2, self._layout.cells)
+
+    @property
+    def cells_per_token(self) -> int:
+        return 1 if self._folding is None else self._folding.code.cells
+
+    def shown_cells(self, rows: np.ndarray) -> np.ndarray:
+        """What the cells of token rows (n, T) show, whole prompts at least: their numbers in `karel_fast.karel.world.CELL_SIGNS`, int64
+        (n, examples, 2, cells).
+        """
+        tokens = rows[:, self.cell_positions].astype(np.int64)
+        if self._folding is None:
+            return tokens - self.cell_ids.start
+        shape = (*tokens.shape[:3], -1, self.cells_per_token)
+        return np.stack(
+            [self._folding.code.sign(tokens.reshape(shape)[..., cell], cell) for cell in range(self.cells_per_token)],
+            -1,
+        ).reshape(tokens.shape)
 
     @property
     def tokens_per_action(self) -> int:
@@ -89,17 +124,18 @@ class Tokenizer:
 
     @cached_property
     def sequence_length(self) -> int:
-        return self._code + self._layout.longest_program + 1
+        return self._length if self._folding is None else len(self._folding.kept)
 
     @property
-    def _code(self) -> int:
-        """Where the layout's programs begin."""
-        return len(self._layout.template)
+    def empty_prompt(self) -> np.ndarray:
+        """int64 (prompt_length,): a prompt with every cell shown as empty floor."""
+        template = self._layout.template
+        return template if self._folding is None else self._folding.fold(template[None])[0].astype(np.int64)
 
     # -- encoding -----------------------------------------------------------------------------------------------------
 
     def encode(self, samples: Samples, *, backend: str | None = None, threads: int | None = None) -> np.ndarray:
-        """uint8 or uint16 (n, sequence_length): prompt, program, end token, then padding.
+        """`dtype` (n, sequence_length): prompt, program, end token, then padding.
 
         `backend` "cpp" encodes in the core, if that can write the layout's programs; the other two in NumPy, which gives the
         same rows.
@@ -107,7 +143,7 @@ class Tokenizer:
         self._check(samples)
         if resolve_backend(backend) == "cpp" and self._layout.program_writer:
             return self._arranged(self._encode_cpp(samples, check_threads(threads)))
-        out = np.full((len(samples), self.sequence_length), self.pad_id, self.dtype)
+        out = np.full((len(samples), self._length), self.pad_id, self._plain_dtype)
         out[:, : self._code] = self._specifications(samples)
         self._layout.write_programs(samples.symbols, samples.lengths, out[:, self._code :])
         return self._arranged(out)
@@ -125,7 +161,7 @@ class Tokenizer:
 
             plan = make_plan(self.recipe, split)
             rows, lengths = _core.sample_tokens(
-                plan, self._layout, self.sequence_length, self._wide, start, count, check_threads(threads)
+                plan, self._layout, self._length, self._wide, start, count, check_threads(threads)
             )
             check_found(lengths, start, self.recipe, split)
             return self._arranged(rows)
@@ -133,31 +169,31 @@ class Tokenizer:
         return self.encode(samples, backend=backend, threads=threads)
 
     def _arranged(self, rows: np.ndarray) -> np.ndarray:
-        """The layout's rows in this tokenizer's order."""
-        return rows
+        """The layout's rows, or prompts, as this tokenizer has them."""
+        return rows if self._folding is None else self._folding.fold(rows)
 
     @property
     def _wide(self) -> bool:
-        return self.dtype == np.uint16
+        return self._plain_dtype == np.uint16
 
     def _encode_cpp(self, samples: Samples, threads: int) -> np.ndarray:
         from karel_fast import _core
 
         before, after = samples.inputs, samples.outputs
         return _core.encode_samples(
-            self._layout, self.sequence_length, self._wide, samples.recipe.worlds_per_sample,
+            self._layout, self._length, self._wide, samples.recipe.worlds_per_sample,
             np.ascontiguousarray(samples.symbols), np.ascontiguousarray(samples.lengths), before.walls, before.markers,
             before.robot, after.walls, after.markers, after.robot, threads,
         )  # fmt: skip
 
     def encode_prompts(self, samples: Samples) -> np.ndarray:
-        """uint8 or uint16 (n, prompt_length): everything before the program's first token."""
+        """`dtype` (n, prompt_length): everything before the program's first token."""
         self._check(samples)
-        return self._specifications(samples)
+        return self._arranged(self._specifications(samples))
 
     def _specifications(self, samples: Samples) -> np.ndarray:
         inputs, outputs = samples.shown()
-        out = np.empty((len(samples), self._code), self.dtype)
+        out = np.empty((len(samples), self._code), self._plain_dtype)
         out[:] = self._layout.template
         cells = np.stack([_cells(inputs), _cells(outputs)], axis=1).reshape(len(samples), -1)
         out[:, self._layout.cell_positions] = cells + self._layout.first_cell
@@ -170,7 +206,7 @@ class Tokenizer:
         """
         self._check(samples)
         actions = samples.actions
-        first = self._code + self._layout.tokens_before_action - 1
+        first = self.prompt_length + self._layout.tokens_before_action - 1
         positions = first + self._layout.tokens_per_action * np.arange(actions.shape[1])
         return np.where(np.arange(actions.shape[1]) < samples.lengths[:, None], positions, -1)
 
@@ -190,10 +226,12 @@ class Tokenizer:
     def decode(self, row: Sequence[int] | np.ndarray) -> str:
         """The text of a row of token ids, without its padding. ValueError for an id outside the vocabulary."""
         ids = [int(i) for i in row]
+        there_are = self.vocab_size if self._folding is None else self._folding.code.tokens
         for place, token in enumerate(ids):
-            if not 0 <= token < self.vocab_size:
-                raise ValueError(f"token {token} at position {place} is outside 0..{self.vocab_size - 1}")
-        return self._layout.text([i for i in ids if i != self.pad_id])
+            if not 0 <= token < there_are:
+                raise ValueError(f"token {token} at position {place} is outside 0..{there_are - 1}")
+        ids = [i for i in ids if i != self.pad_id]
+        return self._layout.text(ids if self._folding is None else self._folding.unfold(ids))
 
     def symbols(self, program: Sequence[int] | np.ndarray) -> list[int]:
         """The symbols (`karel_fast.data.sampling.symbols`) of a program's tokens, those after the prompt."""
@@ -201,10 +239,15 @@ class Tokenizer:
 
     def grammar(self) -> Grammar:
         """The tables that keep a decoder to well-formed programs."""
-        return make_grammar(self._layout)
+        return make_grammar(self._layout).widened(self.vocab_size)
 
     def to_hf(self) -> Any:
-        """A `transformers.PreTrainedTokenizerFast` that gives the same ids for the texts that `decode` gives."""
+        """A `transformers.PreTrainedTokenizerFast` that gives the same ids for the texts that `decode` gives.
+
+        ValueError for a layout that has no list of all its tokens.
+        """
+        if self._folding is not None:
+            raise ValueError(f"the {self.layout} layout's tokens cannot be listed, as Hugging Face tokenizers do")
         from karel_fast.data.tokens.hf_tokenizer import make_hf_tokenizer
 
         return make_hf_tokenizer(self._layout)

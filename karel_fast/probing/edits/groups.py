@@ -2,7 +2,7 @@
 
 none           nothing: what the edit must not change
 changed        the tokens in which the two rows of a pair differ
-output robot   the robot in the output worlds
+output robot   the robot in the output worlds, or the row of cells that it is in, where that is one token
 input, output  the other cells of the input and output worlds
 output world   both of the output
 heads          the words before each world
@@ -62,7 +62,9 @@ def groups_of(tokenizer: Tokenizer, base: np.ndarray, other: np.ndarray) -> dict
 
     changed = base != other
     outputs = at(cells[:, 1])
-    robot = outputs & (base >= tokenizer.cell_ids[ROBOT_SHOWN]) & (base <= tokenizer.cell_ids[-1])
+    robot = np.zeros_like(changed)
+    row, example, cell = np.nonzero(tokenizer.shown_cells(base)[:, :, 1] >= ROBOT_SHOWN)
+    robot[row, cells[example, 1, cell]] = True
     last = at(np.array([length - 1]))
     program = at(np.arange(tokenizer.prompt_length, length)) & ~last
     starts = cells[:, 0, 0] - 1  # the word before an example

@@ -1,0 +1,43 @@
+"""Numbers for whole rows of a world: words first, then every row of so many cells that there can be.
+
+A row is written as a number with a digit per cell, the first cell's the highest. Arrays are NumPy's or torch's; nothing here
+imports either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+MOST_TOKENS = 2**31
+"""Tokens are kept as int32."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowCode:
+    """words: tokens that are no rows, 0 .. words - 1. cells: of a row. signs: what a cell can show."""
+
+    words: int
+    cells: int
+    signs: int
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens there are: words and rows."""
+        return self.words + self.signs**self.cells
+
+    @property
+    def columns(self) -> int:
+        """How many numbers describe them: one a word, and one for every sign of every cell."""
+        return self.words + self.cells * self.signs
+
+    def join(self, signs: Any) -> Any:
+        """Signs (.., cells), 0 .. signs - 1 -> the tokens of the rows (..)."""
+        token = signs[..., 0]
+        for cell in range(1, self.cells):
+            token = token * self.signs + signs[..., cell]
+        return token + self.words
+
+    def sign(self, tokens: Any, cell: int) -> Any:
+        """What a cell of each row shows, in the tokens' shape. Of words it says nothing."""
+        return (tokens - self.words) // self.signs ** (self.cells - 1 - cell) % self.signs
