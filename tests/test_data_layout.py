@@ -19,7 +19,7 @@ from karel_fast.training.evaluate import evaluate
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "extending-layouts.md"
 RECIPE = Recipe(height=5, width=6, examples=2, held_out=0, lengths=(1, 4))
-OWN = ("rows", "semicolons")
+OWN = ("slashed", "semicolons")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,7 +50,7 @@ def test_rows_and_back(layout, backend):
 def test_texts():
     samples = generate(RECIPE, count=1)
     before = samples.shown()[0].to_text()[0].split("\n")[1:-1]
-    for layout, between in (("rows", " "), ("semicolons", " ; ")):
+    for layout, between in (("slashed", " "), ("semicolons", " ; ")):
         text = Tokenizer(RECIPE, layout).decode(Tokenizer(RECIPE, layout).encode(samples)[0])
         assert text.startswith("before " + " ".join(" ".join(row[1:-1]) + " /" for row in before) + " after ")
         names = [action.name for action in samples.programs[0].actions]
@@ -73,7 +73,7 @@ def test_a_model_decodes_under_the_grammar(layout):
         assert length >= 1
 
 
-@pytest.mark.parametrize("layout", ["compact", "reference", *OWN])
+@pytest.mark.parametrize("layout", ["compact", "reference", "rows", *OWN])
 def test_the_token_before_an_action_predicts_it(layout):
     samples = generate(RECIPE, count=9)
     tokenizer = Tokenizer(RECIPE, layout)
@@ -161,7 +161,7 @@ def test_layouts_that_do_not_hold_up(layout, says):
         layout(RECIPE)
 
 
-@pytest.mark.parametrize("layout", ["compact", "reference", *OWN])
+@pytest.mark.parametrize("layout", ["compact", "reference", "rows", *OWN])
 @pytest.mark.parametrize("backend", available_backends())
 def test_a_symbol_without_a_token(layout, backend):
     samples = generate(RECIPE, count=2)

@@ -15,6 +15,11 @@ WORDS = {".": "__space__", "#": "__wall__", "^": "__up__", ">": "__right__", "v"
 WORDS |= {str(k): f"__{k}_Marker__" for k in range(1, 10)}
 
 
+def narrow(recipe, layout):
+    """The recipe, with worlds whose rows can be one token where they must be."""
+    return recipe.replace(width=min(recipe.width, 9)) if layout == "rows" else recipe
+
+
 def original_text(program, inputs, outputs):
     """The original's text, written from its description, independently of the tokenizer."""
 
@@ -58,11 +63,13 @@ def test_compact_layout():
 @given(recipe=recipes())
 @settings(max_examples=20, deadline=None)
 def test_core_equals_numpy(layout, recipe):
+    recipe = narrow(recipe, layout)
     samples = generate(recipe, "train", 3, 12)
     tokenizer = Tokenizer(recipe, layout)
     rows = tokenizer.encode(samples, backend="reference")
     assert rows.shape == (12, tokenizer.sequence_length)
-    assert rows.dtype == (np.uint8 if tokenizer.vocab_size <= 256 else np.uint16)
+    plain = np.uint8 if tokenizer.vocab_size <= 256 else np.uint16
+    assert rows.dtype == (np.int32 if tokenizer.row_code else plain)
     np.testing.assert_array_equal(rows[:, : tokenizer.prompt_length], tokenizer.encode_prompts(samples))
     for backend in available_backends():
         for threads in (1, 2, 7):
@@ -74,6 +81,7 @@ def test_core_equals_numpy(layout, recipe):
 @given(recipe=recipes())
 @settings(max_examples=20, deadline=None)
 def test_tokens_say_which_symbols_they_spell(layout, recipe):
+    recipe = narrow(recipe, layout)
     samples = generate(recipe, "train", 0, 6)
     tokenizer = Tokenizer(recipe, layout)
     for row, program in zip(tokenizer.encode(samples), samples.programs, strict=True):
@@ -93,7 +101,7 @@ def test_the_reference_text_is_source(recipe):
         assert kf.parse(source.replace("; }", " }")) == program
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", [name for name, layout in LAYOUTS.items() if not layout.one_token_rows])
 @pytest.mark.parametrize("preset", ["paper", "control-flow"])
 def test_hugging_face_gives_the_same_ids(layout, preset):
     samples = generate(Recipe.preset(preset), "train", 0, 25)
@@ -115,6 +123,7 @@ def test_hugging_face_gives_the_same_ids(layout, preset):
 @given(recipe=recipes())
 @settings(max_examples=20, deadline=None)
 def test_grammar_accepts_samples(layout, recipe):
+    recipe = narrow(recipe, layout)
     samples = generate(recipe, "train", 0, 8)
     tokenizer = Tokenizer(recipe, layout)
     grammar = tokenizer.grammar()
@@ -160,7 +169,7 @@ def test_action_positions(layout):
     np.testing.assert_array_equal(positions >= 0, used)
     predicted = np.take_along_axis(rows, np.where(used, positions + 1, 0), axis=1)
     np.testing.assert_array_equal(np.array(tokenizer.action_ids)[samples.actions[used]], predicted[used])
-    if layout == "compact":
+    if layout != "reference":
         assert (positions[:, 0] == tokenizer.prompt_length - 1).all()
 
 
@@ -174,8 +183,7 @@ def test_more_than_nine_markers_show_as_nine():
     for layout in LAYOUTS:
         tokenizer = Tokenizer(recipe, layout)
         rows = tokenizer.encode(changed)
-        nine = tokenizer.tokens.index("9" if layout == "compact" else "__9_Marker__")
-        assert (rows == nine).sum() == 3 * recipe.examples
+        assert (tokenizer.shown_cells(rows) == 9).sum() == 3 * recipe.examples
         np.testing.assert_array_equal(rows, tokenizer.encode(changed, backend="reference"))
 
 

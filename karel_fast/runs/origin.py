@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -59,13 +60,23 @@ def origin(folder: str | Path, recipe: Recipe | None = None, layout: str | None 
                 "give the recipe and layout that it was trained on"
             )
         return recipe, layout
-    fitting = [name for name in LAYOUTS if _fits(folder, size, Tokenizer(recipe, name))]
+    known = _tokenizers(recipe)
+    fitting = [tokenizer.layout for tokenizer in known if _fits(folder, size, tokenizer)]
     if not fitting:
-        sizes = ", ".join(f"{name} {Tokenizer(recipe, name).vocab_size}" for name in LAYOUTS)
+        sizes = ", ".join(f"{tokenizer.layout} {tokenizer.vocab_size}" for tokenizer in known)
         raise InputError(
             f"{folder} has {size} tokens, which are no layout's of this recipe ({sizes}): give the recipe that it was trained on"
         )
     return recipe, fitting[0]
+
+
+def _tokenizers(recipe: Recipe) -> list[Tokenizer]:
+    """One for every layout that the recipe's samples can be written in."""
+    made = []
+    for name in LAYOUTS:
+        with suppress(ValueError):
+            made.append(Tokenizer(recipe, name))
+    return made
 
 
 def _fits(folder: Path, size: int, tokenizer: Tokenizer) -> bool:

@@ -9,40 +9,39 @@ from __future__ import annotations
 
 import numpy as np
 
-from karel_fast.data.sampling.recipe import Recipe
 from karel_fast.data.tokens.compact import CompactLayout
 from karel_fast.data.tokens.layout import Layout
 from karel_fast.karel.row_code import MOST_TOKENS, RowCode
 
 
 class RowsLayout(CompactLayout):
-    """The compact layout, read by rows. ValueError for worlds whose rows are too long to be numbered."""
+    """The compact layout, read by rows."""
 
     name = "rows"
     one_token_rows = True
-
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe)
-        if row_code(self).tokens > MOST_TOKENS:
-            raise ValueError(
-                f"the rows layout numbers rows of up to 7 cells; worlds {recipe.width} wide have {self.columns} between "
-                "their walls: use the compact layout"
-            )
-
-
-def row_code(layout: Layout) -> RowCode:
-    """How the layout's tokens and the rows of its worlds are numbered."""
-    return RowCode(len(layout.tokens), layout.columns, len(layout.cell_words))
 
 
 class RowFolding:
     """Token rows of a layout with a token per cell, and the same ones with a token per row of a world.
 
+    Raises ValueError for a layout whose cells of a row stand apart, and for worlds whose rows are too long to be numbered.
+
     Shapes: n rows of U tokens, folded into T; E examples, R rows of a world.
     """
 
     def __init__(self, layout: Layout, length: int) -> None:
-        self.code = row_code(layout)
+        self.code = RowCode(len(layout.tokens), layout.columns, len(layout.cell_words))
+        """How the layout's tokens and the rows of its worlds are numbered."""
+        if self.code.tokens > MOST_TOKENS:
+            raise ValueError(
+                f"the {layout.name} layout numbers rows of up to 7 cells; worlds {layout.recipe.width} wide have {layout.columns} "
+                "between their walls: use the compact layout"
+            )
+        if layout.cell_step != 1:
+            raise ValueError(
+                f"the {layout.name} layout makes one token of a row, so its cells must stand next to each other; they stand "
+                f"{layout.cell_step} apart"
+            )
         self.first_cell = layout.first_cell
         cells = layout.cell_positions.reshape(-1, layout.columns)
         self.kept = np.setdiff1d(np.arange(length), cells[:, 1:])
