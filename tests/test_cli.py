@@ -100,7 +100,7 @@ def test_counts_that_are_none(text):
 def test_the_list_of_presets(call):
     code, out, _ = call("reproduce", "--list")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == ["laptop", "paper", "paper-faithful", "smoke"]
+    assert [line.split()[0] for line in out.splitlines()] == ["laptop", "paper", "paper-faithful", "paper-gpu", "smoke"]
 
 
 def test_version(call):

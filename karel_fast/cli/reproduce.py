@@ -64,6 +64,8 @@ def reproduce_command(
 ) -> None:
     """Run a whole experiment: train, keep snapshots, evaluate, probe under every semantics, write the report.
 
+    Where there is a GPU, a preset that has a variant for one (paper: paper-gpu) stands for that.
+
     The same command goes on where it was stopped, by --minutes (exit code 75), Ctrl-C (130) or a kill. Ctrl-C or SIGTERM
     during training (130, too) lets it come to its next report and save its state.
     """
@@ -72,7 +74,7 @@ def reproduce_command(
 
     from karel_fast.analysis.keep import keep_results
     from karel_fast.experiment.pieces import OutOfTime
-    from karel_fast.experiment.preset import faithful_name, load_preset, read_changes
+    from karel_fast.experiment.preset import faithful_name, load_preset, name_on, read_changes
     from karel_fast.experiment.reproduce import reproduce
 
     changes = read_changes(set_ or [])
@@ -83,7 +85,7 @@ def reproduce_command(
     ):
         if value is not None:
             changes.setdefault(table, {}).setdefault(name, value)
-    chosen = load_preset(faithful_name(preset) if faithful else preset, changes)
+    chosen = load_preset(faithful_name(preset) if faithful else name_on(preset, device), changes)
     folder = output or Path("runs") / (
         f"{chosen.name}-seed{chosen.training.seed}" if chosen.training.seed else chosen.name
     )

@@ -29,6 +29,9 @@ PRESETS = files("karel_fast.experiment") / "presets"
 FAITHFUL = "-faithful"
 """What the name of a preset's variant with the original's model, optimizer, layout and data ends in."""
 
+GPU = "-gpu"
+"""What the name of a preset's variant for a graphics processor ends in: `reproduce` takes it where there is one."""
+
 SAMPLES_PER_SEED = 2**32
 """Samples from where one seed's run begins to where the next one's does, unless a preset says where: more than any run sees."""
 
@@ -82,6 +85,15 @@ def faithful_name(name: str) -> str:
         having = [known.removesuffix(FAITHFUL) for known in preset_names() if known.endswith(FAITHFUL)]
         raise InputError(f"preset {name!r} has no faithful variant; those that have: {', '.join(having)}")
     return name + FAITHFUL
+
+
+def name_on(name: str, device: str) -> str:
+    """The preset to take for `name` on a device, "auto", "cpu", "cuda" or "cuda:N": its variant for a GPU, if it has one."""
+    if name + GPU not in preset_names():
+        return name
+    from karel_fast.model.device import resolve_device
+
+    return name + GPU if resolve_device(device).type == "cuda" else name
 
 
 def load_preset(name: str, changes: Mapping[str, Mapping[str, Any]] | None = None) -> Preset:
