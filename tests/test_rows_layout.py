@@ -1,12 +1,13 @@
 """The layout with a token for every row of a world: its numbers, its model beside the stock one, its losses and its programs."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 import karel_fast as kf
-from karel_fast.karel.row_code import RowCode
 from karel_fast.karel.world import CELL_SIGNS
 from karel_fast.model import Capture, Transformer, from_hf, to_hf
 from karel_fast.model.decode import write_programs
@@ -14,6 +15,7 @@ from karel_fast.model.rows import token_losses
 from karel_fast.model.scoring import hidden_states
 from karel_fast.model.transformer import model_config
 from karel_fast.runs.snapshots import write_snapshot
+from karel_fast.support.row_code import RowCode
 from karel_fast.training.loop import loss_sum
 from karel_fast.training.text import prompt_metrics
 from karel_fast.training.text import token_losses as losses_of_rows
@@ -39,13 +41,13 @@ def test_a_row_is_a_number_in_base_15() -> None:
     code = RowCode(words=25, cells=3, signs=15)
     signs = np.array([[0, 0, 0], [1, 2, 3], [14, 14, 14]])
     assert code.join(signs).tolist() == [25, 25 + 225 + 30 + 3, 25 + 15**3 - 1]
-    assert code.tokens == 25 + 3375 and code.columns == 25 + 45
+    assert (code.tokens, code.columns) == (25 + 3375, 25 + 45)
     np.testing.assert_array_equal(np.stack([code.sign(code.join(signs), cell) for cell in range(3)], -1), signs)
 
 
 def test_the_rows_say_what_the_compact_layout_says() -> None:
     rows, plain = ROWS.encode(SAMPLES), COMPACT.encode(SAMPLES)
-    assert rows.shape == (12, 2 * 2 * (1 + 3) + 1 + 4 + 1) and rows.dtype == np.int32
+    assert (rows.shape, rows.dtype) == ((12, 2 * 2 * (1 + 3) + 1 + 4 + 1), np.int32)
     assert [ROWS.decode(row) for row in rows] == [COMPACT.decode(row) for row in plain]
     np.testing.assert_array_equal(ROWS.shown_cells(rows), COMPACT.shown_cells(plain))
     np.testing.assert_array_equal(rows[:, ROWS.prompt_length :], plain[:, COMPACT.prompt_length :])
@@ -74,7 +76,7 @@ def test_the_empty_prompt_is_empty_in_every_layout() -> None:
     for name in ("compact", "reference", "rows"):
         tokenizer = kf.data.Tokenizer(RECIPE, name)
         shown = tokenizer.shown_cells(tokenizer.empty_prompt[None])
-        assert (shown == CELL_SIGNS.index(".")).all() and shown.shape == (1, 2, 2, 12)
+        np.testing.assert_array_equal(shown, np.full((1, 2, 2, 12), CELL_SIGNS.index(".")))
 
 
 def test_worlds_too_wide_to_be_numbered_are_refused() -> None:
@@ -109,7 +111,7 @@ def sums(model: Transformer, tokens: np.ndarray) -> torch.Tensor:
     return out
 
 
-def test_the_stock_model_gives_the_same_logits_for_the_sums(tmp_path) -> None:
+def test_the_stock_model_gives_the_same_logits_for_the_sums(tmp_path: Path) -> None:
     from transformers import CodeGenForCausalLM
 
     model, rows = make_model(), ROWS.encode(SAMPLES)
@@ -122,10 +124,10 @@ def test_the_stock_model_gives_the_same_logits_for_the_sums(tmp_path) -> None:
         np.testing.assert_allclose(model(tokens), theirs, atol=2e-5)
         again = from_hf(tmp_path)
         assert torch.equal(again(tokens), model(tokens))
-    assert again.row_code == ROWS.row_code and again.tokens == 25 + 15**4 and again.words == 25
+    assert (again.row_code, again.tokens, again.words) == (ROWS.row_code, 25 + 15**4, 25)
 
 
-def test_a_snapshot_has_no_list_of_its_tokens(tmp_path) -> None:
+def test_a_snapshot_has_no_list_of_its_tokens(tmp_path: Path) -> None:
     folder = write_snapshot(tmp_path, 0, make_model(), {"layout": "rows"}, ROWS)
     assert not (folder / "tokenizer.json").exists()
     assert from_hf(folder).row_code == ROWS.row_code

@@ -41,7 +41,9 @@ def train_command(
     shards: Annotated[
         Path | None, typer.Option(help="Train on this data set on disk instead, and on its recipe.")
     ] = None,
-    layout: Annotated[str, typer.Option(help="compact, rows, reference, or interpreter: code before outputs.")] = "compact",
+    layout: Annotated[
+        str, typer.Option(help="compact, rows, reference, or interpreter: code before outputs.")
+    ] = "compact",
     semantics: Annotated[
         str | None, typer.Option(help=f"Train on this meaning; by default the recipe's. {SEMANTICS_HELP}")
     ] = None,

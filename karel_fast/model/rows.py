@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CodeGenConfig
 
-from karel_fast.karel.row_code import MOST_TOKENS, RowCode
 from karel_fast.support.checks import whole
+from karel_fast.support.row_code import MOST_TOKENS, RowCode
 
 
 def row_code_of(config: CodeGenConfig) -> RowCode | None:

@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CodeGenConfig
 
-from karel_fast.karel.row_code import RowCode
 from karel_fast.model.attention import causal_attention
 from karel_fast.model.capture import Capture, Recorder
 from karel_fast.model.intervention import Editor, Intervention
@@ -31,6 +30,7 @@ from karel_fast.model.mlp import MLP
 from karel_fast.model.rotary import rotary_table, rotate
 from karel_fast.model.rows import RowEmbedding, row_code_of
 from karel_fast.model.selection import span
+from karel_fast.support.row_code import RowCode
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Queries, keys and values (B, H, T, E) -> what each query takes from the values, (B, H, T, E)."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from karel_fast.data.tokens.compact import CompactLayout
 from karel_fast.data.tokens.layout import Layout
-from karel_fast.karel.row_code import MOST_TOKENS, RowCode
+from karel_fast.support.row_code import MOST_TOKENS, RowCode
 
 
 class RowsLayout(CompactLayout):

@@ -17,8 +17,8 @@ from karel_fast.data.tokens.registry import make_layout
 from karel_fast.data.tokens.rows import RowFolding
 from karel_fast.karel.backends import resolve_backend
 from karel_fast.karel.language import Action
-from karel_fast.karel.row_code import RowCode
 from karel_fast.karel.world import Worlds
+from karel_fast.support.row_code import RowCode
 
 
 class Tokenizer:

@@ -1,7 +1,7 @@
-"""Numbers for whole rows of a world: words first, then every row of so many cells that there can be.
+"""Numbers for tokens of two kinds: words, and rows of cells each of which shows one of a few signs.
 
-A row is written as a number with a digit per cell, the first cell's the highest. Arrays are NumPy's or torch's; nothing here
-imports either.
+Words come first. A row is written as a number with a digit per cell, the first cell's the highest. Arrays are NumPy's or torch's;
+nothing here imports either.
 """
 
 from __future__ import annotations
