@@ -53,18 +53,18 @@ MODEL_SIZES = {
 class Workbench:
     """The two models on one device, both in the precision that the device multiplies faster."""
 
-    def __init__(self, size: Size, device_name: str) -> None:
+    def __init__(self, size: Size, device_name: str, layout: str = "compact") -> None:
         torch.manual_seed(0)
         self.size = size
         self.device = resolve_device(device_name)
         self.dtype = resolve_precision("auto", self.device)
         self.precision = "bf16" if self.dtype == torch.bfloat16 else "fp32"
-        self.tokenizer = Tokenizer(size.recipe)
+        self.tokenizer = Tokenizer(size.recipe, layout)
         self.model = Transformer(
             model_config(
                 self.tokenizer.vocab_size, self.tokenizer.sequence_length,
                 layers=size.layers, width=size.width, heads=size.heads, prompt_length=self.tokenizer.prompt_length,
-                pad_id=self.tokenizer.pad_id, end_id=self.tokenizer.end_id,
+                pad_id=self.tokenizer.pad_id, end_id=self.tokenizer.end_id, row_code=self.tokenizer.row_code,
             )
         )  # fmt: skip
         # Larger than at initialisation, so that every part of the model matters.

@@ -1,0 +1,115 @@
+"""The same samples in the layouts `rows` and `compact`: what a token for every row of a world saves.
+
+The models have the shape that preset `paper` trains; only the layout differs, and with it the table of tokens. The peer is
+CodeGenForCausalLM on the compact layout, as it would be used. Units are samples, since tokens of the two are not alike.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from conftest import OURS, Compare, Contender, Figure
+from model_setup import MODEL_SIZES, Size, Workbench
+from torch_measures import Steady
+
+from karel_fast.data import Recipe, generate
+from karel_fast.model.device import peak_flops
+from karel_fast.support.memory import freed_memory_kept
+from karel_fast.training.written import generated_programs, satisfied
+
+SIZES = {**MODEL_SIZES, "small": Size(6, 128, 4, 64, 512, 256, 2, 5, Recipe.paper())}
+
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.filterwarnings("default")]
+
+Pair = tuple[Workbench, Workbench]
+
+
+@pytest.fixture(scope="module")
+def benches(size: str, pytestconfig: pytest.Config) -> Iterator[Pair]:
+    """One of the layout rows, one of compact."""
+    with pytest.MonkeyPatch.context() as patch:
+        if size == "quick":
+            patch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+        device = pytestconfig.getoption("device")
+        yield Workbench(SIZES[size], device, "rows"), Workbench(SIZES[size], device)
+
+
+@pytest.mark.benchmark(group="rows")
+def bench_train(compare: Compare, benches: Pair) -> None:
+    """A training step with AdamW and the loss of all tokens."""
+    rows, compact = benches
+    cells = [bench.tokenizer.shown_cells(bench.tokens_BT.cpu().numpy()) for bench in benches]
+    assert np.array_equal(*cells)
+    ours, plain, peer = (
+        Steady(rows.our_step("adamw")),
+        compact.our_step("adamw"),
+        compact.stock_step(compact.dtype, True),
+    )
+    assert np.isfinite(ours())
+    assert plain() == pytest.approx(peer(), rel=compact.tolerance)
+    length = rows.tokens_BT.shape[1] - 1
+    flops = rows.model.flops_per_token(length) * length * len(rows.tokens_BT)
+    peak = peak_flops(rows.device, rows.dtype)
+    limit = {} if peak is None else {
+        "share of a large product's rate": Figure(lambda seconds: 100 * flops / seconds[OURS] / peak, unit=" %")
+    }  # fmt: skip
+    compare(
+        ours,
+        {
+            "the same in layout compact": Contender(plain, at_least=True),
+            f"CodeGen, compiled, {compact.precision}, layout compact": Contender(peer, target=1.5, at_least=True),
+            **limit,
+            "recompilations and graph breaks": Figure(lambda _: ours.later, target=0),
+        },
+        units=len(rows.tokens_BT), unit="samples", rounds=rows.size.rounds, setting=rows.setting,
+        name=f"train, AdamW, layout rows, {rows.precision}",
+    )  # fmt: skip
+    assert ours.later == 0
+
+
+@pytest.mark.benchmark(group="rows")
+def bench_decode(compare: Compare, benches: Pair) -> None:
+    """Programs for unseen specifications with the state behind every action, and their check."""
+    rows, compact = benches
+    samples = generate(rows.size.recipe, split="test", count=rows.size.specifications)
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def decode(bench: Workbench) -> Steady:
+        decoder, prompts = bench.decoder(bench.dtype), bench.tokenizer.encode_prompts(samples)
+
+        def run() -> None:
+            with freed_memory_kept():
+                for _ in range(bench.size.decodings):
+                    made = bench.our_decode(decoder, prompts)
+                    right = satisfied(generated_programs(bench.tokenizer, made), samples)[0] & made.finished
+            found[bench.tokenizer.layout] = made.tokens, right
+
+        return Steady(run)
+
+    def theirs() -> None:
+        prompts = compact.tokenizer.encode_prompts(samples)
+        for _ in range(compact.size.decodings):
+            tokens, _ = compact.stock_decode(compact.dtype, prompts)
+            compact.python_check(tokens, samples)
+
+    ours, plain = decode(rows), decode(compact)
+    ours()
+    plain()
+    for bench in benches:
+        tokens, right = found[bench.tokenizer.layout]
+        assert np.array_equal(right, bench.python_check(tokens, samples))
+    compare(
+        ours,
+        {
+            "the same in layout compact": Contender(plain, at_least=True),
+            f"generate and a Python check, {compact.precision}, layout compact": Contender(theirs, target=10.0, at_least=True),
+            "recompilations and graph breaks": Figure(lambda _: ours.later, target=0),
+        },
+        units=len(samples), unit="specifications", rounds=min(3, rows.size.rounds), setting=rows.setting, scale=1 / rows.size.decodings,
+        name=f"decode, capture and check, layout rows, {rows.precision}",
+    )  # fmt: skip
+    assert ours.later == 0
