@@ -47,7 +47,7 @@ def generate_command(
         bool,
         typer.Option(
             "--card",
-            help="Also write README.md, a data set card for the Hugging Face Hub; pandas then reads OUT/*.parquet.",
+            help='Also write README.md, a data set card for the Hugging Face Hub; pandas then wants ignore_prefixes=[".", "README"].',
         ),
     ] = False,
     traces: Annotated[bool, typer.Option("--traces", help="Also store every step of every run.")] = False,
