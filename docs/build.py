@@ -38,7 +38,7 @@ GROUPS = {
         "reliability",
         "performance",
     ],
-    "What was found": ["results", "results-first", "results-avoid-noops", "preregistration", "protocol"],
+    "What was found": ["results", "record", "results-first", "results-avoid-noops", "preregistration", "protocol"],
     "Reference": ["api", "glossary", "architecture", "contributing", "notes"],
 }
 API = (

@@ -17,6 +17,7 @@ import karel_fast as kf
 from karel_fast import cli
 from karel_fast.data.tokens.registry import LAYOUTS
 from karel_fast.probing.features import FEATURES
+from karel_fast.probing.snapshot import ProbeRun, probe_snapshot
 from karel_fast.runs.snapshots import write_snapshot
 
 ROOT = Path(__file__).parent.parent
@@ -138,7 +139,12 @@ def before_experiments(names: dict[str, object]) -> None:
         prompt_length=tokenizer.prompt_length, pad_id=tokenizer.pad_id, end_id=tokenizer.end_id,
     )  # fmt: skip
     card = {"recipe": SMALL.to_json(), "recipe_hash": SMALL.hash, "layout": "compact"}
-    write_snapshot(Path("runs/laptop"), 5600, kf.model.Transformer(config), card)
+    snapshot = write_snapshot(Path("runs/laptop"), 5600, kf.model.Transformer(config), card)
+    asked = ProbeRun.of(
+        features=("direction",), depths=("linear",), offsets=(0,), semantics=("original",), seeds=(0,), least_steps=5, epochs=1,
+        programs={"train": 20, "validation": 5, "test": 5}, unfinished=True, untrained=False, examples=0,
+    )  # fmt: skip
+    probe_snapshot("runs/laptop", snapshot, asked, compile_model=False, save_probes=True)
 
 
 def before_extending(names: dict[str, object]) -> None:

@@ -68,6 +68,74 @@ def test_leaps_own_solutions_solve_its_tasks(task: str) -> None:
         assert last == (0 if task == "stair_climber" else 1)
 
 
+def steps(episodes: Episodes, actions: tuple[int, ...]) -> tuple[list[float], list[bool]]:
+    rewards, ended = zip(*(episodes.step([action]) for action in actions), strict=True)
+    return [round(float(reward[0]), 4) for reward in rewards], [bool(over[0]) for over in ended]
+
+
+def test_seeder_counts_cells_with_one_marker() -> None:
+    episodes = Episodes(1, "seeder", height=3, width=5)
+    episodes.begin()
+    rewards, ended = steps(episodes, (PUT, MOVE, PUT, PICK, PUT, MOVE, PUT))
+    assert rewards == [0.3333, 0.3333, 0.6667, 0.3333, 0.6667, 0.6667, 1]
+    assert ended == [False] * 6 + [True]
+    episodes.begin()
+    assert steps(episodes, (PUT, PUT)) == ([0.3333, 0], [False, True])
+
+
+def test_the_key_opens_the_door() -> None:
+    """The robot beside the key in the third row, the target behind the wall; every cell by hand."""
+    episodes = Episodes(1, "door_key")
+    episodes.begin()
+    walls = ["########"] + ["#...#..#"] * 6 + ["########"]
+    markers = np.zeros((1, 8, 8), np.uint8)
+    markers[0, 3, 2] = markers[0, 3, 6] = 1
+    robot = np.array([[3, 1, 1]], np.uint8)
+    array = np.array([[[cell == "#" for cell in row] for row in walls]])
+    assert (episodes.worlds.walls == array).all()
+    episodes.worlds = kf.Worlds(walls=array, markers=markers, robot=robot)
+    episodes.goal[:] = 3, 2, 3, 6
+    assert steps(episodes, (MOVE, PUT, PICK, MOVE)) == ([0] * 4, [False] * 4)
+    assert episodes.worlds.walls[0, 2:4, 4].all()
+    assert steps(episodes, (LEFT, LEFT, MOVE, PICK, PUT, PICK, LEFT, LEFT))[0] == [0, 0, 0, 0.5, 0, 0.5, 0.5, 0.5]
+    assert not episodes.worlds.walls[0, 2:4, 4].any()  # it stays open when the marker lies there again
+    assert episodes.worlds.walls[0].sum() == array.sum() - 2
+    rewards, ended = steps(episodes, (MOVE, PUT, MOVE, PUT, PICK, MOVE, MOVE, PUT))
+    assert rewards == [0.5, 0.5, 0.5, 0.4999, 0.5, 0.5, 0.5, 1]  # of three cells with markers one is too many
+    assert ended == [False] * 7 + [True]
+
+
+def test_one_stroke_leaves_walls_behind() -> None:
+    episodes = Episodes(1, "one_stroke", height=4, width=4)
+    episodes.begin()
+    episodes.worlds = kf.Worlds.from_text("####\n#>.#\n#..#\n####")
+    assert steps(episodes, (PUT, RIGHT, LEFT, MOVE, RIGHT, MOVE)) == (
+        [0.25, 0.25, 0.25, 0.5, 0.5, 0.75], [False] * 6,
+    )  # fmt: skip
+    assert episodes.worlds.to_text() == ["####\n####\n#.v#\n####"]
+    assert steps(episodes, (RIGHT, MOVE)) == ([0.75, 1], [False, True])
+    episodes.begin()
+    episodes.worlds = kf.Worlds.from_text("####\n#>.#\n#..#\n####")
+    assert steps(episodes, (MOVE, LEFT, MOVE)) == ([0.5, 0.5, 0.5], [False, False, True])
+
+
+def test_the_snake_grows_and_ends_on_itself() -> None:
+    episodes = Episodes(1, "snake")
+    episodes.begin()
+    top = episodes.worlds.to_text()[0].split("\n")[1]
+    assert top == "#22>..1#"
+    assert steps(episodes, (MOVE, MOVE)) == ([0, 0], [False, False])
+    assert episodes.worlds.to_text()[0].split("\n")[1] == "#..22>1#"
+    assert steps(episodes, (MOVE,)) == ([0.05], [False])  # it is longer now, and the next marker lies in the corner
+    text = episodes.worlds.to_text()[0].split("\n")
+    assert (text[1], text[6]) == ("#..222>#", "#.....1#")
+    assert steps(episodes, (RIGHT, MOVE, MOVE, MOVE, MOVE, MOVE)) == ([0.05] * 5 + [0.1], [False] * 6)
+    assert [row[6] for row in episodes.worlds.to_text()[0].split("\n")] == list("#.2222v#")
+    assert episodes.worlds.markers[0, 6, 1] == 1
+    # Back onto its own body: a blocked robot has turned around.
+    assert steps(episodes, (MOVE, MOVE)) == ([0.1, 0.1], [False, True])
+
+
 def test_rewards_on_the_way() -> None:
     corners = Episodes(1, "four_corners", height=5, width=6)
     corners.begin()

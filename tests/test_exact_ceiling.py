@@ -10,6 +10,7 @@ import karel_fast as kf
 from karel_fast.data import ControlFlow, Recipe, generate
 from karel_fast.probing.ceilings import ceilings
 from karel_fast.probing.features import FEATURES
+from karel_fast.probing.own_features import feature
 
 needs_cpp = pytest.mark.skipif("cpp" not in kf.available_backends(), reason="the compiled core is missing")
 OF_STATES = [name for name, feature in FEATURES.items() if feature.of_state]
@@ -127,6 +128,60 @@ def test_any_number_of_examples_and_threads(examples):
     for reader in one.readers:
         assert np.array_equal(one.right[reader], many.right[reader])
         assert np.array_equal(one.loss[reader], many.loss[reader])
+
+
+@pytest.fixture
+def own_features():
+    """Features of one's own; other tests see those that there were."""
+    before = dict(FEATURES)
+
+    def looks(trace, worlds):
+        return trace.robot[..., 2]
+
+    def lying_here(trace, worlds):
+        return np.minimum(trace.markers_here, 9)
+
+    def away_with_marker(trace, worlds):
+        "whether a marker lies under the robot away from where it began"
+        return (trace.markers_here > 0) & (trace.robot[..., :2] != worlds.robot[:, None, :2]).any(-1)
+
+    def been_north(trace, worlds):
+        return np.maximum.accumulate(trace.robot[..., 2] == 0, axis=1)
+
+    def markers_left(trace, worlds):
+        return np.stack([trace.worlds_at(t).markers.sum((1, 2)) > 0 for t in range(trace.robot.shape[1])], axis=1)
+
+    made = [
+        feature(classes=4)(looks),
+        feature(classes=10)(lying_here),
+        *map(feature, (away_with_marker, been_north, markers_left)),
+    ]
+    yield {each.name: each for each in made}
+    FEATURES.clear()
+    FEATURES.update(before)
+
+
+def test_own_features_have_ceilings_where_the_state_tells_them(own_features):
+    samples = generate(TINY.replace(lengths=(2, 3)), "test", count=60)
+    question = {"offsets": (-1, 0, 1), "semantics": ("original", "flip"), "last_state": True}
+    for names in (("looks", "direction"), ("lying_here", "markers")):
+        own, theirs = (
+            ceilings(samples, samples.actions, samples.lengths, features=(name,), backend="reference", **question)
+            for name in names
+        )
+        for reader in theirs.readers:
+            np.testing.assert_array_equal(own.right[reader], theirs.right[reader])
+            np.testing.assert_array_equal(own.loss[reader], theirs.loss[reader])
+    there = ceilings(
+        samples, samples.actions, samples.lengths, features=("away_with_marker",), offsets=(-1,), first_state=True
+    )
+    assert (there.accuracy("both") == 1).all()  # what was written tells what is past, markers put down included
+    for name, reason in (
+        ("been_north", "not the same in all runs that come to a state"),
+        ("markers_left", "looks at more than a state .*a state alone has no worlds_at"),
+    ):
+        with pytest.raises(ValueError, match=f"'{name}': it .*{reason}.*; there is no ceiling for it"):
+            ceilings(samples, samples.actions, samples.lengths, features=(name,), **question)
 
 
 def test_wrong_input_says_what_is_wrong():

@@ -17,7 +17,7 @@ from karel_fast.cli import training as training_commands
 from karel_fast.data import Recipe, Tokenizer, generate
 from karel_fast.model import Capture
 from karel_fast.model.hub import to_hf
-from karel_fast.probing.lab import Lab, load
+from karel_fast.probing.lab import Lab, States, load
 from karel_fast.probing.states import forced_states
 from karel_fast.runs.snapshots import snapshot_path, write_snapshot
 from karel_fast.support.checks import InputError
@@ -39,6 +39,10 @@ def lab(run: Path) -> Lab:
     return kf.load(run, device="cpu")
 
 
+def programs_of(written: States) -> list[kf.Program]:
+    return [kf.Program.from_actions(row[:n]) for row, n in zip(written.actions, written.lengths, strict=True)]
+
+
 def test_what_is_opened(run: Path, lab: Lab) -> None:
     assert lab.path == snapshot_path(run, 100)
     assert kf.load(run, step=0).path == kf.load(snapshot_path(run, 0)).path == snapshot_path(run, 0)
@@ -56,7 +60,7 @@ def test_written_programs_and_their_states(lab: Lab) -> None:
     assert (written.correct <= right.reshape(30, -1).all(1)).all()
     # Reading what was written gives the same states, up to rounding.
     again = lab.read(
-        [kf.Program.from_actions(row[:n]) for row, n in zip(written.actions, written.lengths, strict=True)],
+        programs_of(written),
         *samples.shown(),
         layers=[0, 2],
     )
@@ -75,6 +79,18 @@ def test_read_samples_are_forced_states(lab: Lab) -> None:
         assert states.axes == ("program", "action", "width")
         assert states.correct.all()
         assert states.rows().shape == (samples.lengths.sum(), 32)
+
+
+@pytest.mark.parametrize("point", ["attn_out", "mlp_out"])
+def test_what_blocks_add(lab: Lab, point: str) -> None:
+    """While writing, and read again: the outputs of blocks add up to the states."""
+    samples = lab.samples("test", 5, 12)
+    written = lab.write(samples, layers=[1, 2], point=point)
+    again = lab.states(programs_of(written), *samples.shown(), layers=[1, 2], point=point)
+    np.testing.assert_allclose(again.rows(), written.rows(), atol=1e-4)
+    states = lab.states(samples, layers=[0, 1])
+    added = sum(lab.states(samples, layers=[1], point=name).values for name in ("attn_out", "mlp_out"))
+    np.testing.assert_allclose(states.values[:, :, 0] + added[:, :, 0], states.values[:, :, 1], atol=1e-4)
 
 
 @pytest.mark.parametrize("world", [0, 1])

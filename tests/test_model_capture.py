@@ -3,8 +3,10 @@
 import pytest
 import torch
 from tiny_model import CONTEXT, PROMPT, tiny_model, tiny_tokens
+from transformers import CodeGenForCausalLM
 
 from karel_fast.model import Capture, Transformer
+from karel_fast.model.hub import to_hf
 from karel_fast.model.scoring import hidden_states
 
 
@@ -168,3 +170,48 @@ def test_rows_that_are_none(model, tokens, message):
 def test_layers_that_are_none(layers):
     with pytest.raises(TypeError, match="give a list of state numbers"):
         Capture(layers)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@torch.no_grad()
+def test_what_blocks_add_is_what_hooks_see_on_the_stock_model(model, tmp_path, compiled):
+    """Attention and MLP outputs beside the states: captured in one graph, and by forward hooks on transformers' CodeGen."""
+    to_hf(model, tmp_path)
+    stock = CodeGenForCausalLM.from_pretrained(tmp_path, attn_implementation="eager").eval()
+    seen: dict[tuple[str, int], torch.Tensor] = {}
+
+    def keep(point, number):
+        def hook(module, arguments, output):
+            seen[point, number] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    for number, block in enumerate(stock.transformer.h, 1):
+        block.attn.register_forward_hook(keep("attn_out", number))
+        block.mlp.register_forward_hook(keep("mlp_out", number))
+    wanted = stock(TOKENS, output_hidden_states=True).hidden_states
+    torch._dynamo.reset()
+    run = torch.compile(model, fullgraph=True, dynamic=False) if compiled else model
+    names = list(model.state_dict())
+    for point in ("attn_out", "mlp_out"):
+        there = torch.stack([seen[point, number] for number in (1, 2, 3)], 2)
+        logits, hidden = run(TOKENS, capture=Capture([3, 1], "all", point=point))
+        torch.testing.assert_close(hidden, there[:, :, [2, 0]], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(logits, run(TOKENS), atol=1e-5, rtol=1e-5)
+        _, mean = run(TOKENS, capture=Capture("mean", PICKED_ROWS, point=point))
+        torch.testing.assert_close(
+            mean, torch.stack([there[row, PICKED_ROWS[row]].mean(1) for row in range(5)]), atol=1e-5, rtol=1e-5
+        )
+        if not compiled:
+            _, late = model(TOKENS, Capture([3], point=point), logits_from=CONTEXT - 1)
+            torch.testing.assert_close(late[:, :, 0], there[:, PROMPT - 1 : CONTEXT - 1, 2], atol=1e-5, rtol=1e-5)
+    # A state is the one before it and what its block adds.
+    torch.testing.assert_close(wanted[2], wanted[1] + seen["attn_out", 2] + seen["mlp_out", 2], atol=1e-5, rtol=1e-5)
+    assert list(model.state_dict()) == names
+
+
+def test_points_that_are_not_there():
+    with pytest.raises(ValueError, match="attn_out of layer 0: that is the embedding"):
+        Capture([0, 1], point="attn_out")
+    with pytest.raises(ValueError, match="point is 'atn_out'; did you mean 'attn_out'"):
+        Capture([1], point="atn_out")

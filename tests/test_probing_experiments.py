@@ -11,6 +11,7 @@ from scipy import stats
 
 import karel_fast as kf
 from karel_fast.karel.language import CompiledPrograms
+from karel_fast.model.tensors import write_tensors
 from karel_fast.probing.clusters import read_clusters
 from karel_fast.probing.controls import control_tasks, forms_of
 from karel_fast.probing.experiments import (
@@ -396,3 +397,39 @@ class TestSaid:
         result = self.result(splits, actions={"train": (9,)})
         assert "train: no row has a label at actions 9 (from 0)" in result["notes"]
         assert all(r["accuracy"] is None and r["note"] for r in result["records"])
+
+
+def test_saved_probes_are_those_that_were_scored(splits, tmp_path):
+    """Loaded again, each probe answers the test rows as often right as its record says, and no file has none."""
+    grid = replace(
+        GRID, features=("direction", "position", "facing"), depths={"linear": (), "narrow": (16,)}, seeds=(0, 1)
+    )
+    path = tmp_path / "step-000001.safetensors"
+    result = run_experiment(splits, grid, config=QUICK, untrained=[splits], probes=path)
+    saved = kf.probing.load_probes(path.with_suffix(".json"))
+    assert [probe.record for probe in saved] == result["records"]
+    rows = gather_rows(splits["test"], grid, "test", grid.max_rows["test"])
+    table = splits["test"].table
+    for probe in saved:
+        record = probe.record
+        if record["labels"] != "true":
+            continue
+        labels = rows.labels[record["semantics"], record["offset"], record["feature"]]
+        answers = probe.predict(table.hidden(rows.rows, table.layers.index(record["layer"])))
+        known = (labels >= 0).all(-1)
+        right = (answers == labels).all(-1)[known]
+        assert (
+            abs(right.sum() - record["accuracy"] * known.sum()) < 1.5
+        )  # products of one probe alone round in their own way
+        assert record["accuracy"] < 1 or record["feature"] != "direction"
+    with pytest.raises(ValueError, match="keep no weights"):
+        run_experiment(splits, grid, config=QUICK, probes=path, store=PieceStore(tmp_path / "pieces", {}))
+    with pytest.raises(FileNotFoundError, match="--save-probes writes it"):
+        kf.probing.load_probes(tmp_path / "step-000002.json")
+    other = tmp_path / "other.safetensors"
+    write_tensors(other, {}, {}, seal=True)
+    with pytest.raises(ValueError, match="holds no probes"):
+        kf.probing.load_probes(other)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="step-000001"):
+        kf.probing.load_probes(path)

@@ -11,19 +11,21 @@ import torch
 import typer
 from typer.testing import CliRunner
 
+import karel_fast as kf
 from karel_fast.cli import probing as probe_commands
 from karel_fast.cli import report as report_commands
-from karel_fast.data import Recipe, Samples, Tokenizer, generate
+from karel_fast.data import Recipe, Samples, Tokenizer, export_jsonl, generate
 from karel_fast.model import Capture, Transformer, model_config
 from karel_fast.probing.ceilings import ceilings_of_rows
 from karel_fast.probing.experiments import Grid, Split, gather_rows
 from karel_fast.probing.probes.training import ProbeConfig
 from karel_fast.probing.snapshot import ProbeRun, is_done, probe_snapshot
-from karel_fast.probing.states import forced_states, write_table
+from karel_fast.probing.states import SPLIT_NAMES, forced_states, write_table
 from karel_fast.probing.table import HiddenTable
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import choose_snapshots, snapshot_path, write_snapshot
 from karel_fast.support.checks import InputError
+from karel_fast.support.files import read_json
 from karel_fast.support.locks import locked
 
 RECIPE = Recipe(height=5, width=5, examples=2, held_out=1, lengths=(2, 5), wall_probability=0)
@@ -224,6 +226,64 @@ def test_settings_that_came_later_do_not_undo_old_results():
     assert not {"worlds", "unfinished"} & stored["grid"].keys()
     assert not {"schedule", "normalization", "best_on_test"} & stored["config"].keys()
     assert replace(SMALL, config=replace(SMALL.config, schedule="exponential")).to_json() != stored
+
+
+def write_file(path, *parts: Samples) -> str:
+    """One file of all these specifications."""
+    texts = []
+    for samples in parts:
+        export_jsonl(samples, path)
+        texts.append(path.read_text())
+    path.write_text("".join(texts))
+    return str(path)
+
+
+def test_specifications_of_a_file(run, tmp_path):
+    """A file that holds what the recipe would have drawn: the same results, in a place of their own."""
+    asked = replace(SMALL, layers="mean", untrained=False, examples=0)
+    snapshot = choose_snapshots(run)[0]
+    drawn = read_json(probe_snapshot(run, snapshot, asked, compile_model=False))
+    parts = [generate(RECIPE, split, 0, asked.programs[name]) for name, split in SPLIT_NAMES.items()]
+    own = replace(asked, specifications=write_file(tmp_path / "own.jsonl", *parts))
+    path = probe_snapshot(run, snapshot, own, compile_model=False)
+    assert path != RunFolder(run).file("probing", 0)
+    assert read_json(path)["records"] == drawn["records"]
+    assert is_done(run, 0, own)
+    # Others of the file: a file's content decides, not its name.
+    write_file(tmp_path / "own.jsonl", *reversed(parts))
+    assert not is_done(run, 0, own)
+    few = replace(own, specifications=write_file(tmp_path / "few.jsonl", parts[1]))
+    with pytest.raises(InputError, match=r"holds 20 .* asks for 100, .* --programs train=18,validation=1,test=1"):
+        probe_snapshot(run, snapshot, few, compile_model=False)
+    small = generate(replace(RECIPE, height=4), "test", 0, 3)
+    with pytest.raises(InputError, match="worlds of 4 x 5 cells; the model reads 5 x 5"):
+        probe_snapshot(
+            run, snapshot, replace(own, specifications=write_file(tmp_path / "small.jsonl", small)), compile_model=False
+        )
+    with pytest.raises(ValueError, match="ideal is about the recipe's own specifications"):
+        replace(own, ideal=True)
+
+
+def test_probes_are_saved_where_they_are_asked_for(run):
+    asked = replace(SMALL, layers="mean", untrained=False, examples=0, test_start=7)
+    snapshot = choose_snapshots(run)[0]
+    path = probe_snapshot(run, snapshot, asked, compile_model=False)
+    saved = path.with_suffix(".safetensors")
+    assert not saved.exists()
+    content = path.read_bytes()
+    assert probe_snapshot(run, snapshot, asked, compile_model=False, save_probes=True) == path
+    records = read_json(path)["records"]
+    assert records == json.loads(content)["records"]
+    trained = [record for record in records if record["epoch"] is not None]  # the others had no rows
+    assert [probe.record for probe in kf.probing.load_probes(path)] == trained != []
+    assert set(read_json(path)["files"]) == {saved.name, "step-000000.npz"}
+    saved.write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="not a readable safetensors file"):
+        kf.probing.load_probes(path)
+    app = typer.Typer()
+    probe_commands.register(app)
+    wrong = CliRunner().invoke(app, [str(run), "--save-probes", "--pieces"])
+    assert "leave out --pieces" in str(wrong.exception)
 
 
 def test_no_specification_is_as_long_as_asked(run):

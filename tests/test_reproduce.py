@@ -17,7 +17,7 @@ from karel_fast.cli import app
 from karel_fast.data import Recipe, Tokenizer, generate
 from karel_fast.experiment.pieces import OutOfTime, Pieces
 from karel_fast.experiment.preset import faithful_name, load_preset, name_on, preset_names
-from karel_fast.experiment.reproduce import _train, reproduce
+from karel_fast.experiment.reproduce import _train, _write_config, reproduce
 from karel_fast.model import Transformer, model_config
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import list_snapshots, read_card, read_resume
@@ -255,6 +255,27 @@ def test_seeds_differ_in_their_samples(tiny, tmp_path, monkeypatch):
     assert [data.first_sample for data in begun] == [0, 2**32, 2 * 2**32]
     changed = load_preset(str(tiny), {"training": {"seed": 1}, "data": {"first_sample": 5}})
     assert (changed.data.first_sample, changed.source["data"]["first_sample"]) == (5, 5)
+
+
+def test_a_run_goes_on_by_its_folder(tmp_path, monkeypatch):
+    preset = tmp_path / "own.toml"
+    preset.write_text(TINY)
+    changes = {"training": {"seed": 3, "steps": 6, "device": "cpu"}}
+    run = tmp_path / "elsewhere"
+    _write_config(load_preset(str(preset), changes), run)
+    preset.unlink()
+    begun = []
+    monkeypatch.setattr("karel_fast.experiment.reproduce.reproduce", lambda *given, **_: begun.append(given[:2]))
+    for words in ([], ["--set", "training.lr=0.5"]):
+        CliRunner().invoke(app, ["reproduce", str(run), *words])
+    (again, folder), (other, _) = begun
+    assert (again.name, folder, again.training.steps, again.data.first_sample) == ("own", run, 6, 3 * 2**32)
+    _write_config(again, run)  # it is the same experiment
+    with pytest.raises(ValueError, match="another experiment"):
+        _write_config(other, run)
+    (run / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="does not say what the run was begun with"):
+        load_preset(str(run))
 
 
 def test_presets_load():

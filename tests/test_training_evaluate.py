@@ -288,6 +288,26 @@ def test_commands(tmp_path):
     done = runner.invoke(app, [*other, "--shards", str(shards)], catch_exceptions=False)
     assert done.exit_code == 0
     ours, theirs = (kf.model.from_hf(tmp_path / name / "snapshots" / "step-000004") for name in ("run", "disk"))
+    # All settings are the run's own, unless they are given.
+    more = runner.invoke(app, ["train", str(tmp_path / "disk"), "--resume", "--log-every", "1"], catch_exceptions=False)
+    assert more.exit_code == 0
+    for option, says in (
+        ("--lr=0.5", "lr was 0.002"),
+        ("--width=64", "the model was"),
+        ("--samples=7", "number of samples was 20"),
+        ("--semantics=flip", "leave out --shards"),
+        ("--recipe=paper", "the recipe was"),
+    ):
+        folder = tmp_path / ("run" if "recipe" in option else "disk")
+        with pytest.raises(ValueError, match=says):
+            runner.invoke(app, ["train", str(folder), "--resume", option], catch_exceptions=False)
+    shards.rename(tmp_path / "moved")
+    with pytest.raises(FileNotFoundError, match="shards"):
+        runner.invoke(app, ["train", str(tmp_path / "disk"), "--resume"], catch_exceptions=False)
+    moved = ["train", str(tmp_path / "disk"), "--resume", "--shards", str(tmp_path / "moved")]
+    assert runner.invoke(app, moved, catch_exceptions=False).exit_code == 0
+    with pytest.raises(FileNotFoundError, match="no run to resume"):
+        runner.invoke(app, ["train", str(tmp_path / "nothing"), "--resume"], catch_exceptions=False)
     assert torch.equal(ours.lm_head.weight, theirs.lm_head.weight)  # shards or on the fly, the same rows
     for wrong, error in (
         (["train", str(run), "--recipe", "nothing"], ValueError),

@@ -47,7 +47,7 @@ def generate_command(
         bool,
         typer.Option(
             "--card",
-            help="Also write README.md, a data set card for the Hugging Face Hub; pandas then reads OUT/*.parquet.",
+            help='Also write README.md, a data set card for the Hugging Face Hub; pandas then wants ignore_prefixes=[".", "README"].',
         ),
     ] = False,
     traces: Annotated[bool, typer.Option("--traces", help="Also store every step of every run.")] = False,
@@ -178,9 +178,11 @@ def trace_command(
 
 
 def read_recipe(name: str) -> Recipe:
-    """A recipe preset by name, or a recipe from a JSON file."""
+    """A recipe preset by name, or a recipe from a JSON file, or the JSON text itself."""
     from karel_fast.data.sampling.recipe import Recipe
 
+    if name.startswith("{"):
+        return Recipe.from_json(name)
     path = Path(name)
     if path.suffix == ".json" or path.is_file():
         text = read_text(path)

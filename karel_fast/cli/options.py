@@ -136,6 +136,15 @@ def _shown(kind: Any, value: Any) -> Any:
     return value if _is_text(kind) else to_text(value)
 
 
+def as_options(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What to give for the options of a settings class so that it gets these values, by flat names as JSON has them. Names that it
+    has not, and None, are left out.
+    """
+    types = flat_types(kind)
+    known = {name: value for name, value in values.items() if name in types and value is not None}
+    return {name: _shown(types[name], tuple(v) if isinstance(v, list) else v) for name, v in known.items()}
+
+
 def to_text(value: Any) -> str:
     """A list or mapping as the command line writes it; `from_text` reads it."""
     if isinstance(value, Mapping):

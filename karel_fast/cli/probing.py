@@ -50,6 +50,10 @@ def probe_command(
     output: Annotated[
         Path | None, typer.Option(help="For a model from elsewhere: the run folder to make of it.")
     ] = None,
+    save_probes: Annotated[
+        bool,
+        typer.Option("--save-probes", help="Also write the probes' weights, step-*.safetensors beside the results."),
+    ] = False,
     plugin: Plugins = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what was read as JSON, a list for each snapshot, in place of tables.")
@@ -63,13 +67,15 @@ def probe_command(
     one_of("--engine", engine, ("local", "ray"))
     if address is not None and engine != "ray":
         raise InputError("--address is a Ray cluster's: give --engine ray too")
+    if save_probes and (engine == "ray" or probe_run.pieces):
+        raise InputError("--save-probes: pieces and Ray's tasks keep no weights; leave out --pieces and --engine ray")
     run = _run_of(run, recipe, layout, output)
     probe_run, settings = prepared(probe_run, decoding)
     snapshots = choose_snapshots(run, step)
     written = (
         _on_ray(run, snapshots, probe_run, settings, address)
         if engine == "ray"
-        else _here(run, snapshots, probe_run, settings)
+        else _here(run, snapshots, probe_run, {**settings, "save_probes": save_probes})
     )
     if as_json:
         from karel_fast.analysis.outcome import probe_rows

@@ -36,7 +36,9 @@ def print_presets(wanted: bool) -> None:
 
 @freed_memory_kept()
 def reproduce_command(
-    preset: Annotated[str, typer.Argument(help="Name of a preset (smoke), or a TOML file.")],
+    preset: Annotated[
+        str, typer.Argument(help="Name of a preset (smoke), a TOML file, or the folder of a run to go on with.")
+    ],
     list_: Annotated[
         bool,
         typer.Option("--list", help="Print the presets there are, and leave.", is_eager=True, callback=print_presets),
@@ -74,7 +76,7 @@ def reproduce_command(
 
     from karel_fast.analysis.keep import keep_results
     from karel_fast.experiment.pieces import OutOfTime
-    from karel_fast.experiment.preset import faithful_name, load_preset, name_on, read_changes
+    from karel_fast.experiment.preset import faithful_name, is_run, load_preset, name_on, read_changes
     from karel_fast.experiment.reproduce import reproduce
 
     changes = read_changes(set_ or [])
@@ -86,9 +88,8 @@ def reproduce_command(
         if value is not None:
             changes.setdefault(table, {}).setdefault(name, value)
     chosen = load_preset(faithful_name(preset) if faithful else name_on(preset, device), changes)
-    folder = output or Path("runs") / (
-        f"{chosen.name}-seed{chosen.training.seed}" if chosen.training.seed else chosen.name
-    )
+    named = f"{chosen.name}-seed{chosen.training.seed}" if chosen.training.seed else chosen.name
+    folder = output or (Path(preset) if is_run(preset) else Path("runs") / named)
     try:
         page = reproduce(chosen, folder, Console(stderr=True), minutes=minutes, started=started)
     except OutOfTime as stopped:

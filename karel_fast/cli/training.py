@@ -12,6 +12,7 @@ import typer
 
 from karel_fast.cli.data import read_recipe
 from karel_fast.cli.options import SEMANTICS_HELP, Plugins, with_settings
+from karel_fast.cli.resume import recall
 from karel_fast.cli.tables import columns
 from karel_fast.model.shape import DecodingConfig, ModelShape
 from karel_fast.support.checks import InputError
@@ -33,7 +34,9 @@ def register(app: typer.Typer) -> None:
 @with_settings
 @freed_memory_kept()
 def train_command(
-    run: Annotated[Path, typer.Argument(help="Folder of the run: snapshots, metrics, settings.")],
+    run: Annotated[
+        Path, typer.Argument(help="Folder of the run: snapshots, metrics, settings.", is_eager=True, callback=recall)
+    ],
     config: TrainConfig,
     shape: ModelShape,
     data_config: DataConfig,
@@ -48,7 +51,15 @@ def train_command(
         str | None, typer.Option(help=f"Train on this meaning; by default the recipe's. {SEMANTICS_HELP}")
     ] = None,
     plugin: Plugins = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last saved state.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on from the run's last saved state, with its settings where none are given.",
+            is_eager=True,
+            callback=recall,
+        ),
+    ] = False,
 ) -> None:
     """Train a model from scratch on programs of a recipe, or resume a run.
 
@@ -100,6 +111,7 @@ def train_command(
             samples=limit or 0,
             first_sample=first,
             active=data_config.active,
+            shards="" if shards is None else str(shards.resolve()),
             resume=resume,
             progress=bar,
             stop=lambda _: signals.asked,

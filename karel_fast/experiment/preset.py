@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from karel_fast.experiment.earlier import in_todays_words
 from karel_fast.model.shape import DecodingConfig, ModelShape
 from karel_fast.probing.settings import ProbeRun, check_layers
+from karel_fast.runs.folder import CONFIG
 from karel_fast.support.checks import InputError, nearest, one_of
-from karel_fast.support.files import read_text
+from karel_fast.support.files import read_json, read_text
 from karel_fast.support.settings import build
 from karel_fast.training.config import DataConfig, EvaluationConfig, TrainConfig
 
@@ -97,12 +98,16 @@ def name_on(name: str, device: str) -> str:
 
 
 def load_preset(name: str, changes: Mapping[str, Mapping[str, Any]] | None = None) -> Preset:
-    """A preset by name, or from a TOML file; `changes` replaces settings, by table and name.
+    """A preset by name, from a TOML file, or the one that the run of a folder was begun with; `changes` replaces settings, by table
+    and name.
 
     Raises InputError for an unknown name, or naming the table and the setting that is unknown or wrong; FileNotFoundError.
     """
-    source = _read(name)
-    name = Path(name).stem if name.endswith(".toml") else name
+    if is_run(name):
+        name, source = _begun(Path(name))
+    else:
+        source = _read(name)
+        name = Path(name).stem if name.endswith(".toml") else name
     kinds = tables()
     for key in kinds:
         if not isinstance(source.get(key, {}), dict):
@@ -142,6 +147,22 @@ def load_preset(name: str, changes: Mapping[str, Mapping[str, Any]] | None = Non
     source["data"] = {**source.get("data", {}), "first_sample": first}
     made["data"] = replace(made["data"], first_sample=first)
     return Preset(name, source.get("description", ""), source.get("layout", "compact"), source=source, **made)
+
+
+def is_run(name: str) -> bool:
+    """Whether that is the folder of a run which `reproduce` began, and no preset's name."""
+    return name not in preset_names() and (Path(name) / CONFIG).is_file()
+
+
+def _begun(folder: Path) -> tuple[str, dict[str, Any]]:
+    """The name of the preset that a run was begun with, and its tables."""
+    stored = read_json(folder / CONFIG)
+    name, source = stored.get("preset"), stored.get("experiment")
+    if not isinstance(name, str) or not isinstance(source, dict):
+        raise InputError(
+            f"{folder / CONFIG} does not say what the run was begun with: give its preset, and --output {folder}"
+        )
+    return name, source
 
 
 def _read(name: str, extending: tuple[Path, ...] = ()) -> dict[str, Any]:

@@ -116,20 +116,25 @@ class Episodes:
             on_error="crash" if self.on_error == "crash" else "ignore",
             **self._execution,  # type: ignore[arg-type]
         )
-        worlds = result.worlds
-        if self.on_error == "leaps":
-            robot = worlds.robot.copy()
+        worlds, crashed = result.worlds, result.status == Status.CRASHED
+        ended = crashed
+        if self.on_error == "leaps" or self.task.change is not None:
             # Axis by axis: a reduction over two columns takes longer than all of this.
-            blocked = (codes == Action.MOVE) & (robot[:, 0] == before[:, 0]) & (robot[:, 1] == before[:, 1])
+            at = worlds.robot
+            blocked = (codes == Action.MOVE) & (at[:, 0] == before[:, 0]) & (at[:, 1] == before[:, 1])
             if still is not None:
                 blocked &= ~still
+        if self.on_error == "leaps":
+            robot = worlds.robot.copy()
             robot[:, 2] = (robot[:, 2] + (blocked.view(np.uint8) << 1)) & 3
             worlds = Worlds._trusted(worlds.walls, worlds.markers, robot)
+        if self.task.change is not None:
+            worlds, self.goal, over = self.task.change(before, blocked, worlds, self.goal)
+            ended = ended | over
         self.worlds = worlds
         self.steps += lengths > 0 if still is None else ~still
         reward, done = self.task.score((worlds.markers, worlds.robot), self.goal)
-        crashed = result.status == Status.CRASHED
-        return np.where(crashed, np.float32(0), reward), done | crashed
+        return np.where(crashed, np.float32(0), reward), done | ended
 
     def observations(self) -> NDArray[np.int8]:
         """int8 (n, H, W, 16): what LEAPS's agents see of each world."""

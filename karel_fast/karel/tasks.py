@@ -1,4 +1,4 @@
-"""Tasks for agents: where the robot begins, and what a state is worth. Six are those of LEAPS (Trivedi et al., NeurIPS 2021).
+"""Tasks for agents by name. Six are those of LEAPS (Trivedi et al., NeurIPS 2021), written here; four are HPRL's (`hprl_tasks`).
 
 Read off clvrai/leaps at commit a313aa1: starts in karel_env/generator.py, rewards in karel_env/karel.py. One thing differs: there the
 number of markers that `harvester` and `four_corners` look at is that before the last action; here it is that after it.
@@ -8,55 +8,17 @@ Shapes: n worlds of H x W cells.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from karel_fast.karel.hprl_tasks import HPRL_TASKS
 from karel_fast.karel.language import Direction
+from karel_fast.karel.task import Score as Score
+from karel_fast.karel.task import State as State
+from karel_fast.karel.task import Task as Task
+from karel_fast.karel.task import done, robots, room
 from karel_fast.karel.world import Worlds
 from karel_fast.support.checks import nearest
-
-State = tuple[NDArray[np.uint8], NDArray[np.uint8]]
-"""markers (n, H, W) and robot (n, 3) of a batch, as `Worlds` has them."""
-
-Score = tuple[NDArray[np.float32], NDArray[np.bool_]]
-"""reward and whether the task is done, (n,) each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """Where episodes begin, and what their states are worth.
-
-    height, width: of its worlds, unless others are asked for; fixed: whether no others can be. starts(count, height, width, rng)
-    draws worlds and, (count, ..) of any numbers, what the score looks at besides. score(state, goal): the reward of each state, 1 where
-    all is done.
-    """
-
-    name: str
-    description: str
-    height: int
-    width: int
-    starts: Callable[[int, int, int, np.random.Generator], tuple[Worlds, NDArray]]
-    score: Callable[[State, NDArray], Score]
-    fixed: bool = False
-
-
-def _robots(count: int, row: int, column: int, direction: Direction) -> NDArray[np.uint8]:
-    return np.tile(np.array([row, column, direction], np.uint8), (count, 1))
-
-
-def _room(count: int, height: int, width: int) -> NDArray[np.bool_]:
-    walls = np.ones((count, height, width), bool)
-    walls[:, 1:-1, 1:-1] = False
-    return walls
-
-
-def _done(reward: NDArray) -> Score:
-    values = reward.astype(np.float32)
-    return values, values == 1
-
 
 # -- explore: worlds as the paper's, and no reward
 
@@ -74,23 +36,23 @@ def _explore_score(state: State, goal: NDArray) -> Score:
 
 
 def _harvester_starts(count: int, height: int, width: int, rng: np.random.Generator) -> tuple[Worlds, NDArray]:
-    walls = _room(count, height, width)
-    worlds = Worlds(walls=walls, markers=(~walls).astype(np.uint8), robot=_robots(count, height - 2, 1, Direction.EAST))
+    walls = room(count, height, width)
+    worlds = Worlds(walls=walls, markers=(~walls).astype(np.uint8), robot=robots(count, height - 2, 1, Direction.EAST))
     return worlds, np.zeros((count, 0))
 
 
 def _harvester_score(state: State, goal: NDArray) -> Score:
     markers, _ = state
     most = (markers.shape[1] - 2) * (markers.shape[2] - 2)
-    return _done((most - markers.sum(axis=(1, 2), dtype=np.int64)) / most)
+    return done((most - markers.sum(axis=(1, 2), dtype=np.int64)) / most)
 
 
 # -- four_corners: one marker in each, and nowhere else
 
 
 def _four_corners_starts(count: int, height: int, width: int, rng: np.random.Generator) -> tuple[Worlds, NDArray]:
-    walls = _room(count, height, width)
-    robot = _robots(count, height - 2, min(2, width - 2), Direction.EAST)
+    walls = room(count, height, width)
+    robot = robots(count, height - 2, min(2, width - 2), Direction.EAST)
     return Worlds(walls=walls, markers=np.zeros(walls.shape, np.uint8), robot=robot), np.zeros((count, 0))
 
 
@@ -98,7 +60,7 @@ def _four_corners_score(state: State, goal: NDArray) -> Score:
     markers, _ = state
     right = (markers[:, [1, 1, -2, -2], [1, -2, 1, -2]] == 1).sum(axis=1)
     elsewhere = markers.sum(axis=(1, 2), dtype=np.int64) > right
-    return _done(np.where(elsewhere, 0.0, right / 4))
+    return done(np.where(elsewhere, 0.0, right / 4))
 
 
 # -- random_maze: find the marker
@@ -123,7 +85,7 @@ def _random_maze_starts(count: int, height: int, width: int, rng: np.random.Gene
             way.append((r, c))
         free = np.argwhere(~maze)
         place[:] = free[rng.integers(len(free))]
-    return _with_marker(walls, _robots(count, height - 2, 1, Direction.EAST), goal)
+    return _with_marker(walls, robots(count, height - 2, 1, Direction.EAST), goal)
 
 
 def _with_marker(walls: NDArray, robot: NDArray, goal: NDArray) -> tuple[Worlds, NDArray]:
@@ -134,7 +96,7 @@ def _with_marker(walls: NDArray, robot: NDArray, goal: NDArray) -> tuple[Worlds,
 
 def _random_maze_score(state: State, goal: NDArray) -> Score:
     _, robot = state
-    return _done((robot[:, :2] == goal[:, :2]).all(axis=1))
+    return done((robot[:, :2] == goal[:, :2]).all(axis=1))
 
 
 # -- stair_climber: up the stairs to the marker; off them it costs
@@ -142,7 +104,7 @@ def _random_maze_score(state: State, goal: NDArray) -> Score:
 
 def _stairs(height: int, width: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_], list[tuple[int, int]]]:
     """Walls, where the robot may be, and where it or the marker may begin, from below."""
-    walls, valid = _room(1, height, width)[0], np.zeros((height, width), bool)
+    walls, valid = room(1, height, width)[0], np.zeros((height, width), bool)
     steps = []
     for column in range(2, width):
         row = height + 1 - column  # of the lower of the two cells of wall in this column
@@ -181,12 +143,12 @@ def _stair_climber_score(state: State, goal: NDArray) -> Score:
 
 
 def _top_off_starts(count: int, height: int, width: int, rng: np.random.Generator) -> tuple[Worlds, NDArray]:
-    walls = _room(count, height, width)
+    walls = room(count, height, width)
     marked = np.zeros((count, width), np.uint8)
     marked[:, 1:-2] = rng.random((count, width - 3)) < TOP_OFF_SHARE
     markers = np.zeros(walls.shape, np.uint8)
     markers[:, -2] = marked
-    return Worlds(walls=walls, markers=markers, robot=_robots(count, height - 2, 1, Direction.EAST)), marked
+    return Worlds(walls=walls, markers=markers, robot=robots(count, height - 2, 1, Direction.EAST)), marked
 
 
 TOP_OFF_SHARE = 0.25  # of the row's cells have a marker: `wall_prob` of pretrain/leaps_topoff.py
@@ -199,7 +161,7 @@ def _top_off_score(state: State, goal: NDArray) -> Score:
     passed = np.arange(1, width - 1) <= robot[:, 1:2]
     steps = np.cumprod(right & passed, axis=1).sum(axis=1)
     at_end = (robot[:, 0] == height - 2) & (robot[:, 1] == width - 2)
-    return _done((steps + (at_end & (steps == width - 2))) / (width - 1))
+    return done((steps + (at_end & (steps == width - 2))) / (width - 1))
 
 
 # -- clean_house: pick up what lies along the walls of the rooms
@@ -246,14 +208,14 @@ def _clean_house_starts(count: int, height: int, width: int, rng: np.random.Gene
     markers = markers.reshape(count, *walls.shape)
     markers[:, 2, 12] = 2
     return Worlds(
-        walls=np.tile(walls, (count, 1, 1)), markers=markers, robot=_robots(count, 1, 13, Direction.SOUTH)
+        walls=np.tile(walls, (count, 1, 1)), markers=markers, robot=robots(count, 1, 13, Direction.SOUTH)
     ), goal
 
 
 def _clean_house_score(state: State, goal: NDArray) -> Score:
     markers, _ = state
     left = np.take_along_axis(markers.reshape(len(markers), -1), goal, axis=1)
-    return _done((left == 0).mean(axis=1))
+    return done((left == 0).mean(axis=1))
 
 
 TASKS: dict[str, Task] = {
@@ -266,6 +228,7 @@ TASKS: dict[str, Task] = {
         Task("stair_climber", "climb the stairs to the marker", 12, 12, _stair_climber_starts, _stair_climber_score),
         Task("top_off", "put a second marker on each in a row", 12, 12, _top_off_starts, _top_off_score),
         Task("clean_house", "pick up what lies along the walls", 14, 22, _clean_house_starts, _clean_house_score, True),
+        *HPRL_TASKS,
     )
 }
 """Every task by name."""

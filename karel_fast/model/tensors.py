@@ -65,6 +65,17 @@ def read_tensors(path: Path) -> Tensors:
     return Tensors(by_name, metadata, seal is not None)
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a file says beside its tensors, which are neither read nor compared with a checksum. ValueError, naming the file, for
+    one that cannot be read.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, ValueError, OSError) as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error}); restore it from a copy") from error
+
+
 def _content_sum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     state = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
     for name in sorted(tensors):

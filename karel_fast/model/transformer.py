@@ -148,11 +148,25 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(
-        self, x_BTD: Tensor, sin_TR: Tensor, cos_TR: Tensor, attend: Attend = causal_attention, *, first: int = 0
+        self,
+        x_BTD: Tensor,
+        sin_TR: Tensor,
+        cos_TR: Tensor,
+        attend: Attend = causal_attention,
+        *,
+        first: int = 0,
+        offer: Callable[..., None] | None = None,
     ) -> Tensor:
-        """The residual stream after this block at the positions from `first` on, (B, T - first, D)."""
+        """The residual stream after this block at the positions from `first` on, (B, T - first, D).
+
+        offer: takes what the block adds to the stream, (x, first=, point=) as `Recorder.add`.
+        """
         n_BTD = self.ln_1(x_BTD)
-        return x_BTD[:, first:] + self.attn(n_BTD, sin_TR, cos_TR, attend, first) + self.mlp(n_BTD[:, first:])
+        attn_BTD, mlp_BTD = self.attn(n_BTD, sin_TR, cos_TR, attend, first), self.mlp(n_BTD[:, first:])
+        if offer is not None:
+            offer(attn_BTD, first=first, point="attn_out")
+            offer(mlp_BTD, first=first, point="mlp_out")
+        return x_BTD[:, first:] + attn_BTD + mlp_BTD
 
 
 class Transformer(nn.Module):
@@ -307,7 +321,8 @@ class Transformer(nn.Module):
             if recorder is not None:
                 recorder.add(index, x_BTD)
             attend_here = causal_attention if attend is None else partial(attend, index)
-            x_BTD = block(x_BTD, sin_TR, cos_TR, attend_here, first=first if index == last else 0)
+            offer = None if recorder is None else partial(recorder.add, index + 1)
+            x_BTD = block(x_BTD, sin_TR, cos_TR, attend_here, first=first if index == last else 0, offer=offer)
         return self.finish(x_BTD, recorder, editor, first)
 
     def finish(self, x_BTD: Tensor, recorder: Recorder | None, editor: Editor | None, first: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +17,13 @@ from karel_fast.karel.language.semantics import Semantics, resolve_semantics
 from karel_fast.karel.world import Worlds
 from karel_fast.probing.features import MOST_MARKERS, PAPER_FEATURES, Feature, Setting, label_set, resolve_feature
 from karel_fast.probing.table import HiddenTable
+from karel_fast.support.checks import InputError
 
 CHUNK = 4_000
 """Specifications that are answered at once: their labels, answers and states' codes take some 100 MB at most."""
+
+COMPARED = 200
+"""Specifications whose programs tell whether a feature of one's own depends on the state only."""
 
 POOL_WORLDS = 500
 """Worlds of the train split that the reader of prefixes expects: as many specifications as have them."""
@@ -36,6 +41,9 @@ class _States:
     steps: np.ndarray
     walls: np.ndarray
     start: Worlds
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"a state alone has no {name}")
 
 
 def all_states(worlds: Worlds, levels: int) -> _States:
@@ -83,7 +91,7 @@ def state_codes(worlds: Worlds, features: Sequence[str | Feature]) -> StateCodes
     """What features say of every state of every world. ValueError for one that a state alone does not tell."""
     chosen = [resolve_feature(feature) for feature in features]
     for feature in chosen:
-        if not feature.of_state:
+        if not (feature.of_state or feature.source):
             raise ValueError(
                 f"{feature.name!r} is about how a program comes to a state or goes on, which the state does not tell; there is no "
                 "ceiling for it: leave it out"
@@ -104,6 +112,43 @@ def state_codes(worlds: Worlds, features: Sequence[str | Feature]) -> StateCodes
         np.array([len(feature.heads) for feature in chosen], np.int32),
         np.array([feature.classes(setting) for feature in chosen], np.int32),
     )
+
+
+def why_none(
+    feature: Feature, samples: Samples, actions: np.ndarray, lengths: np.ndarray, semantics: Sequence[str | Semantics]
+) -> str | None:
+    """Why there is no ceiling for a feature, in words; None where there is one.
+
+    The features of karel_fast say it themselves. Of one's own it is found out: it is worked out for every state of every world, as if
+    one run passed through all of them, and compared with what it is in the runs of the programs under every meaning. One that looks
+    at how the robot came to a state, or at what it leaves behind, fails, or differs.
+    """
+    if not feature.source:
+        return None if feature.of_state else "a state alone does not tell it"
+    samples, actions, lengths = samples[:COMPARED], actions[:COMPARED], lengths[:COMPARED]
+    inputs, _ = samples.shown()
+    setting = Setting(inputs.height, inputs.width, actions.shape[1])
+    try:
+        codes = state_codes(inputs, [feature]).codes[:, 0]
+    except InputError as error:
+        return f"it looks at more than a state ({error})"
+    programs = CompiledPrograms.from_actions(np.ascontiguousarray(actions, np.uint8), lengths)
+    for meaning in semantics:
+        performed = samples.recipe.semantics if meaning == "original" else resolve_semantics(meaning)
+        traced = trace(programs, inputs, semantics=performed)
+        row, column, direction = traced.robot.astype(np.intp).transpose(2, 0, 1)
+        pose, markers = (row * inputs.width + column) * 4 + direction, np.minimum(traced.markers_here, MOST_MARKERS)
+        of_state = codes[np.arange(len(inputs))[:, None], pose, markers]  # (N, S + 1)
+        for offset in (-1, 0):
+            found = label_set(
+                traced, (feature,), offset, lengths=lengths, setting=setting, first_state=True, last_state=True
+            )
+            labels = joint_codes(found[feature.name], feature.classes(setting)).transpose(0, 2, 1)
+            labels = labels.reshape(len(inputs), -1)[:, : of_state.shape[1] - (1 + offset)]
+            expected = of_state[:, 1 + offset :][:, : labels.shape[1]]
+            if ((labels >= 0) & (labels != expected)).any():
+                return "it is not the same in all runs that come to a state"
+    return None
 
 
 def joint_codes(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -141,6 +186,9 @@ def ceilings(
             f"actions has shape {rows.shape} and lengths {sizes.shape}; give one row for each of {len(samples)} specifications"
         )
     chosen = [resolve_feature(feature) for feature in features]
+    for feature in chosen if len(samples) else ():
+        if feature.source and (reason := why_none(feature, samples, rows, sizes, semantics)):
+            raise ValueError(f"{feature.name!r}: {reason}; there is no ceiling for it: leave it out")
     if not len(samples) or not chosen or not rows.shape[1]:
         raise ValueError("there is nothing to ask: give at least one specification, one feature and one action")
     setting = Setting(samples.recipe.height, samples.recipe.width, rows.shape[1])
@@ -223,17 +271,17 @@ def ceilings_of_rows(
     """
     setting = Setting(samples.recipe.height, samples.recipe.width, table.max_actions)
     features, notes = [], []
+    meanings = list(dict.fromkeys(meaning for meaning, _, _ in labels))
     for name in dict.fromkeys(feature for _, _, feature in labels):
         feature = resolve_feature(name)
-        if not feature.of_state:
-            notes.append(f"{name}: no ceiling, as a state alone does not tell it")
+        if reason := why_none(feature, samples, table.actions, table.lengths, meanings):
+            notes.append(f"{name}: no ceiling, as {reason}")
         elif feature.classes(setting) ** len(feature.heads) > MOST_LABELS:
             notes.append(f"{name}: no ceiling, as it has more than {MOST_LABELS} labels in worlds of this size")
         else:
             features.append(feature)
     if not features or not len(sample):
         return {}, notes
-    meanings = list(dict.fromkeys(meaning for meaning, _, _ in labels))
     offsets = list(dict.fromkeys(offset for _, offset, _ in labels))
     codes = np.full(
         (len(samples), table.max_actions, len(meanings), len(offsets), len(features), samples.recipe.examples),

@@ -29,11 +29,13 @@ from karel_fast.probing.features import Setting, TraceArrays, label_set, resolve
 from karel_fast.probing.measures import measures
 from karel_fast.probing.pieces import Piece, PieceStore, Trained, joined_pieces, pieces_of
 from karel_fast.probing.places import place_sums
+from karel_fast.probing.probes.storage import write_probes
 from karel_fast.probing.probes.training import TEST, TRAIN, VALIDATION, ProbeResult, Task, train_probes
 from karel_fast.probing.settings import SPLITS as SPLITS
 from karel_fast.probing.settings import Grid as Grid
 from karel_fast.probing.settings import ProbeConfig
 from karel_fast.probing.table import HiddenTable
+from karel_fast.support.checks import InputError
 
 if TYPE_CHECKING:
     from karel_fast.karel.world import Worlds
@@ -220,18 +222,20 @@ def train_piece(
     config: ProbeConfig,
     device: str = "cpu",
     progress: Callable[[int], None] | None = None,
+    keep_weights: bool = False,
 ) -> Trained:
     """Train the probes of one piece."""
     tasks = [prepared.tasks[piece.model][i] for i in piece.tasks]
     layer = prepared.layers[piece.layer]
     results = _train(
         prepared.models[piece.model], prepared.gathered, layer, tasks, prepared.parts, prepared.grid, config, device, progress,
-        seeds_together=piece.divided,
+        seeds_together=piece.divided, keep_weights=keep_weights,
     )  # fmt: skip
     kind = {"states": "untrained", "initialisation": piece.model - 1} if piece.model else {"states": "trained"}
     records = [record_of(result, layer=layer, **kind) for result in results]
     places = place_sums([result.tally for result in results], prepared.gathered["test"].action, prepared.test_after)
-    return Trained(records, cluster_sums(results, prepared.test_programs), places)
+    weights = [result.weights for result in results] if keep_weights else ()
+    return Trained(records, cluster_sums(results, prepared.test_programs), places, weights)
 
 
 def run_experiment(
@@ -242,6 +246,7 @@ def run_experiment(
     device: str = "cpu",
     untrained: Sequence[Mapping[str, Split]] = (),
     clusters: Path | None = None,
+    probes: Path | None = None,
     tracer: Tracer = trace_programs,
     progress: Callable[[int], None] | None = None,
     store: PieceStore | None = None,
@@ -253,16 +258,19 @@ def run_experiment(
     "untrained", and the untrained model's number as `initialisation`. differences, differences_in_differences: see
     `karel_fast.probing.differences`. notes: what could not be done, and why. clusters: also write the sums per test
     program and per place in a program there (NumPy's .npz), from which other intervals and measures can be made.
+    probes: also write the probes' weights there (`karel_fast.probing.probes.storage`).
     store: keep every piece there as soon as it is trained, and train no piece that it holds.
-    Raises ValueError for a missing split or layer, or tables that do not fit together.
+    Raises ValueError for a missing split or layer, tables that do not fit together, or probes with a store, which keeps no weights.
     """
     config = config or ProbeConfig()
+    if probes is not None and store is not None:
+        raise InputError("the pieces of a grid keep no weights of probes: leave out pieces, or save_probes")
     prepared = prepare(splits, grid, untrained, tracer)
     done = []
     for piece in prepared.pieces(divided=store is not None):
         trained = store.get(piece.number) if store else None
         if trained is None:
-            trained = train_piece(prepared, piece, config, device, progress)
+            trained = train_piece(prepared, piece, config, device, progress, keep_weights=probes is not None)
             if store:
                 store.put(piece.number, trained)
         elif progress:
@@ -271,6 +279,8 @@ def run_experiment(
     whole = joined_pieces(done)
     if clusters is not None:
         write_clusters(clusters, whole.clusters, whole.places)
+    if probes is not None:
+        write_probes(probes, whole.records, whole.weights)
     gathered = prepared.gathered
     return {
         "format": FORMAT,
@@ -319,6 +329,7 @@ def _train(
     device: str,
     progress: Callable[[int], None] | None,
     seeds_together: bool,
+    keep_weights: bool,
 ) -> list[ProbeResult]:
     for name in SPLITS:
         if splits[name].table.rows < (gathered[name].rows.max(initial=-1) + 1):
@@ -335,6 +346,7 @@ def _train(
         config=config,
         device=device,
         keep_tallies=True,
+        keep_weights=keep_weights,
         seeds_together=seeds_together,
         progress=progress,
     )

@@ -78,8 +78,8 @@ class Feature:
     `heads` name the numbers that describe it (column and row, say): a probe answers each for each world of the
     specification. `classes(setting)` is the number of classes of each head. `description` is one line for people.
     `of_state`: whether a state, with the world before the program, says it all; else it is about how the program goes on
-    or came there. `sees_markers`: whether markers have a say in it. `source`: of a feature of one's own, what it was made
-    from (see `own_features`); empty for those that come with karel_fast.
+    or came there; of a feature of one's own it is found out, see `ceilings.why_none`. `sees_markers`: whether markers have a
+    say in it. `source`: of a feature of one's own, what it was made from (see `own_features`); empty for those of karel_fast.
     """
 
     name: str

@@ -23,6 +23,7 @@ from karel_fast.data.tokens.interpreter import program_tokenizer
 from karel_fast.karel.language import CompiledPrograms, Program, parse
 from karel_fast.karel.world import Worlds
 from karel_fast.model import Capture, Transformer
+from karel_fast.model.capture import Point
 from karel_fast.model.device import resolve_device
 from karel_fast.probing.experiments import trace_programs
 from karel_fast.probing.features import Feature, Setting, label_set, resolve_feature
@@ -116,18 +117,20 @@ class Lab:
         outputs: Worlds | None = None,
         *,
         layers: Literal["mean"] | Sequence[int] = "mean",
+        point: Point = "resid_post",
         batch_size: int = 256,
         compile_model: bool = False,
     ) -> States:
         """Let the model write a program for each specification, greedily, and keep the states that predicted its actions.
 
         specifications: samples, or worlds before (recipe.examples of them in a row are a specification) with
-        outputs: the worlds after. layers: "mean" of all states, or state numbers.
+        outputs: the worlds after. layers: "mean" of all states, or state numbers. point: "resid_post", the states; or what blocks
+        1..N add to them, "attn_out" or "mlp_out" (see `karel_fast.model.Capture`).
 
         Raises InputError for worlds that make no specifications of this model.
         """
         samples = self._samples(specifications, outputs)
-        capture = Capture(layers)
+        capture = Capture(layers, point=point)
         actions, lengths, correct, _, values = written_states(
             self.model, self.tokenizer, samples, capture, batch_size, torch.float32, compile_model
         )
@@ -148,6 +151,7 @@ class Lab:
         outputs: Worlds | None = None,
         *,
         layers: Literal["mean"] | Sequence[int] = "mean",
+        point: Point = "resid_post",
         withhold: Literal["input", "space"] | None = None,
         batch_size: int = 256,
         compile_model: bool = False,
@@ -156,7 +160,7 @@ class Lab:
 
         programs: samples, whose own programs are read; or programs or their source, one for each specification of `inputs` and
         `outputs` (by default what the programs make of the inputs). withhold: what stands in place of the outputs that are
-        shown (Jin & Rinard, COLM 2024). layers: as for `write`.
+        shown (Jin & Rinard, COLM 2024). layers, point: as for `write`.
 
         Raises InputError for programs with control flow or longer than the model's recipe has them, or worlds that make no
         specifications of this model.
@@ -173,13 +177,16 @@ class Lab:
             samples = self._samples(inputs, outputs if outputs is not None else self._after(actions, lengths, inputs))
             if len(samples) != len(lengths):
                 raise InputError(f"{len(lengths)} programs for {len(samples)} specifications: give one for each")
-        capture = Capture(layers)
+        capture = Capture(layers, point=point)
         values = forced_states(
             self.model, self.tokenizer, samples, actions, lengths, capture,
             withhold=withhold, batch_size=batch_size, dtype=torch.float32, compile_model=compile_model,
         )  # fmt: skip
         correct, _ = satisfied(CompiledPrograms.from_actions(actions, lengths), samples)
         return self._states(samples, values, actions, lengths, correct, capture)
+
+    states = read
+    """Another name of `read`."""
 
     def _states(
         self,

@@ -101,7 +101,8 @@ def _feature(
         classes=counted,
         _fill=partial(_fill, name, function, counted),
         _names=partial(_named, None if names is None else tuple(names)),
-        of_state=False,
+        of_state=False,  # not known: `ceilings.why_none` finds it out
+        sees_markers=True,
         source=_source(function),
     )
 

@@ -22,6 +22,7 @@ from karel_fast.probing.clusters import read_clusters, write_clusters
 from karel_fast.probing.differences import Clusters
 from karel_fast.probing.measures import SUMS
 from karel_fast.probing.places import Places, read_places
+from karel_fast.probing.probes.types import ProbeWeights
 from karel_fast.support.files import read_json_if_whole, write_json
 
 
@@ -46,6 +47,7 @@ class Trained:
     records: list[dict[str, Any]]
     clusters: Clusters
     places: Places
+    weights: Sequence[ProbeWeights | None] = ()  # of each record, if they were to be kept
 
 
 def pieces_of(
@@ -104,6 +106,7 @@ def joined_pieces(pieces: Sequence[tuple[Piece, Trained]]) -> Trained:
     """The whole, its records in the order they would have without pieces."""
     count = sum(len(piece.records) for piece, _ in pieces)
     records: list[dict[str, Any]] = [{}] * count
+    weights: list[ProbeWeights | None] = [None] * count
     actions, places = (
         pieces[0][1].clusters.actions,
         pieces[0][1].places.places,
@@ -113,7 +116,9 @@ def joined_pieces(pieces: Sequence[tuple[Piece, Trained]]) -> Trained:
     for piece, trained in pieces:
         for place, record in zip(piece.records, trained.records, strict=True):
             records[place] = record
+        for place, kept in zip(piece.records if trained.weights else (), trained.weights, strict=True):
+            weights[place] = kept
         for name in SUMS:
             sums[name][piece.records] = trained.clusters.sums[name]
             by_place[name][piece.records] = trained.places.sums[name]
-    return Trained(records, Clusters(actions, sums), Places(places, by_place))
+    return Trained(records, Clusters(actions, sums), Places(places, by_place), weights)

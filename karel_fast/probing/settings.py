@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from karel_fast.karel.language.semantics import resolve_semantics
 from karel_fast.probing.features import CODE_FEATURES, PAPER_FEATURES, resolve_feature, sources_of
 from karel_fast.support.checks import one_of, whole
+from karel_fast.support.checksums import file_sum
 from karel_fast.support.settings import build, bundle, default_of, named, part, setting
 
 SPLITS = ("train", "validation", "test")
@@ -175,6 +177,11 @@ class ProbeRun:
     shortest: int | None = setting(
         None, "Fewest actions of the specifications' own programs (default: the recipe's); the authors': 1."
     )
+    specifications: str | None = setting(
+        None,
+        "Take specifications from this file, JSON lines with code, input0, output0, ..: the first for train, the next for "
+        "validation, then test.",
+    )
     test_start: int = setting(0, "First specification of the test split: a slice that no choice was made on.")
     layers: Layers = setting("mean", "mean, all, or a list of states (0: the embedding).")
     untrained: bool = setting(True, "Also probe an untrained model's states.")
@@ -231,10 +238,25 @@ class ProbeRun:
             )
         if self.shortest is not None:
             whole("shortest", self.shortest, 1)
+        if self.specifications is not None:
+            # Ray's workers begin in another folder.
+            object.__setattr__(self, "specifications", str(Path(self.specifications).absolute()))
+            for name, asked in (("shortest", self.shortest), ("test_start", self.test_start), ("ideal", self.ideal)):
+                if asked:
+                    raise ValueError(
+                        f"{name} is about the recipe's own specifications; leave it out, or specifications"
+                    )
 
     def first(self, split: str) -> int:
-        """The first specification taken of a probing split."""
+        """The first specification taken of a probing split; of a file, counted over the whole file."""
+        if self.specifications is not None:
+            return sum(self.programs[earlier] for earlier in SPLITS[: SPLITS.index(split)])
         return self.test_start if split == "test" else 0
+
+    @property
+    def specifications_digest(self) -> str | None:
+        """Which file the specifications are from: 16 digits of its checksum. OSError if it cannot be read."""
+        return None if self.specifications is None else file_sum(self.specifications)[:16]
 
     @property
     def kind(self) -> str:
@@ -250,6 +272,7 @@ class ProbeRun:
         values = {
             "protocol": self.protocol,
             "shortest": self.shortest,
+            "specifications": self.specifications_digest,
             "grid": self.grid.to_json(),
             "config": self.config.to_json(),
             "programs": dict(self.programs),
@@ -300,7 +323,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {"own": {}, "paper-grid": _GRID, "paper":
 _LATER: dict[type, tuple[str, ...]] = {
     ProbeConfig: ("schedule", "normalization", "best_on_test"),
     Grid: ("worlds", "unfinished"),
-    ProbeRun: ("protocol", "shortest", "pieces", "ideal"),
+    ProbeRun: ("protocol", "shortest", "specifications", "pieces", "ideal"),
 }
 """Settings that are younger than stored results: at their defaults they are not written, so that old results still count."""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from karel_fast.data import Recipe, Samples, generate
+from karel_fast.data import Recipe, Samples, generate, import_for
 from karel_fast.data.tokens.interpreter import program_tokenizer
 from karel_fast.model import Transformer
 from karel_fast.probing.ceilings import POOL_WORLDS, ceilings_of_rows, share_of_wrong
@@ -36,6 +36,7 @@ from karel_fast.probing.states import SPLIT_NAMES, write_table
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.side_by_side import home, make_room
 from karel_fast.runs.snapshots import open_snapshot, read_card, snapshot_path, weights_digest
+from karel_fast.support.checks import InputError
 from karel_fast.support.checksums import FILES, sums_of
 from karel_fast.support.files import read_json_if_whole, remove_temporaries, write_json
 from karel_fast.support.locks import alone
@@ -98,6 +99,7 @@ def write_tables(
         splits = {}
         for split in SPLITS:
             count = probe_run.programs[split]
+            of_file = None if probe_run.specifications is None else samples_of(probe_run, recipe, split)
             stage = f"{'read' if written_splits else 'write'} {split} programs"
             table = write_table(
                 folder.table(step, _table_name(probe_run, split, initialisation, dtype)),
@@ -108,6 +110,7 @@ def write_tables(
                 start=probe_run.first(split),
                 layers=layers,
                 source=source,
+                specifications=of_file,
                 programs=probe_run.programs_from,
                 same_programs_as=written_splits[split].table if written_splits else None,
                 withhold=probe_run.withhold,
@@ -117,15 +120,13 @@ def write_tables(
                 compile_model=compile_model,
                 progress=partial(_report, progress, stage, count),
             )
-            inputs = (
-                written_splits[split].inputs
-                if written_splits
-                else specification_samples(recipe, split, count, probe_run.first(split)).shown()[0]
-            )
+            inputs = written_splits[split].inputs if written_splits else samples_of(probe_run, recipe, split).shown()[0]
             splits[split] = Split(table, inputs)
         return splits
 
     source = _source(snapshot)
+    if probe_run.specifications is not None:
+        source += f", specifications {probe_run.specifications_digest}"
     splits = tables(model, source)
     untrained = []
     for seed in range(probe_run.initialisations if probe_run.untrained else 0):
@@ -141,6 +142,7 @@ def probe_snapshot(
     probe_run: ProbeRun,
     *,
     own: bool = False,
+    save_probes: bool = False,
     device: str = "cpu",
     progress: Callable[[str, int, int], None] | None = None,
     **decoding: Any,
@@ -148,7 +150,8 @@ def probe_snapshot(
     """Decode, probe, write RUN/probing/step-*.json (and examples); returns that file. Done already: nothing happens.
 
     Results of other settings stay, and these go beside them; own: these are the run's own settings, so the others are moved
-    aside (see `karel_fast.runs.side_by_side`).
+    aside (see `karel_fast.runs.side_by_side`). save_probes: also write the probes' weights beside them (`kf.probing.load_probes`);
+    where only these are missing, the probes are trained again.
     progress is called with (stage, done, of how many). decoding: dtype, batch_size, compile_model, as in `write_tables`.
     Tables are kept, and with `probe_run.pieces` every piece of the grid, so a killed run goes on from them.
     """
@@ -156,12 +159,12 @@ def probe_snapshot(
     step = int(read_card(snapshot)["step"])
     place = _home(folder, step, probe_run, own)
     target = folder.file(place, step)
-    if is_done(run, step, probe_run, own=own):
+    if is_done(run, step, probe_run, own=own) and (not save_probes or folder.probes(place, step).is_file()):
         return target
     with alone(target):
         if own:
             make_room(folder, probe_run.kind, step, {"experiment": probe_run.to_json()})
-        return _probe(folder, snapshot, probe_run, place, step, device, progress, decoding)
+        return _probe(folder, snapshot, probe_run, place, step, save_probes, device, progress, decoding)
 
 
 def _probe(
@@ -170,11 +173,14 @@ def _probe(
     probe_run: ProbeRun,
     place: str,
     step: int,
+    save_probes: bool,
     device: str,
     progress: Callable[[str, int, int], None] | None,
     decoding: Mapping[str, Any],
 ) -> Path:
-    run, target = folder.path, folder.file(place, step)
+    run, target, probes = folder.path, folder.file(place, step), folder.probes(place, step)
+    if not save_probes:
+        probes.unlink(missing_ok=True)  # of weights that the snapshot no longer has
     tables = write_tables(run, snapshot, probe_run, device=device, progress=progress, **decoding)
     splits = tables.splits
     done = 0
@@ -194,6 +200,7 @@ def _probe(
         device=device,
         untrained=tables.untrained,
         clusters=folder.sums(place, step),
+        probes=probes if save_probes else None,
         tracer=tables.tracer,
         progress=advance,
         store=store,
@@ -201,7 +208,7 @@ def _probe(
     if probe_run.ideal:
         add_ceilings(result, tables, probe_run)
     if probe_run.examples and probe_run.programs_from == "written":
-        samples = specification_samples(tables.recipe, "test", probe_run.programs["test"], probe_run.first("test"))
+        samples = samples_of(probe_run, tables.recipe, "test")
         depth = list(probe_run.grid.depths.items())[-1]
         examples = describe_examples(
             splits, samples, count=probe_run.examples, features=probe_run.grid.features, depth=depth, config=probe_run.config,
@@ -211,7 +218,8 @@ def _probe(
         remove_temporaries(shown)
         write_json(shown, {"step": step, **examples})
     # Last, because this file says that the snapshot is done.
-    files = sums_of(target.parent, [target.with_suffix(".npz").name])
+    beside = [folder.sums(place, step), *([probes] if save_probes else [])]
+    files = sums_of(target.parent, [path.name for path in beside])
     stored = {"step": step, "experiment": probe_run.to_json(), "weights": weights_digest(snapshot), **result}
     write_json(target, {**stored, FILES: files})
     if store:
@@ -230,7 +238,7 @@ def add_ceilings(result: dict[str, Any], tables: Tables, probe_run: ProbeRun) ->
     test = tables.splits["test"]
     rows = gather_rows(test, grid, "test", grid.max_rows["test"], tables.tracer)
     known, notes = ceilings_of_rows(
-        specification_samples(recipe, "test", probe_run.programs["test"], probe_run.first("test")),
+        samples_of(probe_run, recipe, "test"),
         specification_samples(recipe, "train", math.ceil(POOL_WORLDS / recipe.examples)),
         test.table,
         rows.sample,
@@ -294,6 +302,7 @@ def _table_name(probe_run: ProbeRun, split: str, initialisation: int | None, dty
         parts += ["reference", probe_run.withhold or ""]
     parts += [
         f"shortest-{probe_run.shortest}" if probe_run.shortest else "",
+        f"file-{probe_run.specifications_digest}" if probe_run.specifications else "",
         "unfinished" if probe_run.grid.unfinished else "",
     ]
     return "-".join(part for part in parts if part)
@@ -306,6 +315,23 @@ def _layers_name(layers: Layers) -> str:
 def _report(progress: Callable[[str, int, int], None] | None, stage: str, of: int, done: int) -> None:
     if progress:
         progress(stage, done, of)
+
+
+def samples_of(probe_run: ProbeRun, recipe: Recipe, split: str) -> Samples:
+    """The specifications of a probing split: the recipe's own, or those of the file that the settings name. InputError for a file
+    that does not fit, as `import_for`, or that has too few.
+    """
+    count, first = probe_run.programs[split], probe_run.first(split)
+    if probe_run.specifications is None:
+        return specification_samples(recipe, split, count, first)
+    found, asked = import_for(recipe, probe_run.specifications), sum(probe_run.programs.values())
+    if len(found) < asked:
+        few = max(1, len(found) // 12)
+        raise InputError(
+            f"{probe_run.specifications} holds {len(found)} specifications, and programs asks for {asked}, of all splits together: "
+            f"give fewer, such as --programs train={max(1, len(found) - 2 * few)},validation={few},test={few}"
+        )
+    return found[first : first + count]
 
 
 def specification_samples(recipe: Recipe, split: str, count: int, start: int = 0) -> Samples:

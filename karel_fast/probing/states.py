@@ -34,6 +34,7 @@ def write_table(
     start: int = 0,
     layers: Layers = "mean",
     source: str = "",
+    specifications: Samples | None = None,
     programs: str = "written",
     same_programs_as: HiddenTable | None = None,
     withhold: str | None = None,
@@ -51,7 +52,8 @@ def write_table(
     or, with `same_programs_as`, those of another table. withhold: see `forced_states`, for programs the model does not write;
     after likewise, for reference programs only.
     unfinished: programs cut off at the length limit have rows too.
-    source: what the model is (a snapshot's path), for the table's identity. Goes on where an earlier call stopped; at
+    source: what the model is (a snapshot's path), for the table's identity. specifications: `count` of them in place of the
+    recipe's own from `start` on; then `source` must say whose. Goes on where an earlier call stopped; at
     most `part` programs are in memory. progress is called with the number of programs on disk. Raises ValueError for
     a recipe with control flow: its written actions are not its states' steps.
     """
@@ -86,7 +88,12 @@ def write_table(
     )
     while writer.programs < count:
         done = writer.programs
-        samples = generate(recipe, split=SPLIT_NAMES[split], start=start + done, count=min(part, count - done))
+        more = min(part, count - done)
+        samples = (
+            generate(recipe, split=SPLIT_NAMES[split], start=start + done, count=more)
+            if specifications is None
+            else specifications[done : done + more]
+        )
         if same_programs_as is not None:
             chosen = slice(done, done + len(samples))
             writer.append(
@@ -191,7 +198,7 @@ def forced_states(
     device = model.wte.weight.device
     # Every program's action k is predicted at one place, so one row of positions serves all.
     where_K = torch.from_numpy(np.maximum(positions.max(0), 0) + after).to(device)
-    capture = Capture(capture.layers, where_K, None, capture.final_norm)
+    capture = Capture(capture.layers, where_K, None, capture.final_norm, capture.point)
     read = compiled(_read) if compile_model else _read
     batch_size = min(batch_size, len(tokens))
     parts = []

@@ -8,6 +8,7 @@
     RUN/evaluation/step-000100.json     what the snapshot generates: see EVALUATION_FIELDS
     RUN/probing/step-000100.json        probe scores: {"step", "records", "differences", "notes", ...}
     RUN/probing/step-000100.npz         sums of every probe, per test program and per place in a program; closer, latent too
+    RUN/probing/step-000100.safetensors the weights of those probes, if asked; closer, latent too
     RUN/closer/step-000100.json         the same of a closer look at one snapshot: more programs, depths, baselines
     RUN/paper-grid/step-000100.json     the same of the published code's grid of probes; RUN/paper: trained as there, too
     RUN/paper-grid/step-000100.pieces/  the pieces of such a grid that are done, until all are (karel_fast.probing.pieces)
@@ -123,6 +124,12 @@ class RunFolder:
     def sums(self, kind: str, step: int) -> Path:
         """The sums beside a snapshot's probe records, in their order; see `karel_fast.probing.clusters` and `places`."""
         return self.file(kind, step).with_suffix(".npz")
+
+    def probes(self, kind: str, step: int) -> Path:
+        """The weights of a snapshot's probes, in the order of their records, if they were asked for; see
+        `karel_fast.probing.probes.storage`.
+        """
+        return self.file(kind, step).with_suffix(".safetensors")
 
     def pieces(self, kind: str, step: int) -> Path:
         """The folder of what is done of a snapshot's grid of probes that is kept in pieces."""

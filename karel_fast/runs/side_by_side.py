@@ -54,7 +54,7 @@ def make_room(folder: RunFolder, kind: str, step: int, identity: Mapping[str, An
     aside = f"{kind}/{settings_name(_of(there, identity))}"
     folder.file(aside, step).parent.mkdir(parents=True, exist_ok=True)
     # The JSON file last: it is what says that the others are there.
-    for name in (folder.pieces, folder.sums, folder.file):
+    for name in (folder.pieces, folder.sums, folder.probes, folder.file):
         if name(kind, step).exists():
             os.replace(name(kind, step), name(aside, step))
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from karel_fast.data import Tokenizer
 from karel_fast.model import Transformer, from_hf, to_hf
 from karel_fast.model.hub import WEIGHTS
-from karel_fast.model.tensors import read_tensors, write_tensors
+from karel_fast.model.tensors import read_metadata, read_tensors, write_tensors
 from karel_fast.runs.folder import CARD as CARD
 from karel_fast.runs.folder import SNAPSHOTS as SNAPSHOTS
 from karel_fast.runs.folder import step_name, step_of
@@ -154,6 +154,17 @@ class TrainingState:
 def has_state(run: str | Path) -> bool:
     """Whether there is a state to resume from."""
     return (Path(run) / RESUME).is_file()
+
+
+def read_begun(run: str | Path) -> dict[str, Any]:
+    """The card of the state to go on from: what the run is trained on, and how. Empty where there is no state that can be read,
+    which `read_resume` says in words.
+    """
+    path = Path(run) / RESUME
+    try:
+        return dict(parse_json(read_metadata(path)["card"], path)) if path.is_file() else {}
+    except (KeyError, TypeError, ValueError):
+        return {}
 
 
 def write_resume(run: Path, state: TrainingState) -> None:

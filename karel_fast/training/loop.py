@@ -82,6 +82,7 @@ def train(
     samples: int = 0,
     first_sample: int = 0,
     active: ActiveExamples | None = None,
+    shards: str = "",
     resume: bool = False,
     progress: ReportProgress | None = None,
     stop: Stop | None = None,
@@ -94,9 +95,9 @@ def train(
     config.loss "outputs" and "program", tokenizer (a `karel_fast.data.Tokenizer`) for "outputs". tokenizer, recipe (its
     JSON text), layout, samples (how many there are before they repeat, 0: never), first_sample (where in the split
     they begin) and active (which of their examples `rows` show as they are) go into every snapshot, and a resumed run must
-    have the same. progress is called with every `Report`, on the first process. stop is asked after every report, on the
-    first process, with the seconds that the next one is away; if it says yes, the state is saved, without a snapshot, and
-    this call ends.
+    have the same. shards (the folder that `rows` come from) goes there, too, but may move.
+    progress is called with every `Report`, on the first process. stop is asked after every report, on the first process,
+    with the seconds that the next one is away; if it says yes, the state is saved, without a snapshot, and this call ends.
 
     The loss is the mean over all targets of the global batch, and resuming gives the same bits on a CPU with as many
     threads.
@@ -124,6 +125,7 @@ def train(
         "samples": samples,
         "first_sample": first_sample,
         "active": None if active is None or active.all_active else asdict(active),
+        "shards": shards,
         "pad_id": pad_id,
         "model_hash": _hash(model_config.to_json_string(use_diff=False)),
         "train": config.to_dict(),

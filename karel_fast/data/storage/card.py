@@ -1,7 +1,7 @@
 """A data set card for a folder of shards: README.md as the Hugging Face Hub reads it.
 
 The card is written when it is asked for, because readers that take a whole folder for Parquet (pandas, pyarrow) stop at any other
-file in it whose name does not begin with a dot or an underscore. With a card they read FOLDER/*.parquet.
+file in it whose name does not begin with a dot or an underscore. With a card they want `ignore_prefixes=[".", "README"]`.
 """
 
 from __future__ import annotations

@@ -200,7 +200,7 @@ def write_shard(manifest: Manifest, directory: Path, shard: int, tag: str, **exe
     columns = make_columns(manifest.recipe, manifest.split, start, rows, manifest.traces, **execution)
     value = digest(columns)
     table = to_table(columns, {**manifest.metadata(), "karel_fast_start": str(start), "karel_fast_digest": value})
-    encodings = {name: "PLAIN" if name == "length" else "DELTA_LENGTH_BYTE_ARRAY" for name in columns}
+    encodings = dict.fromkeys(columns, "PLAIN")  # the only one of bytes that every reader has; files of others are read
 
     def write(path: Path) -> None:
         pq.write_table(
