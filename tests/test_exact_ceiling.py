@@ -162,12 +162,11 @@ def own_features():
 
 
 def test_own_features_have_ceilings_where_the_state_tells_them(own_features):
-    samples = generate(TINY.replace(lengths=(2, 3)), "test", count=60)
+    samples = generate(TINY.replace(lengths=(2, 3)), "test", count=30)
     question = {"offsets": (-1, 0, 1), "semantics": ("original", "flip"), "last_state": True}
     for names in (("looks", "direction"), ("lying_here", "markers")):
         own, theirs = (
-            ceilings(samples, samples.actions, samples.lengths, features=(name,), backend="reference", **question)
-            for name in names
+            ceilings(samples, samples.actions, samples.lengths, features=(name,), **question) for name in names
         )
         for reader in theirs.readers:
             np.testing.assert_array_equal(own.right[reader], theirs.right[reader])

@@ -49,6 +49,8 @@ def other(kind: type, name: str):
     default = default_of(flat_fields(kind)[name])
     if name == "schedule" and kind is ProbeRun:
         return "exponential"
+    if name == "specifications" and kind is ProbeRun:
+        return "own.jsonl"
     if name in OTHER and not (kind is ModelShape and name == "layers"):
         return OTHER[name]
     if isinstance(default, bool):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from karel_fast.karel.language.semantics import resolve_semantics
@@ -239,8 +238,6 @@ class ProbeRun:
         if self.shortest is not None:
             whole("shortest", self.shortest, 1)
         if self.specifications is not None:
-            # Ray's workers begin in another folder.
-            object.__setattr__(self, "specifications", str(Path(self.specifications).absolute()))
             for name, asked in (("shortest", self.shortest), ("test_start", self.test_start), ("ideal", self.ideal)):
                 if asked:
                     raise ValueError(

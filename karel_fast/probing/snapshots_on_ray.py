@@ -8,6 +8,7 @@ whatever ends early, a worker or the driver, the same command goes on from what 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,8 @@ def probe_on_ray(
     ModuleNotFoundError where Ray is not installed, ValueError for a GPU that the cluster lacks, WorkerLost.
     """
     run = run.absolute()
+    if probe_run.specifications is not None:
+        probe_run = replace(probe_run, specifications=str(Path(probe_run.specifications).absolute()))
     todo = [path.absolute() for path in snapshots if not is_done(run, int(read_card(path)["step"]), probe_run)]
     if todo:
         _probe(run, todo, probe_run, settings, address, retries, progress)
