@@ -172,6 +172,23 @@ def test_drawn_once(run: Path) -> None:
     }
 
 
+NAMES = ["", ".", "..", "../x", "/etc/hosts", "a" * 5000, "\0", "\ud800", "x/y", "step-000400.npz"]
+
+
+def test_verifying(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    """Files that a forged result names: found wrong, one line each, and nothing outside the folder is read."""
+    path = run / "probing" / LAST
+    with Kept(path):
+        for sums in [*({name: "0"} for name in NAMES), {"step-000400.npz": []}, [], "x", {"x": {"y": 1}}]:
+            path.write_text(json.dumps({"step": 400, "files": sums}))
+            monkeypatch.setattr("sys.argv", ["karel-fast", "verify", str(run)])
+            with pytest.raises(SystemExit) as end:
+                cli.main()
+            captured = capsys.readouterr()
+            assert end.value.code == (2 if isinstance(sums, dict) else 0), sums
+            assert len(captured.err.splitlines()) <= 2, captured.err
+
+
 # -- what is said ------------------------------------------------------------------------------------------------------
 
 
