@@ -172,6 +172,14 @@ def test_drawn_once(run: Path) -> None:
     }
 
 
+def test_a_closer_look_at_nothing_is_none(run: Path) -> None:
+    path = run / "closer" / LAST
+    with Kept(path):
+        for value in ({"step": 400}, {"step": 400, "records": []}):
+            write_json(path, value)
+            assert compare([Run.read(RunFolder(run))]).feature == "direction"
+
+
 NAMES = ["", ".", "..", "../x", "/etc/hosts", "a" * 5000, "\0", "\ud800", "x/y", "step-000400.npz"]
 
 

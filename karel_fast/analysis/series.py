@@ -82,7 +82,7 @@ class Run:
     @property
     def closest(self) -> Run:
         """What numbers of one snapshot come from: the run with the probes of the closer look, or itself without one."""
-        if not self.closer:
+        if not any(stored.get("records") for stored in self.closer.values()):
             return self
         return replace(self, probing=self.closer, closer={}, kind="closer", memo={}, _groups={}, _names={})
 
