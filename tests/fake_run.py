@@ -166,7 +166,8 @@ def edits() -> dict[str, Any]:
     shares = ("obeys", "keeps", "damage", "equal", "odds")
 
     def measured(share: float, **what: Any) -> dict[str, Any]:
-        low_high = {f"{name}_{end}": share + by for name in shares for end, by in (("low", -0.05), ("high", 0.05))}
+        ends = {"low": max(0.0, share - 0.05), "high": min(1.0, share + 0.05)}
+        low_high = {f"{name}_{end}": value for name in shares for end, value in ends.items()}
         return {"pairs": 50, "programs": 50, "odds_share": share, **dict.fromkeys(shares, share), **low_high, **what}
 
     swaps = [

@@ -86,7 +86,8 @@ def test_of_the_published_grid_and_of_the_grid_of_reading(tmp_path):
         return [
             {
                 "withhold": "space", "learn_on": part, "tokens": -3, "feature": "direction", "semantics": name,
-                "depth": "mlp1", "states": states, "unseen": [lift, None], "seen": [0.9, 0.9], "accuracy": [0.9, 0.9],
+                "depth": "mlp1", "states": states, "actions_back": 1, "unseen": [lift, None], "seen": [0.9, 0.9],
+                "lift": [0.9, 0.9], "accuracy": [0.9, 0.9], "majority": [0.0, 0.0],
             }
             for name, value in lifts.items()
             for states, lift in (("trained", value), ("untrained", 0.02))

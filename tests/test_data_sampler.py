@@ -1,5 +1,6 @@
 """The sampler: its generator, equality of backends, distributions, no-op avoidance, splits, golden digests."""
 
+import dataclasses
 import subprocess
 import sys
 from collections import Counter
@@ -14,6 +15,7 @@ from test_data_recipe import recipes
 import karel_fast as kf
 from karel_fast.data import ControlFlow, Recipe, generate
 from karel_fast.data.sampling.philox import Stream, philox4x32
+from karel_fast.data.sampling.plan import make_plan
 from karel_fast.data.sampling.symbols import from_symbols, program_hash, to_symbols
 from karel_fast.data.storage.packing import digest, make_columns
 from karel_fast.karel.backends import available_backends
@@ -365,3 +367,24 @@ def test_importing_is_light():
     code = "import sys, karel_fast.data; print([m for m in ('torch', 'numba', 'pyarrow', 'ray') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+@pytest.mark.parametrize("recipe", [Recipe.paper(), Recipe.control_flow()], ids=["straight", "control"])
+@pytest.mark.parametrize("width", [-1, 1601, 2**31 - 1])
+def test_the_core_refuses_rows_wider_than_any_program(recipe, width):
+    """Before it takes memory by that width; no recipe has it, but a plan is only integers."""
+    core = pytest.importorskip("karel_fast._core")
+    plan = dataclasses.replace(make_plan(recipe, "train"), symbol_width=width)
+    rows = (0, 1000) if recipe.straight_line else (np.arange(1000), np.zeros(1000, np.int64))
+    draw = core.sample_straight if recipe.straight_line else core.sample_programs
+    with pytest.raises(ValueError, match="plan: symbol width"):
+        draw(plan, *rows, 1)
+
+
+def test_the_core_refuses_numbers_of_samples_whose_bytes_are_beyond_64_bits():
+    core = pytest.importorskip("karel_fast._core")
+    plan = make_plan(Recipe.paper(height=64, width=64, examples=100, held_out=100), "train")
+    for draw in (core.sample_straight, core.sample_worlds):
+        for count in (2**31, 2**44, 2**56):
+            with pytest.raises(ValueError, match=r"at most 2\*\*31-1 samples"):
+                draw(plan, 0, count, 1)

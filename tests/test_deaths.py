@@ -1,4 +1,7 @@
-"""Death at every file operation: a process that dies there loses nothing, and going on gives what an undisturbed call gives."""
+"""Death at every file operation: a process that dies there loses nothing, and going on gives what an undisturbed call gives.
+
+Where that takes seconds each time, only every so-manyth operation is tried; KAREL_FAST_DEATHS_EVERY=1 tries all.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,25 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from matplotlib.figure import Figure
+from test_probing_states import RECIPE as PROBED
+from test_probing_states import SMALL, make_model
 from tiny_model import tiny_config, tiny_rows
 
-from karel_fast.data import Recipe, open_shards, verify, write_shards
+from karel_fast.data import Recipe, Tokenizer, open_shards, verify, write_shards
 from karel_fast.exact.solution_files import SolutionSet, read_solutions, write_solutions
+from karel_fast.probing.snapshot import probe_snapshot
 from karel_fast.report import page
 from karel_fast.report.plots import Plot
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.side_by_side import make_room, settings_name
-from karel_fast.runs.snapshots import has_state, list_snapshots
+from karel_fast.runs.snapshots import has_state, list_snapshots, write_snapshot
 from karel_fast.support.files import read_json, write_folder, write_json
 from karel_fast.training import TrainConfig, train
 
@@ -32,6 +39,8 @@ pytestmark = [
 RECIPE = Recipe(height=4, width=4, examples=1, held_out=1, lengths=(1, 3))
 OPERATIONS = ("open", "write", "fsync", "replace", "rename", "mkdir", "unlink", "rmdir")
 DEAD = 41
+EVERY = int(os.environ.get("KAREL_FAST_DEATHS_EVERY", "0"))
+"""The stride of a long campaign; 0: that of each test."""
 
 
 def dies_at(number: int, work: Callable[[], Any]) -> bool:
@@ -73,6 +82,7 @@ def every_death(
     """Die once at each operation of the work, or at every so-manyth, each time in a folder of its own that `begin` makes, go on,
     and check; returns how many operations there are.
     """
+    every = min(every, EVERY or every)
     number = 0
     while True:
         folder = place / f"death-{number}"
@@ -190,6 +200,41 @@ def test_training(tmp_path: Path) -> None:
     assert every_death(work, check, tmp_path, every=3) > 20
 
 
+def files_of(run: Path) -> dict[str, bytes]:
+    """Every file of a run but its locks."""
+    paths = (path for path in run.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return {str(path.relative_to(run)): path.read_bytes() for path in paths}
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_probing(tmp_path: Path, in_pieces: bool) -> None:
+    asked = replace(
+        SMALL, grid=replace(SMALL.grid, offsets=(0,), seeds=(0,)), programs={"train": 30, "validation": 10, "test": 10},
+        layers="mean", examples=2, pieces=in_pieces,
+    )  # fmt: skip
+    made = tmp_path / "made"
+    card = {"recipe": PROBED.to_json(), "recipe_hash": PROBED.hash, "layout": "compact"}
+    write_snapshot(made, 100, make_model(Tokenizer(PROBED), seed=100), card)
+
+    def begin(folder: Path) -> None:
+        shutil.copytree(made, folder / "run")
+
+    def work(folder: Path) -> None:
+        run = folder / "run"
+        probe_snapshot(run, list_snapshots(run)[-1], asked, compile_model=False)
+
+    begin(tmp_path / "whole")
+    work(tmp_path / "whole")
+    wanted = files_of(tmp_path / "whole" / "run")
+    assert {"probing/step-000100.json", "probing/step-000100.npz", "examples/step-000100.json"} < wanted.keys()
+
+    def check(folder: Path) -> None:
+        assert files_of(folder / "run") == wanted
+
+    assert every_death(work, check, tmp_path, begin, every=17) > 60
+
+
 def test_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = tmp_path / "made"
     write_json(made / "evaluation" / "step-000000.json", {"step": 0, "generative_accuracy": 0.5})
@@ -205,17 +250,14 @@ def test_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def work(folder: Path) -> None:
         page.write_report(folder / "run")
 
-    def files(folder: Path) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in (folder / "run").rglob("*") if path.is_file()}
-
     def begin(folder: Path) -> None:
         shutil.copytree(made, folder / "run")
 
     begin(tmp_path / "whole")
     work(tmp_path / "whole")
-    wanted = files(tmp_path / "whole")
+    wanted = files_of(tmp_path / "whole" / "run")
 
     def check(folder: Path) -> None:
-        assert files(folder) == wanted
+        assert files_of(folder / "run") == wanted
 
     assert every_death(work, check, tmp_path, begin, every=3) > 15

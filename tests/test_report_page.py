@@ -19,11 +19,12 @@ import pytest
 from karel_fast.analysis.series import Run
 from karel_fast.report import plots, probe_figures, style, training_figures, write_report
 from karel_fast.report.browser import example_html, world_svg
+from karel_fast.report.intervention_figures import interventions_plot
 from karel_fast.report.narrow import panels_of, stack
 from karel_fast.report.points import points_of
 from karel_fast.report.style import render, styled
 from karel_fast.runs.folder import RunFolder, step_name
-from karel_fast.support.files import write_json
+from karel_fast.support.files import read_json, write_json
 
 FIGURES = (
     "phases", "probes", "regression", "offsets", "interventions", "differences", "layers", "baselines", "latent",
@@ -208,7 +209,6 @@ def test_a_run_in_progress(tmp_path):
     for record in probing["records"]:
         if record["feature"] == "facing":
             record["accuracy"] = None
-    probing["records"].append({"feature": "direction"})
     probing["notes"] = ["train: the snapshot wrote no correct program"]
     write_json(run / "probing" / f"{step_name(1200)}.json", probing)
     text = write_report(run).read_text()
@@ -217,7 +217,6 @@ def test_a_run_in_progress(tmp_path):
         "probing/step-000800.json is not whole",
         "is not whole; it was left out",
         "examples/step-001200.json: 1 examples were not whole",
-        "step 1200: 1 probe records were not whole",
         "step 1200: train: the snapshot wrote no correct program",
         "no accuracy at step",
     ):
@@ -247,6 +246,15 @@ def test_a_figure_that_is_no_longer_there_leaves_no_files(tmp_path):
     shutil.rmtree(run / "probing")
     write_report(run)
     assert not list((run / "report" / "figures").glob("probes.*"))
+
+
+def test_more_meanings_than_colours(tmp_path):
+    run = fake_run.make(tmp_path / "run", snapshots=2, seeds=1, examples=0)
+    for path in (run / "probing").glob("*.json"):
+        records = [record for record in read_json(path)["records"] if record["semantics"] == "original"]
+        names = ("original", *(f"map{k}" for k in range(7)))
+        write_json(path, {"records": [{**record, "semantics": name} for name in names for record in records]})
+    assert interventions_plot(Run.read(RunFolder(run))).figure is not None
 
 
 def test_nothing_to_report(tmp_path):

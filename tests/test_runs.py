@@ -179,13 +179,3 @@ def test_one_process_reproduces_in_a_folder(tmp_path):
     ):
         reproduce(load_preset("smoke"), tmp_path / "run", Console())
     assert [path.name for path in (tmp_path / "run").iterdir()] == [".reproduce.lock"]
-
-
-@pytest.mark.parametrize("value", [3, "x", None, {"a": 1}, [1], [[]]])
-@pytest.mark.parametrize("name", ["records", "differences", "differences_in_differences"])
-def test_results_that_hold_something_else_are_left_out(tmp_path, name, value):
-    write_json(tmp_path / "probing" / "step-000100.json", {"step": 100, "records": []})
-    write_json(tmp_path / "probing" / "step-000200.json", {"step": 200, name: value})
-    folder = RunFolder(tmp_path)
-    assert list(folder.read_all("probing")) == [100]
-    assert folder.problems == ["probing/step-000200.json holds something else than its kind does; it was left out"]

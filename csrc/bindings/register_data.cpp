@@ -48,6 +48,8 @@ Plan make_plan(const py::handle& source) {
 
 void check_range(std::int64_t start, std::int64_t count, int threads) {
     if (start < 0 || count < 0 || start > (std::int64_t{1} << 56) - count) throw py::value_error("samples must be in 0..2**56-1");
+    // So that no size in bytes is beyond 64 bits: a sample takes less than 2**22.
+    if (count >= std::int64_t{1} << 31) throw py::value_error("at most 2**31-1 samples are drawn at once");
     if (threads < 1) throw py::value_error("threads must be at least 1");
 }
 

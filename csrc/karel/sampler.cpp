@@ -350,12 +350,11 @@ void check_plan(const Plan& plan) {
     for (const u8 action : plan.performed) require(action < action_count, "performed actions must be codes of the vocabulary");
     require(plan.split <= 255, "split");
     require(plan.max_attempts >= 1 && plan.max_attempts < (i64{1} << 31), "attempts");
-    if (!plan.has_control) {
-        require(plan.symbol_width >= static_cast<int>(plan.longest), "symbol width");
-        return;
-    }
+    // Rows of symbols are as wide as this, so it is also what memory is taken by.
+    const int least = plan.has_control ? 1 : static_cast<int>(plan.longest);
+    require(plan.symbol_width >= least && plan.symbol_width <= symbols_per_statement * static_cast<int>(max_length), "symbol width");
+    if (!plan.has_control) return;
     require(!plan.avoid_noops, "no-ops are avoided in straight-line programs only");
-    require(plan.symbol_width >= 1 && plan.symbol_width <= symbols_per_statement * static_cast<int>(max_length), "symbol width");
     for (const u32 weight : plan.statement_weights) total += weight;
     require(total <= 65535, "statement weights");
     u64 conditions = 0;

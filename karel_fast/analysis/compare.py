@@ -153,7 +153,7 @@ def _notes(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if differ:
         notes.append(f"the runs differ in more than their seed: {', '.join(differ)}")
     seeds = [next((v for n, v in one.items() if n == "training.seed"), None) for one in settings]
-    told = [seed for seed in seeds if seed is not None]
+    told = [seed for seed in seeds if isinstance(seed, int)]
     if len(set(told)) < len(told):
         notes.append("some runs have the same training.seed, so they do not count as separate")
     for activity, name in (("evaluated", "step"), ("probed", "probed_step")):

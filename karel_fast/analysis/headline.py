@@ -6,7 +6,6 @@ A number of one run is of its last snapshot. Its 95 % interval is over specifica
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,6 +23,7 @@ from karel_fast.analysis.intervals import interval, wilson
 from karel_fast.analysis.series import Run, mean, number
 from karel_fast.probing.clusters import read_clusters
 from karel_fast.probing.differences import Clusters
+from karel_fast.probing.places import UNREADABLE
 
 FEW = 3
 """So many features at most are headlines: those of the publications first."""
@@ -196,7 +196,7 @@ def _drawn(run: Run, step: int, states: str, where: dict[str, Any]) -> dict[str,
         return {}
     try:
         clusters = read_clusters(path)
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
+    except UNREADABLE:
         problem = f"{run.kind}/{path.name} is damaged; no interval is over test programs"
         if problem not in run.problems:
             run.problems.append(problem)

@@ -26,5 +26,6 @@ def wilson(share: float, samples: float | None) -> tuple[float | None, float | N
     """The 95 % interval of a share of so many; (None, None) where that number is not known."""
     if not samples:
         return None, None
-    found = stats.binomtest(round(share * samples), int(samples)).proportion_ci(0.95, "wilson")
+    right = min(int(samples), max(0, round(share * samples)))
+    found = stats.binomtest(right, int(samples)).proportion_ci(0.95, "wilson")
     return float(found.low), float(found.high)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from karel_fast.analysis.series import mean
+from karel_fast.probing.measures import measure_of
 
 Line = tuple[str, str, str]
 """A measure, its value, and what it is."""
@@ -82,8 +83,8 @@ def probe_rows(probing: Mapping[str, Any]) -> list[dict[str, Any]]:
         for meaning in meanings:
             chosen = [r for r in here if r["semantics"] == meaning and r["layer"] == layer]
             found = [r for r in chosen if r["states"] == "trained"]
-            accuracy, majority = (mean(r[name] for r in found) for name in ("accuracy", "majority"))
-            fresh = mean(r["accuracy"] - r["majority"] for r in chosen if r["states"] == "untrained")
+            accuracy, majority = (mean(_known(found, name)) for name in ("accuracy", "majority"))
+            fresh = mean(_known([r for r in chosen if r["states"] == "untrained"], "lift"))
             lift = None if accuracy is None or majority is None else accuracy - majority
             rows.append(
                 {
@@ -121,8 +122,14 @@ def percent(value: float | None) -> str:
 def _best_layer(records: list[dict[str, Any]]) -> Any:
     layers = list(dict.fromkeys(r["layer"] for r in records))
     return max(
-        layers, key=lambda layer: mean(r["validation"] for r in records if r["layer"] == layer) or 0.0, default=None
+        layers,
+        key=lambda layer: mean(_known([r for r in records if r["layer"] == layer], "validation")) or 0.0,
+        default=None,
     )
+
+
+def _known(records: list[dict[str, Any]], measure: str) -> list[float]:
+    return [value for record in records if (value := measure_of(record, measure)) is not None]
 
 
 def _short(meaning: str) -> str:

@@ -5,7 +5,6 @@ A number that a snapshot lacks is None and stays a gap; nothing is filled in.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +20,7 @@ from karel_fast.analysis.phases import (
 from karel_fast.probing.measures import measure_of
 from karel_fast.probing.places import Places, read_places
 from karel_fast.runs.folder import LATENT, PAPER, RunFolder
+from karel_fast.support.shapes import LARGEST
 
 Record = Mapping[str, Any]
 
@@ -45,7 +45,6 @@ class Run:
     folder: RunFolder | None = None
     kind: str = "probing"  # which folder of the run `probing` comes from
     memo: dict[str, Any] = field(default_factory=dict)  # numbers that are dear to make, by name
-    _records: dict[int, list[Record]] = field(default_factory=dict)
     _groups: dict[int, dict[tuple[object, ...], list[Record]]] = field(default_factory=dict)
     _names: dict[str, list[Any]] = field(default_factory=dict)
 
@@ -76,7 +75,6 @@ class Run:
             closer={},
             kind=kind,
             memo={},
-            _records={},
             _groups={},
             _names={},
         )
@@ -84,9 +82,9 @@ class Run:
     @property
     def closest(self) -> Run:
         """What numbers of one snapshot come from: the run with the probes of the closer look, or itself without one."""
-        if not self.closer:
+        if not any(stored.get("records") for stored in self.closer.values()):
             return self
-        return replace(self, probing=self.closer, closer={}, kind="closer", memo={}, _records={}, _groups={}, _names={})
+        return replace(self, probing=self.closer, closer={}, kind="closer", memo={}, _groups={}, _names={})
 
     @property
     def steps(self) -> list[int]:
@@ -105,19 +103,14 @@ class Run:
         return [number(e.get(name)) for e in evaluations]
 
     def records(self, step: int) -> list[Record]:
-        """A snapshot's probe records that are whole."""
-        if step not in self._records:
-            stored = self.probing.get(step, {}).get("records", [])
-            self._records[step] = [
-                r for r in stored if isinstance(r, Mapping) and r.keys() >= _RECORD and isinstance(r["offset"], int)
-            ]
-        return self._records[step]
+        """A snapshot's probe records."""
+        found: list[Record] = self.probing.get(step, {}).get("records", [])
+        return found
 
     def places(self, step: int) -> Places | None:
         """The sums by place in the program of a snapshot's records, as stored; None where there are none to these records."""
         found = None if self.folder is None else read_places(self.folder.sums(self.kind, step))
-        stored = self.probing.get(step, {}).get("records", [])
-        return found if found is not None and len(found.sums["known"]) == len(stored) else None
+        return found if found is not None and len(found.sums["known"]) == len(self.records(step)) else None
 
     def _with_seeds(self, step: int, name: str, where: dict[str, object]) -> list[tuple[int, float]]:
         """(seed, number) of the snapshot's records with these values."""
@@ -164,12 +157,11 @@ class Run:
 
 
 _CHOSEN: dict[str, object] = {"labels": "true", "states": "trained", "offset": 0, "semantics": "original"}
-_RECORD = {"feature", "offset", "semantics", "labels", "states", "layer", "depth", "seed", "accuracy"}
 
 
 def number(value: object) -> float | None:
-    """A finite number or None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """A number that can be drawn, so neither NaN nor above `LARGEST`; or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
         return None
     return float(value)
 

@@ -18,7 +18,7 @@ def differences_of(run: Run, step: int, measure: str) -> list[dict[str, Any]]:
     stored = run.probing[step].get("differences", [])
     if not any("measure" in one for one in stored):
         stored = differences([{**record, "majority": record.get("majority")} for record in run.records(step)])
-    return [one for one in stored if one["measure"] == measure and number(one["mean"]) is not None]
+    return [one for one in stored if one.get("measure") == measure and number(one["mean"]) is not None]
 
 
 def doubled_of(run: Run, step: int, measure: str) -> list[dict[str, Any]]:

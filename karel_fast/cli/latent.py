@@ -41,7 +41,7 @@ def latent_command(
     The same command goes on where it was stopped.
     """
     from karel_fast.probing.latent_grid import probe_latent_grid
-    from karel_fast.support.files import read_json
+    from karel_fast.runs.contents import read_result
 
     one_of("--engine", engine, ("local", "ray"))
     if address is not None and engine != "ray":
@@ -52,7 +52,7 @@ def latent_command(
 
         work = partial(latent_on_ray, address=address)
     path = on_one_snapshot(work, run, step, grid, decoding)
-    _print(read_json(path))
+    _print(read_result(path, "latent-grid"))
     typer.echo(str(path))
 
 

@@ -14,8 +14,8 @@ from karel_fast.cli.snapshots import prepared, tell_beside
 from karel_fast.cli.tables import columns
 from karel_fast.model.shape import DecodingConfig
 from karel_fast.probing.settings import ProbeRun
+from karel_fast.runs.contents import read_result
 from karel_fast.support.checks import InputError, one_of
-from karel_fast.support.files import read_json
 from karel_fast.support.memory import freed_memory_kept
 from karel_fast.support.progress import Progress
 
@@ -80,7 +80,7 @@ def probe_command(
     if as_json:
         from karel_fast.analysis.outcome import probe_rows
 
-        found = [{"path": str(path), "rows": probe_rows(read_json(path))} for path in written]
+        found = [{"path": str(path), "rows": probe_rows(read_result(path, "probing"))} for path in written]
         typer.echo(json.dumps(found, indent=1))
         return
     tell_beside(run, written)
@@ -92,7 +92,7 @@ def _print(path: Path) -> None:
     """What the probes of one snapshot read, and the file that says more."""
     from karel_fast.analysis.outcome import PROBE_NOTE, probe_lines, probe_rows
 
-    stored = read_json(path)
+    stored = read_result(path, "probing")
     rows = probe_rows(stored)
     if rows:
         offset = rows[0]["offset"]

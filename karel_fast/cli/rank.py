@@ -40,10 +40,10 @@ def rank_command(
     """
     from karel_fast.analysis.mapping_rank import ranks_of
     from karel_fast.probing.mapping_rank import rank_snapshot
-    from karel_fast.support.files import read_json
+    from karel_fast.runs.contents import read_result
 
     path = on_one_snapshot(rank_snapshot, run, step, rank_run, decoding)
-    _print(ranks_of(read_json(path)))
+    _print(ranks_of(read_result(path, "rank")))
     typer.echo(str(path))
 
 

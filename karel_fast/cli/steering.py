@@ -38,10 +38,10 @@ def steer_command(
     """
     from karel_fast.model.device import resolve_device
     from karel_fast.probing.edits.experiment import steer_snapshot
-    from karel_fast.support.files import read_json
+    from karel_fast.runs.contents import read_result
 
     path = with_bar(steer_snapshot, run, step, config, {"device": str(resolve_device(device))})
-    stored = read_json(path)
+    stored = read_result(path, "steering")
     if as_json:
         typer.echo(json.dumps({"path": str(path), **stored}))
         return

@@ -319,3 +319,5 @@ def _probe_one(folder: Path, snapshot: Path, probe_run: ProbeRun, settings: dict
         kind, verb = ("closer", "looking closer at") if probe_run.closer else ("probe", "probing")
         with pieces.piece(kind, f"before {verb} the snapshot of step {step}"):
             probe_snapshot(folder, snapshot, probe_run, own=True, **settings)
+    else:  # removes what a killed call left of its pieces
+        probe_snapshot(folder, snapshot, probe_run, own=True, **settings)

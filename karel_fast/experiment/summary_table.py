@@ -29,7 +29,7 @@ def print_summary(folder: Path, console: Console) -> None:
     for step, metrics in run.read_all("evaluation").items():
         worse = metrics.get("perplexity")
         table.add_row(
-            str(step), percent(metrics["generative_accuracy"]), str(metrics["distinct_programs"]),
+            str(step), percent(metrics.get("generative_accuracy")), str(metrics.get("distinct_programs", "-")),
             "-" if worse is None else f"{worse:.2f}",
         )  # fmt: skip
     console.print(table)
@@ -63,7 +63,7 @@ def _print_outputs(folder: Path, evaluations: dict[int, dict[str, Any]], console
     for heading in ("step", "cells", "changed cells", "worlds", "cells by copying", "worlds by copying"):
         table.add_column(heading, justify="right")
     for step, metrics in evaluations.items():
-        cells = ("-" if metrics[name] is None else percent(metrics[name]) for name in names)
+        cells = (percent(metrics.get(name)) for name in names)
         table.add_row(str(step), *cells)
     console.print(table)
 

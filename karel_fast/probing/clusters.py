@@ -10,7 +10,7 @@ import numpy as np
 
 from karel_fast.probing.differences import Clusters
 from karel_fast.probing.measures import SUMS, stored_kinds
-from karel_fast.probing.places import Places, place_arrays
+from karel_fast.probing.places import Places, place_arrays, read_sums
 from karel_fast.support.checksums import check_named
 from karel_fast.support.files import read_json_if_whole, write_whole
 
@@ -51,4 +51,7 @@ def read_clusters(path: Path) -> Clusters:
     """What `write_clusters` wrote. ValueError, naming the file, if it is damaged."""
     check_named(path.parent, read_json_if_whole(path.with_suffix(".json")) or {}, [path.name])
     with np.load(path, allow_pickle=False) as arrays:
-        return Clusters(arrays["actions"], {name: arrays[name].astype(np.float64) for name in SUMS})
+        actions = arrays["actions"]
+        if actions.ndim != 2:
+            raise ValueError(f"{path}: actions have {actions.ndim} dimensions, not 2")
+        return Clusters(actions, read_sums(arrays, len(actions)))

@@ -22,7 +22,7 @@ from karel_fast.model import Transformer, from_hf
 from karel_fast.probing.experiments import Split, prepare, trace_programs, train_piece
 from karel_fast.probing.latent_settings import ACTIONS, LatentGrid, place_of, positions_of
 from karel_fast.probing.measures import measures_of_sums
-from karel_fast.probing.pieces import PieceStore, Trained
+from karel_fast.probing.pieces import PieceStore, Trained, remove_pieces
 from karel_fast.probing.settings import SPLITS
 from karel_fast.probing.snapshot import specification_samples
 from karel_fast.probing.states import write_table
@@ -118,6 +118,7 @@ class LatentJob:
         found = read_json_if_whole(self.target) or {}
         self.is_done = all(found.get(key) == value for key, value in self.identity.items())
         if self.is_done:
+            remove_pieces(self.folder.pieces(place, self.step))
             return
         if not card.get("recipe"):
             raise ValueError(f"{snapshot} does not say what it was trained on; train with a recipe to probe it")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from karel_fast.karel.language import Semantics
 from karel_fast.karel.language.semantics import resolve_semantics
 from karel_fast.karel.language.vocabulary import ACTION_NAMES
 from karel_fast.probing.experiments import Split, gather_rows, joined, record_of
+from karel_fast.probing.pieces import remove_pieces
 from karel_fast.probing.probes.training import train_probes
 from karel_fast.probing.rank_settings import RankRun
 from karel_fast.probing.settings import SPLITS, Grid, ProbeConfig
@@ -100,6 +100,7 @@ def rank_snapshot(
     identity = {"experiment": rank_run.to_json(), "weights": weights_digest(snapshot)}
     found = read_json_if_whole(target) or {}
     if all(found.get(key) == value for key, value in identity.items()):
+        remove_pieces(folder.pieces(place, step))
         return target
     with alone(target):
         own = name_of(Recipe.from_json(card["recipe"]).semantics)
@@ -141,7 +142,7 @@ def rank_snapshot(
                     records += piece["records"]
                     advance(len(piece["records"]))
         write_json(target, {"step": step, **identity, "own": own, "labelings": labelings, "records": records})
-        shutil.rmtree(pieces, ignore_errors=True)
+        remove_pieces(pieces)
         return target
 
 

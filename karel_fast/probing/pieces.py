@@ -71,6 +71,11 @@ def pieces_of(
             before += len(of_model) * probes
 
 
+def remove_pieces(folder: Path) -> None:
+    """Remove a folder of pieces whose whole has been written, now or by a call that was killed right after that."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 class PieceStore:
     """The pieces of one experiment in a folder. identity: what the experiment is; a piece of another one is not there."""
 
@@ -95,8 +100,8 @@ class PieceStore:
         write_json(path, {**self.identity, "records": trained.records})
 
     def clear(self) -> None:
-        """Remove the folder; what it held is elsewhere now."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """`remove_pieces` of the folder."""
+        remove_pieces(self.folder)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"piece-{number:04d}.json"

@@ -7,6 +7,7 @@ many after it. Sums over one of the two give the measures by distance from the s
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,22 @@ def read_places(path: Path) -> Places | None:
     """Those of a file of sums; None where there is no whole file, or one from before places were kept."""
     try:
         with open(path, "rb") as file, np.load(file) as arrays:
-            sums = {name: arrays[_PREFIX + name].astype(np.float64) for name in SUMS}
-            return Places(arrays["places"], sums)
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+            places = arrays["places"]
+            if places.ndim != 2 or places.shape[1] != len(SIDES) or not np.issubdtype(places.dtype, np.integer):
+                return None
+            return Places(places, read_sums(arrays, len(places), _PREFIX))
+    except UNREADABLE:
         return None
+
+
+UNREADABLE = (OSError, KeyError, TypeError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
+"""What reading a file of arrays may raise where somebody changed it."""
+
+
+def read_sums(arrays: Mapping[str, np.ndarray], columns: int, prefix: str = "") -> dict[str, np.ndarray]:
+    """Each of `SUMS`, float64 (records, columns). ValueError where they are of other shapes, KeyError where one is missing."""
+    sums = {name: arrays[prefix + name].astype(np.float64) for name in SUMS}
+    shapes = {values.shape for values in sums.values()}
+    if len(shapes) != 1 or (shape := shapes.pop())[1:] != (columns,) or len(shape) != 2:
+        raise ValueError(f"the sums have other shapes than (records, {columns})")
+    return sums

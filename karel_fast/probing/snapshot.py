@@ -29,7 +29,7 @@ from karel_fast.probing.experiments import (
     train_piece,
 )
 from karel_fast.probing.measures import ceiling_measures
-from karel_fast.probing.pieces import PieceStore
+from karel_fast.probing.pieces import PieceStore, remove_pieces
 from karel_fast.probing.settings import SPLITS, Layers
 from karel_fast.probing.settings import ProbeRun as ProbeRun
 from karel_fast.probing.states import SPLIT_NAMES, write_table
@@ -160,6 +160,7 @@ def probe_snapshot(
     place = _home(folder, step, probe_run, own)
     target = folder.file(place, step)
     if is_done(run, step, probe_run, own=own) and (not save_probes or folder.probes(place, step).is_file()):
+        remove_pieces(folder.pieces(place, step))
         return target
     with alone(target):
         if own:

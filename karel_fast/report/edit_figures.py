@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from karel_fast.analysis.edits import is_current
 from karel_fast.analysis.series import Run
-from karel_fast.report.plots import Plot, drawn, percent, shared_legend, undrawn
+from karel_fast.report.plots import Plot, drawn, extents, percent, shared_legend, undrawn
 from karel_fast.report.style import INK, PALETTE, look, new_figure
 
 KIND_TITLES = {
@@ -53,7 +53,7 @@ def edit_map_plot(run: Run) -> Plot:
     for ax, kind in zip(axes, kinds, strict=False):
         found = [r for r in records if r["kind"] == kind and r["group"] != "none"]
         _heat(ax, found)
-        ax.set_title(f"{KIND_TITLES[kind]} ({found[0]['pairs']} pairs)")
+        ax.set_title(f"{KIND_TITLES.get(kind, kind)} ({found[0]['pairs']} pairs)")
         rows += [
             (step, kind, r["layer"], r["group"], r["pairs"], *(r[c] for c in _MEASURES))
             for r in records if r["kind"] == kind
@@ -100,7 +100,7 @@ def edit_ranks_plot(run: Run) -> Plot:
         found = [r for r in records if r["experiment"] == "subspace" and r["kind"] == kind]
         _ranks(ax, found)
         site = stored["sites"][kind]
-        ax.set_title(f"{KIND_TITLES[kind]}: {site['group']}, layer {site['layer']}")
+        ax.set_title(f"{KIND_TITLES.get(kind, kind)}: {site['group']}, layer {site['layer']}")
         rows += [
             (step, "subspace", kind, r["method"], r["source"], r["rank"], r["layer"], r["group"], int(r["control"]), r["pairs"],
              r["obeys"], r["obeys_low"], r["obeys_high"], r["keeps"], r["odds"], r.get("read"), r.get("base"))
@@ -143,7 +143,7 @@ def _cell(x: int, y: int, share: float) -> Any:
     from matplotlib.patches import Rectangle
 
     # Half of the colour at most, so that the number on it can be read on a light and on a dark page.
-    return Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=PALETTE[0], alpha=0.6 * share, linewidth=0)
+    return Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=PALETTE[0], alpha=0.6 * min(1.0, max(0.0, share)), linewidth=0)
 
 
 def _ranks(ax: Axes, records: list[dict[str, Any]]) -> None:
@@ -155,9 +155,8 @@ def _ranks(ax: Axes, records: list[dict[str, Any]]) -> None:
         )
         if line:
             middle = [r["obeys"] for r in line]
-            low = [m - r["obeys_low"] for m, r in zip(middle, line, strict=True)]
-            high = [r["obeys_high"] - m for m, r in zip(middle, line, strict=True)]
-            ax.errorbar([r["rank"] for r in line], middle, yerr=[low, high], capsize=2, label=label, **look(index))
+            error = extents(middle, [(r["obeys_low"], r["obeys_high"]) for r in line])
+            ax.errorbar([r["rank"] for r in line], middle, yerr=error, capsize=2, label=label, **look(index))
     for r in records:
         if r["method"].startswith(("probe of", "means of")):
             ax.plot([r["rank"]], [r["obeys"]], "x", color=INK, markersize=6)
@@ -182,10 +181,7 @@ def _erasure(ax: Axes, records: list[dict[str, Any]]) -> None:
             continue
         at = [layers[-1] + 1 if r["layer"] is None else r["layer"] for r in found]
         middle = [r["satisfied"] for r in found]
-        error = [
-            [m - r["satisfied_low"] for m, r in zip(middle, found, strict=True)],
-            [r["satisfied_high"] - m for m, r in zip(middle, found, strict=True)],
-        ]
+        error = extents(middle, [(r["satisfied_low"], r["satisfied_high"]) for r in found])
         style = {**look(index), "linestyle": "none"}
         ax.errorbar(
             [a + 0.1 * (index - 2) for a in at], middle, yerr=error, capsize=2, label=f"erased: {method}", **style

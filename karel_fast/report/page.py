@@ -154,10 +154,6 @@ def _notes(run: Run) -> list[str]:
         notes.append(CONTENT)
     notes += _settings_notes(run)
     notes += run.problems
-    for step, probing in run.probing.items():
-        dropped = len(probing.get("records", [])) - len(run.records(step))
-        if dropped:
-            notes.append(f"step {step}: {dropped} probe records were not whole and were left out")
     steps_by_note: dict[str, list[int]] = {}
     for kind, probing_by_step in (("", run.probing), ("closer", run.closer), *run.latent.items(), *run.paper.items()):
         for step, probing in probing_by_step.items():
@@ -196,7 +192,7 @@ def _examples(run: Run) -> tuple[list[str], int, str, str]:
         for example in stored.get("examples", [])[:MOST_EXAMPLES]:
             try:
                 examples.append(example_html(example, TITLES))
-            except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
                 broken += 1
         if broken:
             run.problems.append(f"examples/{step_name(step)}.json: {broken} examples were not whole and were left out")

@@ -91,7 +91,8 @@ def band(ax: Axes, x: Sequence[int], seeds: Sequence[Sequence[float]], label: st
         return
     at = [a for a, _ in known]
     ax.plot(at, [sum(v) / len(v) for _, v in known], label=label, **look(index))
-    ax.fill_between(at, [min(v) for _, v in known], [max(v) for _, v in known], color=PALETTE[index], alpha=0.2, lw=0)
+    color = str(look(index)["color"])
+    ax.fill_between(at, [min(v) for _, v in known], [max(v) for _, v in known], color=color, alpha=0.2, lw=0)
 
 
 def whiskers(

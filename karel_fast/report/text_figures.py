@@ -41,7 +41,7 @@ def text_plot(run: Run) -> Plot:
     measured = [run.evaluation[step] for step in run.steps if "written_loss" in run.evaluation.get(step, {})]
     if not measured:
         return undrawn(plot, NOT_MEASURED)
-    examples = max(len(evaluation.get("output_loss", ())) for evaluation in measured)
+    examples = max(len(evaluation.get("output_loss") or ()) for evaluation in measured)
     figure, axes = new_figure(9, 5.6, 2, 2, sharex=True)
     columns: dict[str, list[float | None]] = {}
 
@@ -98,7 +98,7 @@ def lengths_plot(run: Run) -> Plot:
     percent(left)
     left.set_xlabel("length of the reference program (actions)")
     left.set_ylabel("specifications satisfied (%)")
-    written = {int(length): cell for length, cell in evaluation.get("by_written_length", {}).items()}
+    written = {int(length): cell for length, cell in (evaluation.get("by_written_length") or {}).items()}
     correct, wrong = ([cell[name] for cell in written.values()] for name in ("correct", "wrong"))
     right.bar(list(written), correct, color=PALETTE[2], label="right")
     right.bar(list(written), wrong, bottom=correct, color=PALETTE[1], label="wrong")

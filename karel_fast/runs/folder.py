@@ -33,12 +33,13 @@ grows line by line, so that its last one may be cut short by a kill.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from karel_fast.runs.contents import CONFIG_SHAPE, check_result, checked
 from karel_fast.support.checksums import CARD as CARD
 from karel_fast.support.files import as_text, parse_json, read_json_if_whole
+from karel_fast.support.shapes import anything
 
 EVALUATION_FIELDS = {
     "generative_accuracy": "share of specifications whose program is right on the shown worlds",
@@ -71,7 +72,7 @@ SNAPSHOTS = "snapshots"
 LATENT = {"latent/shown": None, "latent/input": "input", "latent/space": "space"}
 """Folders of latent causal probing, and what is withheld in each."""
 
-_STEP = re.compile(r"step-(\d+)")
+_STEP = re.compile(r"step-(\d{1,15})", re.ASCII)
 
 
 def step_name(step: int) -> str:
@@ -89,8 +90,9 @@ class RunFolder:
     """The files of one run. Raises FileNotFoundError when the folder is not there.
 
     settings: read the results of these settings (`settings-1a2b3c4d`) wherever there are some, and report of them; ValueError if
-    there are none. Reading skips what is half written or not JSON and notes it in `.problems`, one line each, so that a report of a run
-    still in progress can be made and says what it left out.
+    there are none. Reading skips what is damaged or not JSON and notes it in `.problems`, one line each, so that a report of the
+    others can be made and says what it left out. What is whole and holds something else than its kind does is an InputError that names
+    the file and the key: nobody knows what its numbers are (`karel_fast.runs.contents`).
     """
 
     def __init__(self, path: str | Path, settings: str | None = None) -> None:
@@ -166,11 +168,15 @@ class RunFolder:
     def times(self) -> dict[str, Any]:
         """What each stage took, {} when nobody has timed them."""
         path = self.path / TIME
-        return self._read(path) or {} if path.exists() else {}
+        found = self._read(path) or {} if path.exists() else {}
+        checked(found, anything, path)
+        return found
 
     def config(self) -> dict[str, Any]:
         """The run's settings, {} when it has none."""
-        return self._read(self.settings) or {} if self.settings.exists() else {}
+        found = self._read(self.settings) or {} if self.settings.exists() else {}
+        checked(found, CONFIG_SHAPE, self.settings)
+        return found
 
     def recipe(self) -> str | dict[str, Any] | None:
         """What the run was trained on: the JSON text in a snapshot's card, or the table in the run's settings; None without both."""
@@ -192,7 +198,7 @@ class RunFolder:
                 except ValueError:
                     self._problem(f"{METRICS} line {number} is not whole; it was left out")
                     continue
-                if isinstance(value, dict) and isinstance(value.get("step"), int):
+                if isinstance(value, dict) and type(value.get("step")) is int and 0 <= value["step"] < 10**15:
                     lines.append(value)
         return sorted(lines, key=lambda v: v["step"])
 
@@ -203,9 +209,8 @@ class RunFolder:
         for path in sorted(folder.glob("step-*.json")) if folder.is_dir() else ():
             step = step_of(path.stem)
             value = None if step is None else self._read(path)
-            if value is not None and not _has_lists(value):
-                self._problem(f"{path.relative_to(self.path)} holds something else than its kind does; it was left out")
-            elif step is not None and value is not None:
+            if step is not None and value is not None:
+                check_result(value, kind, path, step)
                 values[step] = value
         return dict(sorted(values.items()))
 
@@ -218,15 +223,3 @@ class RunFolder:
     def _problem(self, text: str) -> None:
         if text not in self.problems:
             self.problems.append(text)
-
-
-LISTS = ("records", "differences", "differences_in_differences")
-"""What the files of probes have lists of objects under, where they have it at all."""
-
-
-def _has_lists(value: Mapping[str, Any]) -> bool:
-    """Whether there are lists where lists belong: nothing that is read from a file is taken on trust."""
-    return all(
-        isinstance(value.get(name, []), list) and all(isinstance(one, dict) for one in value.get(name, []))
-        for name in LISTS
-    )

@@ -63,6 +63,8 @@ def check_named(folder: Path, value: Mapping[str, Any], names: Iterable[str] | N
         return 0
     chosen = [name for name in (sums if names is None else names) if name in sums]
     for name in chosen:
+        if not name.isprintable():
+            raise DamagedFile(f"{folder}: names the file {name!r}, which no file is called")
         if not _is_inside(name):
             raise DamagedFile(f"{folder}: names the file {name!r}, which is outside the folder")
         path = folder / name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from karel_fast.probing.edits.rotation import learn_rotation
 from karel_fast.probing.edits.scores import record_of
 from karel_fast.probing.edits.subspace_rows import Site, choose_site, subspace_rows, untrained_rows
 from karel_fast.probing.edits.subspaces import principal_basis
+from karel_fast.probing.pieces import remove_pieces
 from karel_fast.probing.snapshot import alone
 from karel_fast.probing.steer_settings import SteerConfig
 from karel_fast.runs.folder import RunFolder
@@ -59,6 +59,7 @@ def steer_snapshot(
     target = folder.file(place, step)
     found = read_json_if_whole(target) or {}
     if all(found.get(key) == value for key, value in identity.items()):
+        remove_pieces(folder.pieces(place, step))
         return target
     tokenizer = program_tokenizer(Recipe.from_json(card["recipe"]), card["layout"])
     model = open_snapshot(snapshot, tokenizer).to(device).eval()
@@ -90,7 +91,7 @@ def steer_snapshot(
         if config.erased:
             _add(result, piece("erasure", work.erasure))
         write_json(target, {"step": step, **identity, **result})
-        shutil.rmtree(pieces, ignore_errors=True)
+        remove_pieces(pieces)
     return target
 
 
