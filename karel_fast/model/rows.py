@@ -26,9 +26,8 @@ def row_code_of(config: CodeGenConfig) -> RowCode | None:
     cells, signs = getattr(config, "row_cells", None), getattr(config, "row_signs", None)
     if cells is None and signs is None:
         return None
-    code = RowCode(
-        config.vocab_size - whole("row_cells", cells, 1, 64) * whole("row_signs", signs, 2, 256), cells, signs
-    )
+    cells, signs = whole("row_cells", cells, 1, 64), whole("row_signs", signs, 2, 256)
+    code = RowCode(config.vocab_size - cells * signs, cells, signs)
     if code.words < 2 or code.tokens > MOST_TOKENS:
         raise ValueError(
             f"vocab_size={config.vocab_size} with row_cells={cells}, row_signs={signs}: need at least 2 more than their product, and "
