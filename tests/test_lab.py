@@ -150,7 +150,9 @@ def test_a_folder_from_elsewhere(tmp_path: Path, lab: Lab) -> None:
     # A vocabulary of as many other words is another one.
     words = {word: number for number, word in enumerate(reversed(lab.tokenizer.tokens))}
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": words}}))
-    with pytest.raises(InputError, match=r"which are no layout's of this recipe \(compact \d+, reference \d+\)"):
+    with pytest.raises(
+        InputError, match=r"which are no layout's of this recipe \(compact \d+, reference \d+, rows \d+\)"
+    ):
         load(tmp_path, recipe=RECIPE)
 
 

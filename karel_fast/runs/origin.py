@@ -6,12 +6,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+from transformers import CodeGenConfig
 
 from karel_fast.data import Recipe, Tokenizer
 from karel_fast.data.tokens.interpreter import make_tokenizer
 from karel_fast.data.tokens.registry import LAYOUTS
 from karel_fast.model import Transformer
 from karel_fast.model.hub import read_config
+from karel_fast.model.rows import row_code_of
 from karel_fast.runs.snapshots import CARD, list_snapshots, open_snapshot, read_card, snapshot_path, write_snapshot
 from karel_fast.support.checks import InputError
 from karel_fast.support.files import read_json
@@ -44,7 +46,8 @@ def origin(folder: str | Path, recipe: Recipe | None = None, layout: str | None 
     """
     folder = Path(folder)
     card = read_card(folder) if (folder / CARD).is_file() else {}
-    size = read_config(folder).vocab_size
+    config = read_config(folder)
+    size = config.vocab_size
     if recipe is None:
         if not card.get("recipe"):
             raise InputError(
@@ -54,14 +57,14 @@ def origin(folder: str | Path, recipe: Recipe | None = None, layout: str | None 
     layout = layout or card.get("layout")
     if layout:
         tokenizer = Tokenizer(recipe, layout if layout in LAYOUTS else "compact")
-        if not _fits(folder, size, tokenizer):
+        if not _fits(folder, config, tokenizer):
             raise InputError(
                 f"{folder} has {size} tokens, which are not the {tokenizer.vocab_size} of layout {layout}: "
                 "give the recipe and layout that it was trained on"
             )
         return recipe, layout
     known = _tokenizers(recipe)
-    fitting = [tokenizer.layout for tokenizer in known if _fits(folder, size, tokenizer)]
+    fitting = [tokenizer.layout for tokenizer in known if _fits(folder, config, tokenizer)]
     if not fitting:
         sizes = ", ".join(f"{tokenizer.layout} {tokenizer.vocab_size}" for tokenizer in known)
         raise InputError(
@@ -79,9 +82,9 @@ def _tokenizers(recipe: Recipe) -> list[Tokenizer]:
     return made
 
 
-def _fits(folder: Path, size: int, tokenizer: Tokenizer) -> bool:
-    """Whether a model of `size` tokens has the tokenizer's vocabulary, its own tokenizer's words too, if that lies there."""
-    if size != tokenizer.vocab_size:
+def _fits(folder: Path, config: CodeGenConfig, tokenizer: Tokenizer) -> bool:
+    """Whether a model has the tokenizer's vocabulary, its own tokenizer's words too, if that lies there."""
+    if (config.vocab_size, row_code_of(config)) != (tokenizer.vocab_size, tokenizer.row_code):
         return False
     if not (folder / TOKENIZER).is_file():
         return True

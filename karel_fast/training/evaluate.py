@@ -210,7 +210,7 @@ def ideal_metrics(samples: Samples, tokens: int, correct_lengths: np.ndarray) ->
 
 def check_vocabulary(model: Transformer, tokenizer: Tokenizer) -> None:
     """Raise ValueError unless the model can read and write the tokenizer's sequences."""
-    if model.config.vocab_size != tokenizer.vocab_size:
+    if (model.config.vocab_size, model.row_code) != (tokenizer.vocab_size, tokenizer.row_code):
         raise ValueError(
             f"the model has {model.config.vocab_size} tokens, the tokenizer {tokenizer.vocab_size}: "
             "not the same vocabulary"

@@ -43,6 +43,7 @@ class Tokenizer:
         self._length = self._code + self._layout.longest_program + 1
         """how long its rows are, before rows of worlds become one token."""
         self._folding = RowFolding(self._layout, self._length) if self._layout.one_token_rows else None
+        self._program_at = self._code if self._folding is None else int(np.searchsorted(self._folding.kept, self._code))
         self._plain_dtype = np.dtype(np.uint8 if len(self._layout.tokens) <= 256 else np.uint16)
         self.dtype = np.dtype(np.int32) if self._folding else self._plain_dtype
 
@@ -78,7 +79,7 @@ class Tokenizer:
 
     @property
     def prompt_length(self) -> int:
-        return self._code if self._folding is None else int(np.searchsorted(self._folding.kept, self._code))
+        return self._program_at
 
     @property
     def cell_ids(self) -> range:
@@ -206,7 +207,7 @@ class Tokenizer:
         """
         self._check(samples)
         actions = samples.actions
-        first = self.prompt_length + self._layout.tokens_before_action - 1
+        first = self._program_at + self._layout.tokens_before_action - 1
         positions = first + self._layout.tokens_per_action * np.arange(actions.shape[1])
         return np.where(np.arange(actions.shape[1]) < samples.lengths[:, None], positions, -1)
 
