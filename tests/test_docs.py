@@ -140,7 +140,7 @@ def before_experiments(names: dict[str, object]) -> None:
         prompt_length=tokenizer.prompt_length, pad_id=tokenizer.pad_id, end_id=tokenizer.end_id,
     )  # fmt: skip
     card = {"recipe": SMALL.to_json(), "recipe_hash": SMALL.hash, "layout": "compact"}
-    torch.manual_seed(0)  # other weights may write programs of one action alone, which leave nothing to probe
+    torch.manual_seed(1)  # other weights may write programs of one action alone, which leave nothing to probe
     snapshot = write_snapshot(Path("runs/laptop"), 5600, kf.model.Transformer(config), card)
     asked = ProbeRun.of(
         features=("direction",), depths=("linear",), offsets=(0,), semantics=("original",), seeds=(0,), least_steps=5, epochs=1,
