@@ -325,3 +325,12 @@ def test_sums_of_other_shapes(run: Path) -> None:
 def test_a_run_that_was_never_forged_still_ranks(run: Path) -> None:
     [direction, *_] = ranks_of(RunFolder(run).read_all("rank")[400])
     assert direction.feature == "direction"
+
+
+def test_a_probe_without_labels_to_validate_on_is_none_of_them():
+    """Its best validation accuracy is the -1 that probe training begins with: `reproduce smoke` has such probes."""
+    place = {"feature": "direction", "depth": "linear", "semantics": "original", "labels": "true", "states": "trained"}
+    record = {**place, "layer": "mean", "offset": 0, "seed": 0, "accuracy": 0.5, "validation": -1.0}
+    check_result({"step": 1, "records": [record]}, "probing", "step-000001.json")
+    with pytest.raises(InputError, match=r"records\[0\].validation is -2.0"):
+        check_result({"step": 1, "records": [{**record, "validation": -2.0}]}, "probing", "step-000001.json")

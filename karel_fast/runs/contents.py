@@ -57,7 +57,8 @@ _RECORD = table(
     {
         **_PLACE,
         "seed": whole(0, 2**64 - 1),
-        **dict.fromkeys(("accuracy", "joint", "validation", "majority", "best_on_test"), _SHARE),
+        **dict.fromkeys(("accuracy", "joint", "majority", "best_on_test"), _SHARE),
+        "validation": number(-1, 1),  # -1: of a probe whose validation rows have no label
         **{f"ceiling_{reader}_accuracy": _SHARE for reader in ("both", "specification", "prefix")},
         **{f"ceiling_{reader}_bits": number() for reader in ("both", "specification", "prefix")},
         "lift": _DIFFERENCE,
