@@ -11,14 +11,13 @@ import karel_fast as kf
 from karel_fast.karel.world import CELL_SIGNS
 from karel_fast.model import Capture, Transformer, from_hf, to_hf
 from karel_fast.model.decode import write_programs
-from karel_fast.model.rows import token_losses
+from karel_fast.model.rows import target_losses
 from karel_fast.model.scoring import hidden_states
 from karel_fast.model.transformer import model_config
 from karel_fast.runs.snapshots import write_snapshot
 from karel_fast.support.row_code import RowCode
 from karel_fast.training.loop import loss_sum
-from karel_fast.training.text import prompt_metrics
-from karel_fast.training.text import token_losses as losses_of_rows
+from karel_fast.training.text import prompt_metrics, token_losses
 
 RECIPE = kf.data.Recipe(height=5, width=6, examples=2, held_out=0, lengths=(1, 4))
 SAMPLES = kf.data.generate(RECIPE, "train", 0, 12)
@@ -160,10 +159,10 @@ def by_hand(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def test_a_row_costs_what_its_cells_cost() -> None:
     model, tokens = make_model(), torch.from_numpy(ROWS.encode(SAMPLES).astype(np.int64))
     logits, targets = model(tokens[:, :-1]).detach(), tokens[:, 1:]
-    losses = token_losses(logits, targets, 0, ROWS.row_code)
+    losses = target_losses(logits, targets, 0, ROWS.row_code)
     np.testing.assert_allclose(losses, by_hand(logits, targets), atol=1e-5)
     np.testing.assert_allclose(loss_sum(model, tokens, 0, 0).item(), losses.sum().item(), rtol=1e-5)
-    ours = losses_of_rows(model, ROWS.encode(SAMPLES), 0, compile_model=False)
+    ours = token_losses(model, ROWS.encode(SAMPLES), 0, compile_model=False)
     np.testing.assert_allclose(ours, losses, atol=1e-5)
     metrics = prompt_metrics(ROWS, ROWS.encode(SAMPLES), ours)
     # Of the first output: its three rows stand at 5, 6, 7 after "output"; the losses begin with the second token.

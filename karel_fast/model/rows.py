@@ -4,8 +4,8 @@ Tokens below `words` are looked up as always. A row is the sum of a vector per c
 and on what it shows. A model writes a row cell by cell, all at once: the cells are independent of each other given what came
 before, so a row's cross entropy is the sum of its cells'.
 
-Where all rows are words these are the stock model's own, so a stock CodeGenForCausalLM with the same weights gives the same
-logits when it is handed the sums as `inputs_embeds`.
+Blocks and head are the stock model's: a CodeGenForCausalLM with the same weights gives the same logits when it is handed the sums as
+`inputs_embeds`.
 
 Shapes: B rows of a batch, T tokens, D width, V columns of the table and of the logits (`RowCode.columns`).
 """
@@ -54,7 +54,7 @@ class RowEmbedding(nn.Embedding):
         return x
 
 
-def token_losses(logits_BTV: Tensor, targets_BT: Tensor, pad_id: int, code: RowCode | None) -> Tensor:
+def target_losses(logits_BTV: Tensor, targets_BT: Tensor, pad_id: int, code: RowCode | None) -> Tensor:
     """float32 (B, T): the cross entropy of every target, in nats; 0 for padding.
 
     A word is one of all V columns, a cell of a row one of its own signs.

@@ -24,7 +24,7 @@ from karel_fast.data.sampling.active_examples import ActiveExamples
 from karel_fast.model import Transformer
 from karel_fast.model.compiling import compiled
 from karel_fast.model.device import autocast, memory_advice, peak_flops, repeatable, resolve_device, resolve_precision
-from karel_fast.model.rows import token_losses
+from karel_fast.model.rows import target_losses
 from karel_fast.runs.snapshots import (
     TrainingState,
     list_snapshots,
@@ -222,7 +222,7 @@ def loss_sum(model: Transformer, tokens_BT: Tensor, first: int, pad_id: int, ign
     if ignored_T is not None:
         targets_BT = targets_BT.masked_fill(ignored_T[first + 1 :], pad_id)
     if model.row_code is not None:
-        return token_losses(logits_BTV, targets_BT, pad_id, model.row_code).sum()
+        return target_losses(logits_BTV, targets_BT, pad_id, model.row_code).sum()
     return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=pad_id, reduction="sum")
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from karel_fast.data import Samples, Tokenizer
 from karel_fast.model import Transformer
 from karel_fast.model.decode import Generated
-from karel_fast.model.rows import token_losses as token_losses_of
+from karel_fast.model.rows import target_losses
 from karel_fast.training.row_scores import row_scores
 
 
@@ -147,7 +147,7 @@ def token_losses(
 
 def row_losses(model: Transformer, tokens_BT: Tensor, pad_id: int) -> Tensor:
     """float32 (B, T - 1), see `token_losses`."""
-    return token_losses_of(model(tokens_BT[:, :-1]).float(), tokens_BT[:, 1:], pad_id, model.row_code)
+    return target_losses(model(tokens_BT[:, :-1]).float(), tokens_BT[:, 1:], pad_id, model.row_code)
 
 
 def mean_loss(losses: np.ndarray, counted: np.ndarray) -> float:
