@@ -14,8 +14,11 @@ from karel_fast.model.decode import write_programs
 from karel_fast.model.rows import target_losses
 from karel_fast.model.scoring import hidden_states
 from karel_fast.model.transformer import model_config
+from karel_fast.runs.origin import origin
 from karel_fast.runs.snapshots import write_snapshot
+from karel_fast.support.checks import InputError
 from karel_fast.support.row_code import RowCode
+from karel_fast.training.evaluate import check_vocabulary
 from karel_fast.training.loop import loss_sum
 from karel_fast.training.text import prompt_metrics, token_losses
 
@@ -181,3 +184,27 @@ def test_decoding_writes_words_only() -> None:
             )
             assert made.tokens.max() < 25
             assert made.valid.all() or not constrained
+
+
+def test_a_compiled_step_has_the_same_loss_and_gradients() -> None:
+    """Words and rows are told apart by where their numbers are: compiled code must divide negative ones alike."""
+    tokens = torch.from_numpy(ROWS.encode(SAMPLES).astype(np.int64))
+    found = []
+    for compile_it in (False, True):
+        model = make_model()
+        run = torch.compile(loss_sum, fullgraph=True) if compile_it else loss_sum
+        loss = run(model, tokens, 0, 0)
+        loss.backward()
+        found.append((loss.detach(), model.wte.weight.grad, model.lm_head.weight.grad))
+    for plain, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_of_words_is_none_of_rows(tmp_path: Path) -> None:
+    """The sizes of their tables may be equal."""
+    config = model_config(ROWS.vocab_size, ROWS.sequence_length, layers=1, width=16, heads=4)
+    to_hf(Transformer(config), tmp_path)
+    with pytest.raises(InputError, match="not the 85 of layout rows"):
+        origin(tmp_path, RECIPE, "rows")
+    with pytest.raises(ValueError, match="not the same vocabulary"):
+        check_vocabulary(Transformer(config), ROWS)
