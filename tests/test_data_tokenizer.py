@@ -101,7 +101,7 @@ def test_the_reference_text_is_source(recipe):
         assert kf.parse(source.replace("; }", " }")) == program
 
 
-@pytest.mark.parametrize("layout", [name for name, layout in LAYOUTS.items() if not layout.one_token_rows])
+@pytest.mark.parametrize("layout", [name for name, layout in LAYOUTS.items() if layout.rows_per_token is None])
 @pytest.mark.parametrize("preset", ["paper", "control-flow"])
 def test_hugging_face_gives_the_same_ids(layout, preset):
     samples = generate(Recipe.preset(preset), "train", 0, 25)

@@ -45,7 +45,7 @@ def train_command(
         Path | None, typer.Option(help="Train on this data set on disk instead, and on its recipe.")
     ] = None,
     layout: Annotated[
-        str, typer.Option(help="compact, rows, reference, or interpreter: code before outputs.")
+        str, typer.Option(help="compact, rows, row-pairs, reference, or interpreter: code before outputs.")
     ] = "compact",
     semantics: Annotated[
         str | None, typer.Option(help=f"Train on this meaning; by default the recipe's. {SEMANTICS_HELP}")

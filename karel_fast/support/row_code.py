@@ -6,11 +6,12 @@ nothing here imports either.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
-MOST_TOKENS = 2**31
-"""Tokens are kept as int32."""
+MOST_TOKENS = 2**63
+"""Tokens are kept as int64 at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,11 @@ class RowCode:
     def columns(self) -> int:
         """How many numbers describe them: one a word, and one for every sign of every cell."""
         return self.words + self.cells * self.signs
+
+    @property
+    def most_cells(self) -> int:
+        """Of a row with so many words and signs whose tokens can be numbered."""
+        return int(math.log(MOST_TOKENS - self.words, self.signs))
 
     def join(self, signs: Any) -> Any:
         """Signs (.., cells), 0 .. signs - 1 -> the tokens of the rows (..)."""

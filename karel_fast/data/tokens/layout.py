@@ -49,9 +49,9 @@ class Layout(ABC):
     line_tokens: tuple[int, int, int] = (0, 0, 0)
     """For the core's "lines": indent, end of a line, and what follows a block's condition or count."""
 
-    one_token_rows: ClassVar[bool] = False
-    """Whether the tokenizer makes one token of each row of a world (`karel_fast.data.tokens.rows`). All else here is then of the
-    rows before that. Cells of a row must stand next to each other.
+    rows_per_token: ClassVar[int | None] = None
+    """Of how many rows of a world the tokenizer makes one token (`karel_fast.data.tokens.rows`); None: a cell is a token. All else
+    here is of the tokens before that. The cells of one token must stand next to each other.
     """
 
     pad_id: ClassVar[int] = 0

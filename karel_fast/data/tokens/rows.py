@@ -1,8 +1,10 @@
-"""A token for every row of a world: a fifth of the compact layout's tokens, and the same text.
+"""A token for every row of a world, or for two: a fifth or an eighth of the compact layout's tokens, and the same text.
 
 There are far too many rows to list (15 signs in each of six cells: 11 million), so these tokens have numbers and no entry of
 their own in a table: the model adds up a vector per cell where it reads one, and says what each cell shows where it writes one
 (`karel_fast.model.rows`). Programs are written as in the compact layout, a token a symbol.
+
+Below, the cells that one token stands for are a row, even where they are two rows of the world.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import numpy as np
 
 from karel_fast.data.tokens.compact import CompactLayout
 from karel_fast.data.tokens.layout import Layout
+from karel_fast.support.checks import whole
 from karel_fast.support.row_code import MOST_TOKENS, RowCode
 
 
@@ -18,32 +21,49 @@ class RowsLayout(CompactLayout):
     """The compact layout, read by rows."""
 
     name = "rows"
-    one_token_rows = True
+    rows_per_token = 1
+
+
+class RowPairsLayout(CompactLayout):
+    """The compact layout, read by two rows at a time."""
+
+    name = "row-pairs"
+    rows_per_token = 2
 
 
 class RowFolding:
-    """Token rows of a layout with a token per cell, and the same ones with a token per row of a world.
+    """Token rows of a layout with a token per cell, and the same ones with a token per `rows_per_token` rows of a world.
 
-    Raises ValueError for a layout whose cells of a row stand apart, and for worlds whose rows are too long to be numbered.
+    Raises ValueError for a layout whose cells stand apart, worlds whose rows are no multiple of `rows_per_token`, and more cells than
+    can be numbered.
 
-    Shapes: n rows of U tokens, folded into T; E examples, R rows of a world.
+    Shapes: n rows of U tokens, folded into T; E examples, R folded rows of a world.
     """
 
     def __init__(self, layout: Layout, length: int) -> None:
-        self.code = RowCode(len(layout.tokens), layout.columns, len(layout.cell_words))
+        rows = whole(f"the {layout.name} layout's rows_per_token", layout.rows_per_token, 1)
+        name, height = layout.name, layout.recipe.height
+        if (height - 2) % rows:
+            raise ValueError(
+                f"the {name} layout makes one token of {rows} rows; worlds {height} high have {height - 2} between their walls: use the "
+                "rows or the compact layout"
+            )
+        self.code = RowCode(len(layout.tokens), rows * layout.columns, len(layout.cell_words))
         """How the layout's tokens and the rows of its worlds are numbered."""
         if self.code.tokens > MOST_TOKENS:
             raise ValueError(
-                f"the {layout.name} layout numbers rows of up to 7 cells; worlds {layout.recipe.width} wide have {layout.columns} "
-                "between their walls: use the compact layout"
+                f"the {name} layout numbers up to {self.code.most_cells} cells by a token; worlds {layout.recipe.width} wide have "
+                f"{self.code.cells} in {rows} rows: use the compact layout"
             )
-        if layout.cell_step != 1:
+        cells = layout.cell_positions.reshape(-1, self.code.cells)
+        if (np.diff(cells, axis=1) != 1).any():
             raise ValueError(
-                f"the {layout.name} layout makes one token of a row, so its cells must stand next to each other; they stand "
-                f"{layout.cell_step} apart"
+                f"the {name} layout makes one token of neighbouring cells, so their tokens must stand next to each other; in its rows "
+                f"of worlds they stand {layout.cell_step} apart, and rows {layout.row_step}"
             )
+        self.dtype = np.dtype(np.int32 if self.code.tokens <= 2**31 else np.int64)
+        """Of folded rows."""
         self.first_cell = layout.first_cell
-        cells = layout.cell_positions.reshape(-1, layout.columns)
         self.kept = np.setdiff1d(np.arange(length), cells[:, 1:])
         """int64 (T,): which of the U tokens stay, of a row the first cell's."""
         self.row_positions = np.searchsorted(self.kept, cells[:, 0])
@@ -51,10 +71,10 @@ class RowFolding:
         self._cells = cells
 
     def fold(self, rows: np.ndarray) -> np.ndarray:
-        """int32 (n, T) from (n, U); also the first tokens of rows, a whole prompt at least."""
+        """`dtype` (n, T) from (n, U); also the first tokens of rows, a whole prompt at least."""
         kept = self.kept[self.kept < rows.shape[1]]
-        folded = rows[:, kept].astype(np.int32)
-        folded[:, self.row_positions] = self.code.join(rows[:, self._cells].astype(np.int32) - self.first_cell)
+        folded = rows[:, kept].astype(self.dtype)
+        folded[:, self.row_positions] = self.code.join(rows[:, self._cells].astype(self.dtype) - self.first_cell)
         return folded
 
     def unfold(self, tokens: list[int]) -> list[int]:

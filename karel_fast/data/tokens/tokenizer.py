@@ -24,12 +24,12 @@ from karel_fast.support.row_code import RowCode
 class Tokenizer:
     """Encodes samples of one recipe. Only the shown examples are written; the held-out ones never are.
 
-    layout: "compact", "rows" or "reference", or one of your own (`karel_fast.data.tokens.registry`). ValueError, with the nearest
+    layout: "compact", "rows", "row-pairs" or "reference", or one of your own (`karel_fast.data.tokens.registry`). ValueError, with the nearest
     name, for another.
 
     Properties: `vocab_size`; `pad_id`, `end_id` (the token that ends a program); `action_ids` (one per action, by its
     code); `prompt_length` (the token after the prompt is the program's first); `sequence_length` (the longest row);
-    `row_code` (how rows of worlds are numbered, where each is one token; else None). With a row code, `vocab_size` is the
+    `row_code` (how rows of worlds are numbered, where one or two of them are one token; else None). With a row code, `vocab_size` is the
     number of vectors that make up all tokens, and tokens reach up to `row_code.tokens`.
 
     `karel_fast.data.tokens.interpreter` has the same rows in another order: outputs after the program.
@@ -41,11 +41,11 @@ class Tokenizer:
         self._code = len(self._layout.template)
         """Where the layout's programs begin, and"""
         self._length = self._code + self._layout.longest_program + 1
-        """how long its rows are, before rows of worlds become one token."""
-        self._folding = RowFolding(self._layout, self._length) if self._layout.one_token_rows else None
+        """how long its rows are, before rows of worlds become tokens."""
+        self._folding = None if self._layout.rows_per_token is None else RowFolding(self._layout, self._length)
         self._program_at = self._code if self._folding is None else int(np.searchsorted(self._folding.kept, self._code))
         self._plain_dtype = np.dtype(np.uint8 if len(self._layout.tokens) <= 256 else np.uint16)
-        self.dtype = np.dtype(np.int32) if self._folding else self._plain_dtype
+        self.dtype = self._plain_dtype if self._folding is None else self._folding.dtype
 
     @property
     def layout(self) -> str:
@@ -89,12 +89,12 @@ class Tokenizer:
 
     @property
     def cell_positions(self) -> np.ndarray:
-        """int64 (examples, 2, cells): where in a row the cells of each example's input and output world stand, each cell or all of
-        a world's row together.
+        """int64 (examples, 2, cells): where in a row the cells of each example's input and output world stand, each cell or all
+        that one token stands for together.
         """
         if self._folding is None:
             return self._layout.cell_positions.reshape(-1, 2, self._layout.cells)
-        return self._folding.row_positions.repeat(self._layout.columns).reshape(-1, 2, self._layout.cells)
+        return self._folding.row_positions.repeat(self.cells_per_token).reshape(-1, 2, self._layout.cells)
 
     @property
     def cells_per_token(self) -> int:
