@@ -18,7 +18,7 @@ from karel_fast.model import Transformer
 from karel_fast.training.evaluate import evaluate
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "extending-layouts.md"
-RECIPE = Recipe(height=5, width=6, examples=2, held_out=0, lengths=(1, 4))
+RECIPE = Recipe(height=6, width=6, examples=2, held_out=0, lengths=(1, 4))
 OWN = ("slashed", "semicolons")
 
 
@@ -73,7 +73,7 @@ def test_a_model_decodes_under_the_grammar(layout):
         assert length >= 1
 
 
-@pytest.mark.parametrize("layout", ["compact", "reference", "rows", *OWN])
+@pytest.mark.parametrize("layout", ["compact", "reference", "rows", "row-pairs", *OWN])
 def test_the_token_before_an_action_predicts_it(layout):
     samples = generate(RECIPE, count=9)
     tokenizer = Tokenizer(RECIPE, layout)
@@ -148,7 +148,7 @@ class Unknown(CompactLayout):
 @pytest.mark.parametrize(
     ("layout", "says"),
     [
-        (Halved, "shows 24 cells; this recipe has 48"),
+        (Halved, "shows 32 cells; this recipe has 64"),
         (Uneven, "space the cells of every world alike"),
         (Twice, "'move' twice"),
         (Wordless, "lacks 'turn_left'"),
@@ -161,7 +161,7 @@ def test_layouts_that_do_not_hold_up(layout, says):
         layout(RECIPE)
 
 
-@pytest.mark.parametrize("layout", ["compact", "reference", "rows", *OWN])
+@pytest.mark.parametrize("layout", ["compact", "reference", "rows", "row-pairs", *OWN])
 @pytest.mark.parametrize("backend", available_backends())
 def test_a_symbol_without_a_token(layout, backend):
     samples = generate(RECIPE, count=2)
