@@ -50,7 +50,7 @@ class Layout(ABC):
     """For the core's "lines": indent, end of a line, and what follows a block's condition or count."""
 
     rows_per_token: ClassVar[int | None] = None
-    """Of how many rows of a world the tokenizer makes one token (`karel_fast.data.tokens.rows`); None: a cell is a token. All else
+    """Of how many rows of a world the tokenizer makes one token (`karel_fast.data.tokens.folding`); None: a cell is a token. All else
     here is of the tokens before that. The cells of one token must stand next to each other.
     """
 

@@ -12,9 +12,9 @@ from karel_fast.data.sampling.generation import check_found, check_range, check_
 from karel_fast.data.sampling.plan import make_plan
 from karel_fast.data.sampling.recipe import Recipe
 from karel_fast.data.sampling.samples import Samples
+from karel_fast.data.tokens.folding import folding_of
 from karel_fast.data.tokens.grammar import Grammar, make_grammar
 from karel_fast.data.tokens.registry import make_layout
-from karel_fast.data.tokens.rows import RowFolding
 from karel_fast.karel.backends import resolve_backend
 from karel_fast.karel.language import Action
 from karel_fast.karel.world import Worlds
@@ -42,10 +42,8 @@ class Tokenizer:
         """Where the layout's programs begin, and"""
         self._length = self._code + self._layout.longest_program + 1
         """how long its rows are, before rows of worlds become tokens."""
-        self._folding = None if self._layout.rows_per_token is None else RowFolding(self._layout, self._length)
-        self._program_at = self._code if self._folding is None else int(np.searchsorted(self._folding.kept, self._code))
-        self._plain_dtype = np.dtype(np.uint8 if len(self._layout.tokens) <= 256 else np.uint16)
-        self.dtype = self._plain_dtype if self._folding is None else self._folding.dtype
+        self._folding = folding_of(self._layout, self._length)
+        self._program_at = int(self._folding.places(np.array([self._code]))[0])
 
     @property
     def layout(self) -> str:
@@ -59,11 +57,16 @@ class Tokenizer:
 
     @property
     def row_code(self) -> RowCode | None:
-        return None if self._folding is None else self._folding.code
+        return self._folding.code
 
     @property
     def vocab_size(self) -> int:
-        return len(self._layout.tokens) if self._folding is None else self._folding.code.columns
+        return self._folding.vocab_size
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of token rows: the narrowest that holds every token."""
+        return self._folding.dtype
 
     @property
     def pad_id(self) -> int:
@@ -92,26 +95,17 @@ class Tokenizer:
         """int64 (examples, 2, cells): where in a row the cells of each example's input and output world stand, each cell or all
         that one token stands for together.
         """
-        if self._folding is None:
-            return self._layout.cell_positions.reshape(-1, 2, self._layout.cells)
-        return self._folding.row_positions.repeat(self.cells_per_token).reshape(-1, 2, self._layout.cells)
+        return self._folding.places(self._layout.cell_positions).reshape(-1, 2, self._layout.cells)
 
     @property
     def cells_per_token(self) -> int:
-        return 1 if self._folding is None else self._folding.code.cells
+        return self._folding.cells
 
     def shown_cells(self, rows: np.ndarray) -> np.ndarray:
         """What the cells of token rows (n, T) show, whole prompts at least: their numbers in `karel_fast.karel.world.CELL_SIGNS`, int64
         (n, examples, 2, cells).
         """
-        tokens = rows[:, self.cell_positions].astype(np.int64)
-        if self._folding is None:
-            return tokens - self.cell_ids.start
-        shape = (*tokens.shape[:3], -1, self.cells_per_token)
-        return np.stack(
-            [self._folding.code.sign(tokens.reshape(shape)[..., cell], cell) for cell in range(self.cells_per_token)],
-            -1,
-        ).reshape(tokens.shape)
+        return self._folding.shown(rows[:, self.cell_positions])
 
     @property
     def tokens_per_action(self) -> int:
@@ -125,13 +119,12 @@ class Tokenizer:
 
     @cached_property
     def sequence_length(self) -> int:
-        return self._length if self._folding is None else len(self._folding.kept)
+        return len(self._folding.kept)
 
     @property
     def empty_prompt(self) -> np.ndarray:
         """int64 (prompt_length,): a prompt with every cell shown as empty floor."""
-        template = self._layout.template
-        return template if self._folding is None else self._folding.fold(template[None])[0].astype(np.int64)
+        return self._folding.fold(self._layout.template[None])[0].astype(np.int64)
 
     # -- encoding -----------------------------------------------------------------------------------------------------
 
@@ -144,7 +137,7 @@ class Tokenizer:
         self._check(samples)
         if resolve_backend(backend) == "cpp" and self._layout.program_writer:
             return self._arranged(self._encode_cpp(samples, check_threads(threads)))
-        out = np.full((len(samples), self._length), self.pad_id, self._plain_dtype)
+        out = np.full((len(samples), self._length), self.pad_id, self._folding.plain_dtype)
         out[:, : self._code] = self._specifications(samples)
         self._layout.write_programs(samples.symbols, samples.lengths, out[:, self._code :])
         return self._arranged(out)
@@ -171,11 +164,11 @@ class Tokenizer:
 
     def _arranged(self, rows: np.ndarray) -> np.ndarray:
         """The layout's rows, or prompts, as this tokenizer has them."""
-        return rows if self._folding is None else self._folding.fold(rows)
+        return self._folding.fold(rows)
 
     @property
     def _wide(self) -> bool:
-        return self._plain_dtype == np.uint16
+        return self._folding.plain_dtype == np.uint16
 
     def _encode_cpp(self, samples: Samples, threads: int) -> np.ndarray:
         from karel_fast import _core
@@ -194,7 +187,7 @@ class Tokenizer:
 
     def _specifications(self, samples: Samples) -> np.ndarray:
         inputs, outputs = samples.shown()
-        out = np.empty((len(samples), self._code), self._plain_dtype)
+        out = np.empty((len(samples), self._code), self._folding.plain_dtype)
         out[:] = self._layout.template
         cells = np.stack([_cells(inputs), _cells(outputs)], axis=1).reshape(len(samples), -1)
         out[:, self._layout.cell_positions] = cells + self._layout.first_cell
@@ -227,12 +220,12 @@ class Tokenizer:
     def decode(self, row: Sequence[int] | np.ndarray) -> str:
         """The text of a row of token ids, without its padding. ValueError for an id outside the vocabulary."""
         ids = [int(i) for i in row]
-        there_are = self.vocab_size if self._folding is None else self._folding.code.tokens
+        there_are = self._folding.tokens
         for place, token in enumerate(ids):
             if not 0 <= token < there_are:
                 raise ValueError(f"token {token} at position {place} is outside 0..{there_are - 1}")
         ids = [i for i in ids if i != self.pad_id]
-        return self._layout.text(ids if self._folding is None else self._folding.unfold(ids))
+        return self._layout.text(self._folding.unfold(ids))
 
     def symbols(self, program: Sequence[int] | np.ndarray) -> list[int]:
         """The symbols (`karel_fast.data.sampling.symbols`) of a program's tokens, those after the prompt."""
@@ -247,7 +240,7 @@ class Tokenizer:
 
         ValueError for a layout that has no list of all its tokens.
         """
-        if self._folding is not None:
+        if self._folding.code is not None:
             raise ValueError(f"the {self.layout} layout's tokens cannot be listed, as Hugging Face tokenizers do")
         from karel_fast.data.tokens.hf_tokenizer import make_hf_tokenizer
 
