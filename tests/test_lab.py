@@ -151,7 +151,7 @@ def test_a_folder_from_elsewhere(tmp_path: Path, lab: Lab) -> None:
     words = {word: number for number, word in enumerate(reversed(lab.tokenizer.tokens))}
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": words}}))
     with pytest.raises(
-        InputError, match=r"which are no layout's of this recipe \(compact \d+, reference \d+, rows \d+\)"
+        InputError, match=r"which are no layout's of this recipe \(compact: \d+ tokens; reference: \d+ tokens; rows: "
     ):
         load(tmp_path, recipe=RECIPE)
 

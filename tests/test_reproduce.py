@@ -21,6 +21,7 @@ from karel_fast.experiment.reproduce import _train, _write_config, reproduce
 from karel_fast.model import Transformer, model_config
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import list_snapshots, read_card, read_resume
+from karel_fast.support.checks import InputError
 from karel_fast.support.files import read_json
 from karel_fast.training.bar import TrainingBar
 
@@ -241,8 +242,40 @@ def test_sigterm_loses_no_update(tmp_path, monkeypatch):
 
 def test_another_experiment_is_not_mixed_in(tiny, tmp_path):
     reproduce(load_preset(tiny), tmp_path / "run", Console(quiet=True))
-    with pytest.raises(ValueError, match="another experiment"):
+    with pytest.raises(
+        ValueError, match=r"another experiment: training.seed is 0 there and 1 here; choose another --output"
+    ):
         reproduce(load_preset(tiny, {"training": {"seed": 1}}), tmp_path / "run", Console(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            '{"experiment": {"training": {"steps": 4}, "karel_fast": 1}',
+            "config.json: .*what the run was begun with is not known",
+        ),
+        ("[1]", "holds a JSON list, not an object; what the run was begun with is not known: choose another --output"),
+        ("{}", "experiment is null there and a table here"),
+        ('{"experiment": 3}', "experiment is 3 there and a table here"),
+        ('{"experiment": {"training": {"steps": 4}}}', "config.json spells its settings as an earlier version did"),
+        ('{"experiment": {"recipe": null, "decoding": {}}}', "recipe is null there and a table here"),
+    ],
+)
+def test_what_a_run_was_begun_with_must_be_known(tiny, tmp_path, text, says):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError, match=says):
+        _write_config(load_preset(tiny), tmp_path)
+
+
+def test_a_damaged_description_of_a_run_is_said_to_be_so(tiny, tmp_path):
+    preset = load_preset(tiny)
+    _write_config(preset, tmp_path)
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text.replace('"steps": 4', '"steps": 5'))
+    with pytest.raises(InputError, match=r"config.json.*; what the run was begun with is not known") as found:
+        _write_config(preset, tmp_path)
+    assert "another experiment" not in str(found.value)
 
 
 def test_seeds_differ_in_their_samples(tiny, tmp_path, monkeypatch):
@@ -271,7 +304,7 @@ def test_a_run_goes_on_by_its_folder(tmp_path, monkeypatch):
     (again, folder), (other, _) = begun
     assert (again.name, folder, again.training.steps, again.data.first_sample) == ("own", run, 6, 3 * 2**32)
     _write_config(again, run)  # it is the same experiment
-    with pytest.raises(ValueError, match="another experiment"):
+    with pytest.raises(ValueError, match=r"another experiment: training.lr is not set there and 0.5 here"):
         _write_config(other, run)
     (run / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="does not say what the run was begun with"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import json
 import platform
 import time
 from collections.abc import Iterator
@@ -111,7 +112,7 @@ def _stage(console: Console, name: str) -> Iterator[None]:
 
 def _write_config(preset: Preset, folder: Path) -> None:
     from karel_fast.runs.folder import CONFIG
-    from karel_fast.support.files import read_json_if_whole, write_json
+    from karel_fast.support.files import read_json, write_json
 
     path = folder / CONFIG
     # The device may change between one part of a run and the next; the description decides nothing.
@@ -119,14 +120,19 @@ def _write_config(preset: Preset, folder: Path) -> None:
     for table in ("training", "decoding"):
         source[table] = {k: v for k, v in preset.source.get(table, {}).items() if k != "device"}
     if path.exists():
-        earlier = read_json_if_whole(path) or {}
-        if "decoding" not in (earlier.get("experiment") or {"decoding": {}}):
+        remedy = "choose another --output, or remove it"
+        try:
+            earlier = read_json(path).get("experiment")
+        except ValueError as error:
+            raise InputError(f"{error}; what the run was begun with is not known: {remedy}") from error
+        if isinstance(earlier, dict) and earlier and "decoding" not in earlier:
             raise InputError(
                 f"{path} spells its settings as an earlier version did; this version can report on the run, but not go on "
-                "with it: choose another --output, or remove it"
+                f"with it: {remedy}"
             )
-        if earlier.get("experiment") != source:
-            raise InputError(f"{folder} holds another experiment; choose another --output or remove it")
+        if earlier != source:
+            where = _first_difference(earlier, source)
+            raise InputError(f"{folder} holds another experiment: {where}; {remedy}")
         return
     write_json(
         path,
@@ -142,6 +148,24 @@ def _write_config(preset: Preset, folder: Path) -> None:
             "machine": _machine(preset.training.device),
         },
     )
+
+
+_NOT_SET = object()
+
+
+def _first_difference(earlier: Any, now: Any, name: str = "") -> str:
+    """Where two settings differ that do, and how."""
+    if isinstance(earlier, dict) and isinstance(now, dict):
+        pairs = {key: (earlier.get(key, _NOT_SET), now.get(key, _NOT_SET)) for key in [*earlier, *now]}
+        key, (old, new) = next((key, pair) for key, pair in pairs.items() if pair[0] != pair[1])
+        return _first_difference(old, new, f"{name}.{key}" if name else key)
+    return f"{name or 'experiment'} is {_said(earlier)} there and {_said(now)} here"
+
+
+def _said(value: Any) -> str:
+    if value is _NOT_SET:
+        return "not set"
+    return "a table" if isinstance(value, dict) else json.dumps(value)
 
 
 def _machine(device: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from karel_fast.model.rows import row_code_of
 from karel_fast.runs.snapshots import CARD, list_snapshots, open_snapshot, read_card, snapshot_path, write_snapshot
 from karel_fast.support.checks import InputError
 from karel_fast.support.files import read_json
+from karel_fast.support.row_code import vocabulary_text
 
 TOKENIZER = "tokenizer.json"
 
@@ -47,7 +48,7 @@ def origin(folder: str | Path, recipe: Recipe | None = None, layout: str | None 
     folder = Path(folder)
     card = read_card(folder) if (folder / CARD).is_file() else {}
     config = read_config(folder)
-    size = config.vocab_size
+    has = vocabulary_text(config.vocab_size, row_code_of(config))
     if recipe is None:
         if not card.get("recipe"):
             raise InputError(
@@ -59,16 +60,18 @@ def origin(folder: str | Path, recipe: Recipe | None = None, layout: str | None 
         tokenizer = Tokenizer(recipe, layout if layout in LAYOUTS else "compact")
         if not _fits(folder, config, tokenizer):
             raise InputError(
-                f"{folder} has {size} tokens, which are not the {tokenizer.vocab_size} of layout {layout}: "
-                "give the recipe and layout that it was trained on"
+                f"{folder} has {has}, which are not those of layout {layout} "
+                f"({vocabulary_text(tokenizer.vocab_size, tokenizer.row_code)}): give the recipe and layout that it was trained on"
             )
         return recipe, layout
     known = _tokenizers(recipe)
     fitting = [tokenizer.layout for tokenizer in known if _fits(folder, config, tokenizer)]
     if not fitting:
-        sizes = ", ".join(f"{tokenizer.layout} {tokenizer.vocab_size}" for tokenizer in known)
+        sizes = "; ".join(
+            f"{tokenizer.layout}: {vocabulary_text(tokenizer.vocab_size, tokenizer.row_code)}" for tokenizer in known
+        )
         raise InputError(
-            f"{folder} has {size} tokens, which are no layout's of this recipe ({sizes}): give the recipe that it was trained on"
+            f"{folder} has {has}, which are no layout's of this recipe ({sizes}): give the recipe that it was trained on"
         )
     return recipe, fitting[0]
 

@@ -47,3 +47,10 @@ class RowCode:
     def sign(self, tokens: Any, cell: int) -> Any:
         """What a cell of each row shows, in the tokens' shape. Of words it says nothing."""
         return (tokens - self.words) // self.signs ** (self.cells - 1 - cell) % self.signs
+
+
+def vocabulary_text(vocab_size: int, code: RowCode | None) -> str:
+    """A vocabulary, for people."""
+    if code is None:
+        return f"{vocab_size} tokens"
+    return f"{code.words} tokens and rows of {code.cells} cells with {code.signs} signs"

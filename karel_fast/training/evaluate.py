@@ -26,6 +26,7 @@ from karel_fast.model.decode import Decoder, Generated, join
 from karel_fast.model.device import autocast, memory_advice, resolve_device, resolve_precision
 from karel_fast.runs.snapshots import open_snapshot
 from karel_fast.support.checks import NotFiniteError
+from karel_fast.support.row_code import vocabulary_text
 from karel_fast.training.config import SearchConfig
 from karel_fast.training.divergence import divergence_metrics
 from karel_fast.training.loop import loss_sum
@@ -212,8 +213,8 @@ def check_vocabulary(model: Transformer, tokenizer: Tokenizer) -> None:
     """Raise ValueError unless the model can read and write the tokenizer's sequences."""
     if (model.config.vocab_size, model.row_code) != (tokenizer.vocab_size, tokenizer.row_code):
         raise ValueError(
-            f"the model has {model.config.vocab_size} tokens, the tokenizer {tokenizer.vocab_size}: "
-            "not the same vocabulary"
+            f"the model has {vocabulary_text(model.config.vocab_size, model.row_code)}, the tokenizer "
+            f"{vocabulary_text(tokenizer.vocab_size, tokenizer.row_code)}: not the same vocabulary"
         )
     model.check_length(tokenizer.sequence_length)
 

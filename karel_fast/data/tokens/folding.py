@@ -105,7 +105,9 @@ class RowFolding(Folding):
 
     def shown(self, tokens: np.ndarray) -> np.ndarray:
         shared = tokens.astype(np.int64).reshape(*tokens.shape[:-1], -1, self.cells)
-        return np.stack([self.code.sign(shared[..., cell], cell) for cell in range(self.cells)], -1).reshape(tokens.shape)
+        return np.stack([self.code.sign(shared[..., cell], cell) for cell in range(self.cells)], -1).reshape(
+            tokens.shape
+        )
 
 
 def folding_of(layout: Layout, length: int) -> Folding:

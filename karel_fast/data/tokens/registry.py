@@ -9,7 +9,9 @@ from karel_fast.data.tokens.reference import ReferenceLayout
 from karel_fast.data.tokens.rows import RowPairsLayout, RowsLayout
 from karel_fast.support.checks import one_of
 
-LAYOUTS: dict[str, type[Layout]] = {layout.name: layout for layout in (CompactLayout, ReferenceLayout, RowsLayout, RowPairsLayout)}
+LAYOUTS: dict[str, type[Layout]] = {
+    layout.name: layout for layout in (CompactLayout, ReferenceLayout, RowsLayout, RowPairsLayout)
+}
 
 
 def make_layout(name: str, recipe: Recipe) -> Layout:

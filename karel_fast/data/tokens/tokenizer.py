@@ -24,8 +24,8 @@ from karel_fast.support.row_code import RowCode
 class Tokenizer:
     """Encodes samples of one recipe. Only the shown examples are written; the held-out ones never are.
 
-    layout: "compact", "rows", "row-pairs" or "reference", or one of your own (`karel_fast.data.tokens.registry`). ValueError, with the nearest
-    name, for another.
+    layout: "compact", "rows", "row-pairs" or "reference", or one of your own (`karel_fast.data.tokens.registry`). ValueError, with
+    the nearest name, for another.
 
     Properties: `vocab_size`; `pad_id`, `end_id` (the token that ends a program); `action_ids` (one per action, by its
     code); `prompt_length` (the token after the prompt is the program's first); `sequence_length` (the longest row);
