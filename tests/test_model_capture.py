@@ -5,7 +5,7 @@ import torch
 from tiny_model import CONTEXT, PROMPT, tiny_model, tiny_tokens
 from transformers import CodeGenForCausalLM
 
-from karel_fast.model import Capture, Transformer
+from karel_fast.model import Capture, Transformer, attention_patterns
 from karel_fast.model.hub import to_hf
 from karel_fast.model.scoring import hidden_states
 
@@ -208,6 +208,25 @@ def test_what_blocks_add_is_what_hooks_see_on_the_stock_model(model, tmp_path, c
     # A state is the one before it and what its block adds.
     torch.testing.assert_close(wanted[2], wanted[1] + seen["attn_out", 2] + seen["mlp_out", 2], atol=1e-5, rtol=1e-5)
     assert list(model.state_dict()) == names
+
+
+@torch.no_grad()
+def test_attention_patterns_are_those_of_the_stock_model(model, tmp_path):
+    to_hf(model, tmp_path)
+    stock = CodeGenForCausalLM.from_pretrained(tmp_path, attn_implementation="eager").eval()
+    theirs = torch.stack(stock(TOKENS, output_attentions=True).attentions, 1)
+    torch.testing.assert_close(attention_patterns(model, TOKENS), theirs, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(attention_patterns(model, TOKENS, [3, 1]), theirs[:, [2, 0]], atol=1e-5, rtol=1e-5)
+    assert len({head.numpy().tobytes() for head in theirs[0].flatten(0, 1)}) == 3 * 4, "no two heads are alike"
+
+
+def test_attention_patterns_that_are_not_there(model):
+    with pytest.raises(ValueError, match=r"attention of layer 0: this model has blocks 1\.\.3"):
+        attention_patterns(model, TOKENS, [0])
+    with pytest.raises(ValueError, match="attention of layer 4"):
+        attention_patterns(model, TOKENS, [1, 4])
+    with pytest.raises(ValueError, match="need integers"):
+        attention_patterns(model, TOKENS.float())
 
 
 def test_points_that_are_not_there():

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from karel_fast.model.hub import from_hf as from_hf
     from karel_fast.model.hub import to_hf as to_hf
     from karel_fast.model.intervention import Intervention as Intervention
+    from karel_fast.model.patterns import attention_patterns as attention_patterns
     from karel_fast.model.sampling import Sampling as Sampling
     from karel_fast.model.transformer import Transformer as Transformer
     from karel_fast.model.transformer import model_config as model_config
@@ -22,6 +23,7 @@ _HOME = {
     "Intervention": "intervention",
     "Sampling": "sampling",
     "Transformer": "transformer",
+    "attention_patterns": "patterns",
     "beam_search": "beam",
     "from_hf": "hub",
     "model_config": "transformer",

@@ -33,9 +33,14 @@ def plain_attention(q_BHQE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor) -> Tensor:
     """The same in torch's own operators, block by block; differentiable in every way that torch knows."""
     mixed = []
     for queries, keys in _blocks(q_BHQE.shape[2], k_BHTE.shape[2]):
-        weights_BHqt = _scores(q_BHQE[:, :, queries], k_BHTE[:, :, keys]).softmax(dim=-1)
+        weights_BHqt = attention_weights(q_BHQE[:, :, queries], k_BHTE[:, :, keys])
         mixed.append(weights_BHqt.to(v_BHTE.dtype) @ v_BHTE[:, :, keys])
     return torch.cat(mixed, dim=2)
+
+
+def attention_weights(q_BHqE: Tensor, k_BHtE: Tensor) -> Tensor:
+    """How much each of the last q of t positions takes from each: float32 (B, H, q, t), summing to one over t."""
+    return _scores(q_BHqE, k_BHtE).softmax(dim=-1)
 
 
 class CompiledAttention(torch.autograd.Function):

@@ -260,14 +260,8 @@ class Transformer(nn.Module):
         intervention: Intervention | None = None,
         logits_from: int = 0,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        if tokens_BT.ndim != 2 or tokens_BT.is_floating_point():
-            raise ValueError(
-                f"tokens of {tokens_BT.dtype}, shape {tuple(tokens_BT.shape)}: need integers (rows, tokens)"
-            )
-        if tokens_BT.dtype not in (torch.int32, torch.int64):  # a stream's rows are bytes
-            tokens_BT = tokens_BT.long()
+        tokens_BT = self.as_tokens(tokens_BT)
         rows, length = tokens_BT.shape
-        self.check_length(length)
         if not 0 <= logits_from < length:
             raise ValueError(f"logits_from={logits_from}: the sequences have {length} tokens (0..{length - 1})")
         editor = None
@@ -338,6 +332,17 @@ class Transformer(nn.Module):
         if recorder is not None:
             recorder.add(last, normed_BTD if recorder.capture.final_norm else x_BTD, first)
         return normed_BTD
+
+    def as_tokens(self, tokens_BT: Tensor) -> Tensor:
+        """Tokens as the embedding takes them. Raises ValueError unless they are integers (B, T), with T within the context."""
+        if tokens_BT.ndim != 2 or tokens_BT.is_floating_point():
+            raise ValueError(
+                f"tokens of {tokens_BT.dtype}, shape {tuple(tokens_BT.shape)}: need integers (rows, tokens)"
+            )
+        self.check_length(tokens_BT.shape[1])
+        return (
+            tokens_BT if tokens_BT.dtype in (torch.int32, torch.int64) else tokens_BT.long()
+        )  # a stream's rows are bytes
 
     def check_length(self, length: int) -> None:
         if length > self.config.n_positions:
