@@ -60,6 +60,15 @@ def written(actions: list[int], text: str) -> States:
     )
 
 
+def test_direction_is_where_it_began_and_how_it_turned() -> None:
+    plugins.load_plugins([Path(__file__).parents[1] / "docs" / "plugins" / "turns.py"])
+    states = written([1, 0, 1, 2, 1, 1], "#####\n#..v#\n#####")  # left, move, left, right, left, left
+    assert states.labels("began").tolist() == [2] * 6
+    assert states.labels("turned").tolist() == [3, 3, 2, 3, 2, 1]
+    assert ((states.labels("began") + states.labels("turned")) % 4).tolist() == states.labels("direction").tolist()
+    assert (states.labels("turned", -1) == [0, 3, 3, 2, 3, 2]).all()
+
+
 def test_labels_of_a_trace_and_its_worlds() -> None:
     @kf.probing.feature(classes=10, heads=("now", "first"))
     def markers_left(trace, worlds):
