@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from karel_fast.probing.pieces import PieceStore
 from karel_fast.probing.places import read_places
 from karel_fast.probing.probes.training import TRAIN, ProbeConfig, Task
 from karel_fast.probing.table import HiddenTable, TableWriter
+from karel_fast.support.files import read_json, write_json
 
 EXAMPLES = 2
 FAST = ProbeConfig(epochs=4, least_steps=150, batch_size=128)
@@ -270,7 +272,18 @@ def test_pieces_are_the_whole(splits, tmp_path):
     assert sum(counted) == grid.size(2) == len(whole["records"])
     assert pieces == whole
     assert (tmp_path / "pieces.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
-    assert PieceStore(store.folder, {"experiment": 2}).get(0) is None
+    count = len(store_json(store, 0)["records"])
+    assert store.get(0, count) is not None
+    assert store.get(0, count + 1) is None
+    assert PieceStore(store.folder, {"experiment": 2}).get(0, count) is None
+    for change in ({"records": 3}, {"records": [{}] * count}, {"records": "x" * count}):
+        write_json(store.folder / "piece-0000.json", {**store_json(store, 0), **change})
+        assert store.get(0, count) is None, "what does not hold together is trained again"
+    assert run_experiment(splits, grid, config=QUICK, store=store) == whole
+
+
+def store_json(store: PieceStore, number: int) -> dict[str, Any]:
+    return read_json(store.folder / f"piece-{number:04d}.json")
 
 
 def test_most_rows_and_program_choice(splits):

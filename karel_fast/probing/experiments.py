@@ -268,7 +268,7 @@ def run_experiment(
     prepared = prepare(splits, grid, untrained, tracer)
     done = []
     for piece in prepared.pieces(divided=store is not None):
-        trained = store.get(piece.number) if store else None
+        trained = store.get(piece.number, len(piece.records)) if store else None
         if trained is None:
             trained = train_piece(prepared, piece, config, device, progress, keep_weights=probes is not None)
             if store:

@@ -134,7 +134,10 @@ class LatentJob:
 
     def left(self) -> list[int]:
         """The pieces that are not there yet."""
-        return [number for number in range(len(self.cells)) if self.store.get(number) is None]
+        return [number for number in range(len(self.cells)) if self._kept(number) is None]
+
+    def _kept(self, number: int) -> Trained | None:
+        return self.store.get(number, probes_of_piece(self.grid))
 
     def tables_of(self, number: int) -> tuple[str, int, int]:
         """Which tables a piece reads: pieces with the same answer read the same."""
@@ -160,7 +163,7 @@ class LatentJob:
         rows: list[dict[str, Any]] = []
         notes = [self.note] if self.note else []
         for number, cell in enumerate(self.cells):
-            trained = self.store.get(number)
+            trained = self._kept(number)
             if trained is None:
                 raise ValueError(f"{self.target}: piece {number} has not been trained; train it before finishing")
             rows += _rows(cell, trained, positions_of(cell.learn_on, self.actions))

@@ -21,8 +21,9 @@ import numpy as np
 from karel_fast.probing.clusters import read_clusters, write_clusters
 from karel_fast.probing.differences import Clusters
 from karel_fast.probing.measures import SUMS
-from karel_fast.probing.places import Places, read_places
+from karel_fast.probing.places import UNREADABLE, Places, read_places
 from karel_fast.probing.probes.types import ProbeWeights
+from karel_fast.runs.contents import check_result
 from karel_fast.support.files import read_json_if_whole, write_json
 
 
@@ -83,15 +84,23 @@ class PieceStore:
         self.folder = folder
         self.identity = dict(identity)
 
-    def get(self, number: int) -> Trained | None:
-        """The piece, if it is there and whole."""
+    def get(self, number: int, records: int) -> Trained | None:
+        """The piece, if it is there and whole: of this experiment, with so many records. Any other is trained again."""
         path = self._path(number)
         stored = read_json_if_whole(path) or {}
         if any(stored.get(name) != value for name, value in self.identity.items()):
             return None
         sums = path.with_suffix(".npz")
         places = read_places(sums)
-        return None if places is None else Trained(stored["records"], read_clusters(sums), places)
+        if places is None:
+            return None
+        try:
+            check_result(stored, "probing", path)
+            trained = Trained(stored["records"], read_clusters(sums), places)
+        except UNREADABLE:
+            return None
+        parts = (trained.records, *trained.clusters.sums.values(), *places.sums.values())
+        return trained if all(len(part) == records for part in parts) else None
 
     def put(self, number: int, trained: Trained) -> None:
         """Keep a piece. The JSON file comes last: it says that the piece is whole."""

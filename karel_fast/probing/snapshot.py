@@ -263,7 +263,7 @@ def pieces_left(
     folder, step = RunFolder(run), int(read_card(snapshot)["step"])
     store = _pieces(folder, step, snapshot, probe_run, _home(folder, step, probe_run))
     pieces = prepare(tables.splits, probe_run.grid, tables.untrained, tables.tracer).pieces(divided=True)
-    return [piece.number for piece in pieces if store.get(piece.number) is None]
+    return [piece.number for piece in pieces if store.get(piece.number, len(piece.records)) is None]
 
 
 def probe_piece(
