@@ -1,7 +1,7 @@
-"""The same samples in the layouts `rows` and `compact`: what a token for every row of a world saves.
+"""The same samples in the layouts `row-pairs`, `rows` and `compact`: what a token for one or two rows of a world saves.
 
-The models have the shape that preset `paper` trains; only the layout differs, and with it the table of tokens. The peer is
-CodeGenForCausalLM on the compact layout, as it would be used. Units are samples, since tokens of the two are not alike.
+The models have the shape that preset `paper` trains, in row-pairs; only the layout differs, and with it the table of tokens. The peer is
+CodeGenForCausalLM on the compact layout, as it would be used. Units are samples, since tokens of the three are not alike.
 """
 
 from __future__ import annotations
@@ -25,57 +25,56 @@ SIZES = {**MODEL_SIZES, "small": Size(6, 128, 4, 64, 512, 256, 2, 5, Recipe.pape
 
 pytestmark = [pytest.mark.timeout(3600), pytest.mark.filterwarnings("default")]
 
-Pair = tuple[Workbench, Workbench]
+Benches = tuple[Workbench, Workbench, Workbench]
 
 
 @pytest.fixture(scope="module")
-def benches(size: str, pytestconfig: pytest.Config) -> Iterator[Pair]:
-    """One of the layout rows, one of compact."""
+def benches(size: str, pytestconfig: pytest.Config) -> Iterator[Benches]:
+    """Of the layouts row-pairs, rows and compact."""
     with pytest.MonkeyPatch.context() as patch:
         if size == "quick":
             patch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
         device = pytestconfig.getoption("device")
-        yield Workbench(SIZES[size], device, "rows"), Workbench(SIZES[size], device)
+        pairs, rows, compact = (Workbench(SIZES[size], device, layout) for layout in ("row-pairs", "rows", "compact"))
+        yield pairs, rows, compact
 
 
 @pytest.mark.benchmark(group="rows")
-def bench_train(compare: Compare, benches: Pair) -> None:
+def bench_train(compare: Compare, benches: Benches) -> None:
     """A training step with AdamW and the loss of all tokens."""
-    rows, compact = benches
-    cells = [bench.tokenizer.shown_cells(bench.tokens_BT.cpu().numpy()) for bench in benches]
-    assert np.array_equal(*cells)
-    ours, plain, peer = (
-        Steady(rows.our_step("adamw")),
-        compact.our_step("adamw"),
-        compact.stock_step(compact.dtype, True),
-    )
+    pairs, rows, compact = benches
+    cells, *others = (bench.tokenizer.shown_cells(bench.tokens_BT.cpu().numpy()) for bench in benches)
+    assert all(np.array_equal(cells, other) for other in others)
+    ours, by_rows, plain = Steady(pairs.our_step("adamw")), rows.our_step("adamw"), compact.our_step("adamw")
+    peer = compact.stock_step(compact.dtype, True)
     assert np.isfinite(ours())
     assert plain() == pytest.approx(peer(), rel=compact.tolerance)
-    length = rows.tokens_BT.shape[1] - 1
-    flops = rows.model.flops_per_token(length) * length * len(rows.tokens_BT)
-    peak = peak_flops(rows.device, rows.dtype)
+    length = pairs.tokens_BT.shape[1] - 1
+    flops = pairs.model.flops_per_token(length) * length * len(pairs.tokens_BT)
+    peak = peak_flops(pairs.device, pairs.dtype)
     limit = {} if peak is None else {
         "share of a large product's rate": Figure(lambda seconds: 100 * flops / seconds[OURS] / peak, unit=" %")
     }  # fmt: skip
     compare(
         ours,
         {
+            "the same in layout rows": Contender(by_rows, at_least=True),
             "the same in layout compact": Contender(plain, at_least=True),
             f"CodeGen, compiled, {compact.precision}, layout compact": Contender(peer, target=1.5, at_least=True),
             **limit,
             "recompilations and graph breaks": Figure(lambda _: ours.later, target=0),
         },
-        units=len(rows.tokens_BT), unit="samples", rounds=rows.size.rounds, setting=rows.setting,
-        name=f"train, AdamW, layout rows, {rows.precision}",
+        units=len(pairs.tokens_BT), unit="samples", rounds=pairs.size.rounds, setting=pairs.setting,
+        name=f"train, AdamW, layout row-pairs, {pairs.precision}",
     )  # fmt: skip
     assert ours.later == 0
 
 
 @pytest.mark.benchmark(group="rows")
-def bench_decode(compare: Compare, benches: Pair) -> None:
+def bench_decode(compare: Compare, benches: Benches) -> None:
     """Programs for unseen specifications with the state behind every action, and their check."""
-    rows, compact = benches
-    samples = generate(rows.size.recipe, split="test", count=rows.size.specifications)
+    pairs, _, compact = benches
+    samples = generate(pairs.size.recipe, split="test", count=pairs.size.specifications)
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def decode(bench: Workbench) -> Steady:
@@ -96,20 +95,21 @@ def bench_decode(compare: Compare, benches: Pair) -> None:
             tokens, _ = compact.stock_decode(compact.dtype, prompts)
             compact.python_check(tokens, samples)
 
-    ours, plain = decode(rows), decode(compact)
-    ours()
-    plain()
+    ours, by_rows, plain = map(decode, benches)
+    for contender in (ours, by_rows, plain):
+        contender()
     for bench in benches:
         tokens, right = found[bench.tokenizer.layout]
         assert np.array_equal(right, bench.python_check(tokens, samples))
     compare(
         ours,
         {
+            "the same in layout rows": Contender(by_rows, at_least=True),
             "the same in layout compact": Contender(plain, at_least=True),
             f"generate and a Python check, {compact.precision}, layout compact": Contender(theirs, target=10.0, at_least=True),
             "recompilations and graph breaks": Figure(lambda _: ours.later, target=0),
         },
-        units=len(samples), unit="specifications", rounds=min(3, rows.size.rounds), setting=rows.setting, scale=1 / rows.size.decodings,
-        name=f"decode, capture and check, layout rows, {rows.precision}",
+        units=len(samples), unit="specifications", rounds=min(3, pairs.size.rounds), setting=pairs.setting, scale=1 / pairs.size.decodings,
+        name=f"decode, capture and check, layout row-pairs, {pairs.precision}",
     )  # fmt: skip
     assert ours.later == 0
