@@ -22,6 +22,7 @@ from karel_fast.support.settings import build, default_of, flat_fields, flat_typ
 _CONTEXT = "context"
 PLAIN = (bool, int, float, str)
 SEMANTICS_HELP = "What the actions do: original, flip, adversarial, map0..map11, or move>turn_left+turn_left>move."
+LAYOUT_HELP = "compact, rows (a token for a row of a world), row-pairs (for two), or reference (the original's text)"
 COMPILING = ("compile", "compile_decoding")
 """Settings that are given up with a warning where nothing can be compiled, unless they were asked for by name."""
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from karel_fast.cli.options import Plugins, with_settings
+from karel_fast.cli.options import LAYOUT_HELP, Plugins, with_settings
 from karel_fast.cli.snapshots import prepared, tell_beside
 from karel_fast.cli.tables import columns
 from karel_fast.model.shape import DecodingConfig
@@ -45,7 +45,7 @@ def probe_command(
     ] = None,
     layout: Annotated[
         str | None,
-        typer.Option(help="For a model from elsewhere: compact or reference; by default what its vocabulary says."),
+        typer.Option(help=f"For a model from elsewhere: {LAYOUT_HELP}; by default what its vocabulary says."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="For a model from elsewhere: the run folder to make of it.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from karel_fast.cli.data import read_recipe
-from karel_fast.cli.options import SEMANTICS_HELP, Plugins, with_settings
+from karel_fast.cli.options import LAYOUT_HELP, SEMANTICS_HELP, Plugins, with_settings
 from karel_fast.cli.resume import recall
 from karel_fast.cli.tables import columns
 from karel_fast.model.shape import DecodingConfig, ModelShape
@@ -44,9 +44,7 @@ def train_command(
     shards: Annotated[
         Path | None, typer.Option(help="Train on this data set on disk instead, and on its recipe.")
     ] = None,
-    layout: Annotated[
-        str, typer.Option(help="compact, rows, row-pairs, reference, or interpreter: code before outputs.")
-    ] = "compact",
+    layout: Annotated[str, typer.Option(help=f"{LAYOUT_HELP}; or interpreter: code before outputs.")] = "compact",
     semantics: Annotated[
         str | None, typer.Option(help=f"Train on this meaning; by default the recipe's. {SEMANTICS_HELP}")
     ] = None,
@@ -133,7 +131,7 @@ def evaluate_command(
         str | None, typer.Option(help="Recipe: a preset's name or a JSON file (default: the snapshot's own).")
     ] = None,
     layout: Annotated[
-        str | None, typer.Option(help="compact, reference or interpreter (default: the snapshot's own).")
+        str | None, typer.Option(help=f"{LAYOUT_HELP}; or interpreter (default: the snapshot's own).")
     ] = None,
     any_recipe: Annotated[bool, typer.Option(help="Let the recipe differ from the snapshot's.")] = False,
     data: Annotated[
