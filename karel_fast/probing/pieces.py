@@ -99,8 +99,8 @@ class PieceStore:
             trained = Trained(stored["records"], read_clusters(sums), places)
         except UNREADABLE:
             return None
-        parts = (trained.records, *trained.clusters.sums.values(), *places.sums.values())
-        return trained if all(len(part) == records for part in parts) else None
+        lengths = {len(trained.records), *map(len, trained.clusters.sums.values()), *map(len, places.sums.values())}
+        return trained if lengths == {records} else None
 
     def put(self, number: int, trained: Trained) -> None:
         """Keep a piece. The JSON file comes last: it says that the piece is whole."""
