@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from test_probing_states import RECIPE, SMALL, make_model
+from probed_model import RECIPE, SMALL, make_model
 
 from karel_fast.data import Tokenizer
 from karel_fast.probing import snapshots_on_ray as cluster
