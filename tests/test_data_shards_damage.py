@@ -6,8 +6,9 @@ import pytest
 from stored_shards import RECIPE, assert_same, edit_manifest, stored
 
 from karel_fast.data import ShardError, generate, open_shards, verify, write_shards
-from karel_fast.data.storage import packing, shards
+from karel_fast.data.storage import packing
 from karel_fast.data.storage.manifest import FILE, Entry, Manifest
+from karel_fast.data.storage.shard_file import read_shard
 from karel_fast.support.files import read_json
 
 
@@ -155,7 +156,7 @@ def test_repair_of_a_shard_that_agrees_with_a_wrong_manifest(copy):
     """Somebody changed a value and the digests in the shard and in the manifest with it."""
     path = copy / "shard-00001.parquet"
     manifest, good = Manifest.read(copy), path.read_bytes()
-    columns = shards.read_shard(manifest, copy, 1)
+    columns = read_shard(manifest, copy, 1)
     columns["output_markers"] = columns["output_markers"].copy()
     columns["output_markers"][
         3, packing.unpack(columns, RECIPE, "train", 1000).inputs.walls[30, 1:-1, 1:-1].argmin()

@@ -25,14 +25,14 @@ def copy(tmp_path):
 SLOW = """
 import sys, time
 from karel_fast.data import Recipe
-from karel_fast.data.storage import shards
-whole = shards.write_shard
+from karel_fast.data.storage import shards_writing
+whole = shards_writing.write_shard
 def write_shard(*args, **how):
     print("shard", flush=True)
     time.sleep(0.05)
     return whole(*args, **how)
-shards.write_shard = write_shard
-shards.write_shards(Recipe.paper(seed=5), "train", sys.argv[1], count=2500, shard_size=100, threads=1)
+shards_writing.write_shard = write_shard
+shards_writing.write_shards(Recipe.paper(seed=5), "train", sys.argv[1], count=2500, shard_size=100, threads=1)
 """
 
 
