@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_probing_states import make_model
+from probed_model import make_model
 
 import karel_fast as kf
 from karel_fast.data import Recipe, SampleStream, Tokenizer, generate

@@ -10,7 +10,9 @@ import fake_run
 import pytest
 from typer.testing import CliRunner
 
-from karel_fast.analysis.checklist import READ, Claim, Reading, _answer, checklist
+from karel_fast.analysis.checklist import _answer, checklist
+from karel_fast.analysis.claim_measures import Reading
+from karel_fast.analysis.claims import READ, Claim
 from karel_fast.analysis.compare import read_runs
 from karel_fast.analysis.series import Run
 from karel_fast.cli import app

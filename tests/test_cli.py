@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
+from command_line import Cli, command_line
 
 import karel_fast as kf
 from karel_fast import cli
@@ -21,8 +20,6 @@ from karel_fast.support.version import VERSION
 WORLD = "#####\n#>.1#\n#####\n"
 PROGRAM = "def run() { move(); move(); pick_marker(); turn_left() }\n"
 
-Cli = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
 def call(monkeypatch, capsys, tmp_path) -> Cli:
@@ -30,19 +27,7 @@ def call(monkeypatch, capsys, tmp_path) -> Cli:
     (tmp_path / "program.karel").write_text(PROGRAM)
     (tmp_path / "world.txt").write_text(WORLD)
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["karel-fast", *arguments])
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()), "utf-8"))
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return command_line(monkeypatch, capsys)
 
 
 def test_run_draws_before_and_after(call):

@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from ray_marks import RAY_MARKS
 
 from karel_fast.data import Recipe, verify, write_shards
 from karel_fast.data.storage import shards_on_ray as cluster
@@ -13,12 +14,7 @@ from karel_fast.data.storage.manifest import Entry, Manifest, ShardError
 RECIPE = Recipe.paper(seed=9)
 
 pytest.importorskip("ray")
-pytestmark = [
-    pytest.mark.skipif(os.name == "nt", reason="no SIGKILL"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:ray.*"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = RAY_MARKS
 
 
 def kill_its_worker_once(manifest: Manifest, directory: str, shard: int, tag: str, backend: str | None) -> Entry:

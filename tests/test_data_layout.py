@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_training_evaluate import PLAIN, shape
+from evaluated_model import PLAIN, shape
+from grammar_walk import walk
 
 import karel_fast as kf
 from karel_fast.data import Recipe, Tokenizer, generate
@@ -63,10 +64,7 @@ def test_a_model_decodes_under_the_grammar(layout):
     tokenizer = Tokenizer(RECIPE, layout)
     grammar = tokenizer.grammar()
     for row in tokenizer.encode(samples):
-        state = grammar.start_state
-        for token in row[tokenizer.prompt_length :]:
-            assert grammar.allowed[state, token]
-            state = grammar.next_state[state, token]
+        walk(grammar, row[tokenizer.prompt_length :])
     written = evaluate(Transformer(shape(tokenizer)), tokenizer, samples, **PLAIN).generated
     for row, actions, length in zip(written.tokens, written.actions, written.lengths, strict=True):
         assert tokenizer.symbols(row) == actions[:length].tolist()

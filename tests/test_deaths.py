@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 from matplotlib.figure import Figure
-from test_probing_states import RECIPE as PROBED
-from test_probing_states import SMALL, make_model
+from probed_model import RECIPE as PROBED
+from probed_model import SMALL, make_model
 from tiny_model import tiny_config, tiny_rows
 
 from karel_fast.data import Recipe, Tokenizer, open_shards, verify, write_shards

@@ -3,14 +3,14 @@
 import json
 import math
 import signal
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+from command_line import command_line
+from signals import started
 
 import karel_fast as kf
-from karel_fast import cli
 from karel_fast.data import ControlFlow, Recipe, generate
 from karel_fast.exact.solution import prefix_actions
 
@@ -284,20 +284,10 @@ kf.exact.solve(samples, threads=2, max_states=250_000_000)
 @compiled
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent differently there")
 def test_interrupt():
-    child = subprocess.Popen(
-        [sys.executable, "-c", ENDLESS],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # A shell's background jobs ignore this signal, and so would their children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    try:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
+    with started(ENDLESS) as child:
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=60)
         assert "KeyboardInterrupt" in errors
-    finally:
-        child.kill()
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
@@ -311,18 +301,7 @@ def call(monkeypatch, capsys, tmp_path):
     (tmp_path / "before.txt").write_text("\n\n".join(before.to_text()))
     (tmp_path / "after.txt").write_text("\n\n".join(after_.to_text()))
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["karel-fast", "solve", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return command_line(monkeypatch, capsys, "solve")
 
 
 def test_command_draws_the_shortest_program(call):

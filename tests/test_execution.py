@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from signals import started
 from strategies import batches, programs, worlds
 
 import karel_fast as kf
@@ -310,21 +311,11 @@ DECIDES_RARELY = "def run() { repeat (1000000) { " + "; ".join(["turn_left()"] *
     ("worlds", "threads", "source"), [(1, 1, DECIDES_OFTEN), (10_000, 2, DECIDES_OFTEN), (64, 1, DECIDES_RARELY)]
 )
 def test_interrupt_ends_a_long_run(backend, worlds, threads, source):
-    child = subprocess.Popen(
-        [sys.executable, "-c", ENDLESS, backend, str(worlds), str(threads), source],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # A shell's background jobs ignore this signal, and so would their children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    try:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
+    with started(ENDLESS, backend, str(worlds), str(threads), source) as child:
         time.sleep(0.3)
-        os.kill(child.pid, signal.SIGINT)
+        child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=30)
         assert "KeyboardInterrupt" in errors
-    finally:
-        child.kill()
 
 
 DAEMON = """

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 import typer
+from evaluated_model import PLAIN, shape
+from grammar_walk import walk
 from hypothesis import given, settings
 from rich.console import Console
 from test_data_recipe import recipes
-from test_training_evaluate import PLAIN, shape
 from typer.testing import CliRunner
 
 from karel_fast.analysis.series import Run
@@ -63,10 +64,7 @@ def test_rows_are_the_compact_ones_in_another_order(recipe):
 def test_the_grammar_is_of_outputs():
     grammar, rows = TOKENIZER.grammar(), TOKENIZER.encode(SAMPLES)
     for row in rows:
-        state = grammar.start_state
-        for token in row[TOKENIZER.prompt_length :]:
-            assert grammar.allowed[state, token]
-            state = grammar.next_state[state, token]
+        state = walk(grammar, row[TOKENIZER.prompt_length :])
         assert grammar.allowed[state].nonzero()[0].tolist() == [TOKENIZER.pad_id]
     choices = grammar.allowed[:-1].sum(axis=1)
     assert choices.tolist() == ([1] + [len(TOKENIZER.cell_ids)] * 9) * 2

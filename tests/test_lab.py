@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from test_probing_states import RECIPE, make_model
+from probed_model import RECIPE, make_model
 from typer.testing import CliRunner
 
 import karel_fast as kf

@@ -9,7 +9,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from test_probing_states import RECIPE, SMALL, make_model
+from probed_model import RECIPE, SMALL, make_model
+from ray_marks import RAY_MARKS
 
 from karel_fast.data import Tokenizer
 from karel_fast.probing import snapshots_on_ray as cluster
@@ -25,12 +26,7 @@ from karel_fast.support import plugins
 from karel_fast.support.ray import WorkerLost
 
 pytest.importorskip("ray")
-pytestmark = [
-    pytest.mark.skipif(os.name == "nt", reason="no SIGKILL"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:ray.*"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = RAY_MARKS
 SETTINGS = {"compile_model": False}
 
 

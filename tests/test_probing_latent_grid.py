@@ -10,7 +10,7 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
-from test_probing_states import RECIPE, make_model
+from probed_model import RECIPE, make_model
 from typer.testing import CliRunner
 
 import karel_fast as kf

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import typer
-from test_probing_states import RECIPE, make_model
+from probed_model import RECIPE, make_model
 from typer.testing import CliRunner
 
 from karel_fast.analysis.mapping_rank import Rank, ranks_of

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 import typer
+from probed_model import RECIPE, SMALL, make_model
 from typer.testing import CliRunner
 
 import karel_fast as kf
 from karel_fast.cli import probing as probe_commands
 from karel_fast.cli import report as report_commands
-from karel_fast.data import Recipe, Samples, Tokenizer, export_jsonl, generate
-from karel_fast.model import Capture, Transformer, model_config
+from karel_fast.data import Samples, Tokenizer, export_jsonl, generate
+from karel_fast.model import Capture, Transformer
 from karel_fast.probing.ceilings import ceilings_of_rows
 from karel_fast.probing.experiments import Grid, Split, gather_rows
 from karel_fast.probing.probes.training import ProbeConfig
@@ -28,28 +28,10 @@ from karel_fast.support.checks import InputError
 from karel_fast.support.files import read_json
 from karel_fast.support.locks import locked
 
-RECIPE = Recipe(height=5, width=5, examples=2, held_out=1, lengths=(2, 5), wall_probability=0)
-
 
 @pytest.fixture(scope="module", params=["compact", "reference"])
 def tokenizer(request) -> Tokenizer:
     return Tokenizer(RECIPE, layout=request.param)
-
-
-def make_model(tokenizer: Tokenizer, seed: int = 0, scale: float = 0.3) -> Transformer:
-    """Weights large enough that programs differ from one specification to the next."""
-    torch.manual_seed(seed)
-    config = model_config(
-        tokenizer.vocab_size, tokenizer.sequence_length, layers=2, width=32, heads=4,
-        prompt_length=tokenizer.prompt_length, pad_id=tokenizer.pad_id, end_id=tokenizer.end_id,
-    )  # fmt: skip
-    model = Transformer(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim == 2:
-                parameter.normal_(std=scale)
-        model.lm_head.bias[tokenizer.end_id] = 2.2
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -122,15 +104,6 @@ def test_wrong_requests(model, tokenizer, tmp_path):
         write_table(tmp_path, model, tokenizer, "val", 3)
     with pytest.raises(ValueError, match="0 programs make no table"):
         table(tmp_path, model, tokenizer, count=0)
-
-
-SMALL = ProbeRun(
-    grid=Grid(depths={"linear": ()}, offsets=(0, 1), semantics=("original", "flip"), seeds=(0, 1)),
-    config=ProbeConfig(epochs=2, least_steps=20),
-    programs={"train": 60, "validation": 20, "test": 20},
-    layers="all",
-    examples=4,
-)
 
 
 @pytest.fixture(scope="module")

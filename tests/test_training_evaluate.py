@@ -7,36 +7,19 @@ import numpy as np
 import pytest
 import torch
 import typer
+from evaluated_model import PLAIN, RECIPE, SAMPLES, TOKENIZER, plain_counts, shape
 from typer.testing import CliRunner
 
 import karel_fast as kf
 from karel_fast.cli.training import register
 from karel_fast.data import Recipe, Tokenizer, generate
-from karel_fast.model import Capture, Transformer, model_config, to_hf
+from karel_fast.model import Capture, Transformer, to_hf
 from karel_fast.runs.snapshots import list_snapshots, open_snapshot
 from karel_fast.training import TrainConfig, train
 from karel_fast.training.divergence import divergence_metrics, log_probabilities
 from karel_fast.training.evaluate import evaluate, ideal_metrics
 from karel_fast.training.rows import generated_rows
 from karel_fast.training.written import generated_programs
-
-RECIPE = Recipe(height=5, width=5, examples=2, held_out=1, lengths=(1, 2))
-TOKENIZER = Tokenizer(RECIPE)
-SAMPLES = generate(RECIPE, split="test", count=60)
-PLAIN = {"device": "cpu", "precision": "fp32", "compile_model": False, "batch_size": 25}
-
-
-def shape(tokenizer=TOKENIZER):
-    return model_config(
-        tokenizer.vocab_size,
-        tokenizer.sequence_length,
-        layers=1,
-        width=32,
-        heads=4,
-        prompt_length=tokenizer.prompt_length,
-        pad_id=tokenizer.pad_id,
-        end_id=tokenizer.end_id,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -57,24 +40,6 @@ def run(tmp_path_factory):
         layout="compact",
     )
     return folder
-
-
-def plain_counts(tokenizer, samples, generated):
-    """Every metric that needs the executor, program by program."""
-    recipe = samples.recipe
-    per = recipe.examples + recipe.held_out
-    correct, general = [], []
-    for i in range(len(samples)):
-        program = kf.Program.from_actions(generated.actions[i, : generated.lengths[i]].tolist())
-        right = []
-        for world in range(i * per, (i + 1) * per):
-            made = kf.run(program, samples.inputs[world], semantics=recipe.semantics).worlds
-            # As text, as the specification is shown: nobody sees the markers under the robot.
-            right.append(made.to_text() == samples.outputs[world].to_text())
-        ok = all(right[: recipe.examples]) and bool(generated.finished[i])
-        correct.append(ok)
-        general.append(ok and all(right[recipe.examples :]))
-    return np.array(correct), np.array(general)
 
 
 def test_diversity_is_of_so_many_samples(run, monkeypatch):

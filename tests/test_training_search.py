@@ -6,11 +6,10 @@ import math
 
 import numpy as np
 import pytest
-import torch
 import typer
+from evaluated_model import PLAIN, RECIPE, SAMPLES, TOKENIZER, plain_counts, random_weights, shape
 from hypothesis import given
 from hypothesis import strategies as st
-from test_training_evaluate import PLAIN, RECIPE, SAMPLES, TOKENIZER, plain_counts, shape
 from typer.testing import CliRunner
 
 from karel_fast.cli.training import register
@@ -29,13 +28,7 @@ FAST = {"batch_size": 25, "compile_model": False}
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
-    model = Transformer(shape())
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.08)
-    with torch.no_grad():
-        model.lm_head.bias[TOKENIZER.end_id] += 0.5  # so that some programs end
-    return model.eval()
+    return random_weights(0)
 
 
 @given(st.integers(1, 8), st.data())

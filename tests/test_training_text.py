@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from test_training_evaluate import PLAIN, SAMPLES, TOKENIZER, shape
+from evaluated_model import PLAIN, SAMPLES, TOKENIZER, random_weights, shape
 
 from karel_fast.data import Recipe, Tokenizer, generate
 from karel_fast.model import Transformer
@@ -17,13 +17,7 @@ from karel_fast.training.text import entropy, length_metrics, token_losses, unif
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(1)
-    model = Transformer(shape())
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.08)
-    with torch.no_grad():
-        model.lm_head.bias[TOKENIZER.end_id] += 0.5  # so that some programs end
-    return model.eval()
+    return random_weights(1)
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from karel_fast.analysis.checklist import (
-    FEATURES,
-    beyond_untrained,
-    final_evaluation,
-    last_reading,
-    readings_of,
-    satisfied,
-)
+from karel_fast.analysis.claim_measures import beyond_untrained, final_evaluation, last_reading, readings_of, satisfied
+from karel_fast.analysis.claims import FEATURES
 from karel_fast.analysis.intervals import interval, wilson
 from karel_fast.analysis.series import Run, mean, number
 from karel_fast.probing.clusters import read_clusters

@@ -62,8 +62,8 @@ def generate_command(
 ) -> None:
     """Write a data set as Parquet shards, or samples as one file of another format."""
     from karel_fast.data.storage.card import write_card
-    from karel_fast.data.storage.shards import write_shards
     from karel_fast.data.storage.shards_on_ray import write_shards_ray
+    from karel_fast.data.storage.shards_writing import write_shards
 
     chosen = read_recipe(recipe)
     chosen = chosen if seed is None else chosen.replace(seed=seed)
@@ -135,7 +135,7 @@ def verify_command(
     The first wrong row of shards is named, and every damaged or missing file of a run.
     """
     from karel_fast.data.storage.manifest import manifest_file
-    from karel_fast.data.storage.shards import verify
+    from karel_fast.data.storage.shards_verifying import verify
 
     if not manifest_file(folder).is_file() and not any(folder.glob("shard-*.parquet")):
         if repair:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -67,10 +66,10 @@ def train_command(
     from karel_fast.data import open_shards
     from karel_fast.data.tokens.interpreter import make_tokenizer
     from karel_fast.karel.language import resolve_semantics
-    from karel_fast.model import model_config
     from karel_fast.support.interrupt import StopSignals
     from karel_fast.training import train
     from karel_fast.training.bar import TrainingBar
+    from karel_fast.training.new_model import config_for
     from karel_fast.training.rows import generated_rows, shard_rows
 
     data = None if shards is None else open_shards(shards)
@@ -81,15 +80,7 @@ def train_command(
         chosen = chosen.replace(semantics=resolve_semantics(semantics))
     tokenizer = make_tokenizer(chosen, layout)
     limit = data_config.samples or (None if data is None else len(data))
-    model = model_config(
-        tokenizer.vocab_size,
-        tokenizer.sequence_length,
-        **dataclasses.asdict(shape),
-        prompt_length=tokenizer.prompt_length,
-        row_code=tokenizer.row_code,
-        pad_id=tokenizer.pad_id,
-        end_id=tokenizer.end_id,
-    )
+    model = config_for(tokenizer, shape)
     first = data_config.first_sample
     rows = (
         generated_rows(chosen, tokenizer, limit=limit, first=first, active=data_config.active)

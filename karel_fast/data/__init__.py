@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from karel_fast.data.storage.msr import read_msr as read_msr
     from karel_fast.data.storage.msr import write_msr as write_msr
     from karel_fast.data.storage.shards import Shards as Shards
-    from karel_fast.data.storage.shards import Verification as Verification
     from karel_fast.data.storage.shards import open_shards as open_shards
-    from karel_fast.data.storage.shards import verify as verify
-    from karel_fast.data.storage.shards import write_shards as write_shards
+    from karel_fast.data.storage.shards_verifying import Verification as Verification
+    from karel_fast.data.storage.shards_verifying import verify as verify
+    from karel_fast.data.storage.shards_writing import write_shards as write_shards
     from karel_fast.data.storage.text import export_text as export_text
     from karel_fast.data.stream import SampleStream as SampleStream
     from karel_fast.data.tokens.tokenizer import Tokenizer as Tokenizer
@@ -40,7 +40,7 @@ _HOME = {
     "SampleStream": "stream",
     "ShardError": "storage.manifest",
     "Shards": "storage.shards",
-    "Verification": "storage.shards",
+    "Verification": "storage.shards_verifying",
     "export_jsonl": "storage.jsonl",
     "export_text": "storage.text",
     "generate": "sampling.generation",
@@ -49,10 +49,10 @@ _HOME = {
     "import_specifications": "storage.jsonl",
     "open_shards": "storage.shards",
     "read_msr": "storage.msr",
-    "verify": "storage.shards",
+    "verify": "storage.shards_verifying",
     "write_card": "storage.card",
     "write_msr": "storage.msr",
-    "write_shards": "storage.shards",
+    "write_shards": "storage.shards_writing",
 }
 
 __all__ = sorted(_HOME)

@@ -187,25 +187,17 @@ def _machine(device: str) -> dict[str, Any]:
 
 def _train(preset: Preset, tokenizer: Tokenizer, folder: Path, pieces: Pieces) -> None:
     from karel_fast.experiment.pieces import OutOfTime
-    from karel_fast.model import model_config
     from karel_fast.runs.snapshots import has_state, snapshot_path
     from karel_fast.support.interrupt import StopSignals
     from karel_fast.training import train
     from karel_fast.training.bar import TrainingBar
+    from karel_fast.training.new_model import config_for
     from karel_fast.training.rows import generated_rows
 
     config = preset.training
     if snapshot_path(folder, config.steps).is_dir():
         return
-    shape = model_config(
-        tokenizer.vocab_size,
-        tokenizer.sequence_length,
-        **dataclasses.asdict(preset.model),
-        prompt_length=tokenizer.prompt_length,
-        row_code=tokenizer.row_code,
-        pad_id=tokenizer.pad_id,
-        end_id=tokenizer.end_id,
-    )
+    shape = config_for(tokenizer, preset.model)
     with pieces.piece("train", "before training"), TrainingBar(config.steps) as bar, StopSignals() as signals:
         result = train(
             config,

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <vector>
 
 namespace fuzz {
@@ -30,6 +31,19 @@ private:
     const std::uint8_t* next_;
     std::size_t left_;
 };
+
+// Arrays of exactly their size, so that the sanitizer sees a read beside them.
+template <class T>
+struct Exact {
+    explicit Exact(std::size_t count) : size(count), data(new T[count]()) {}
+    std::size_t size;
+    std::unique_ptr<T[]> data;
+    T* get() const { return data.get(); }
+    T& operator[](std::size_t at) const { return data[at]; }
+};
+
+// A count as the size of an array.
+inline std::size_t room(std::int64_t places) { return static_cast<std::size_t>(places); }
 
 // Ends the program, for the fuzzer to keep the input.
 [[noreturn]] inline void differs(const char* what) {

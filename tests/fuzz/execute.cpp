@@ -1,7 +1,6 @@
 // Fuzzes runs and traces: any bytes as programs, bytecode or not, on any worlds. What the core refuses is refused; what it
 // takes must run as the plain interpreter below does, which follows karel_fast/karel/language/bytecode.py word for word.
 #include <algorithm>
-#include <memory>
 #include <stdexcept>
 
 #include "../../csrc/karel/execute.hpp"
@@ -12,15 +11,7 @@ namespace {
 
 using namespace karel;
 using fuzz::Bytes;
-
-// Arrays of exactly their size, so that the sanitizer sees a read beside them.
-template <class T>
-struct Exact {
-    explicit Exact(std::size_t count) : size(count), data(new T[count]()) {}
-    std::size_t size;
-    std::unique_ptr<T[]> data;
-    T* get() const { return data.get(); }
-};
+using fuzz::Exact;
 
 struct Plain {
     const WorldBatch& worlds;

@@ -13,9 +13,8 @@ namespace {
 
 using namespace karel;
 using fuzz::Bytes;
+using fuzz::room;
 using Array = std::vector<std::uint8_t>;
-
-std::size_t room(std::int64_t places) { return static_cast<std::size_t>(places); }
 
 Plan plan_of(Bytes& bytes) {
     Plan plan{};

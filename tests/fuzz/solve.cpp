@@ -2,7 +2,6 @@
 // programs, the programs and chances that writing all of them down one by one gives, and the same bits whatever the threads.
 #include <algorithm>
 #include <cmath>
-#include <memory>
 #include <stdexcept>
 
 #include "../../csrc/karel/solver.hpp"
@@ -13,21 +12,11 @@ namespace {
 
 using namespace karel;
 using fuzz::Bytes;
+using fuzz::Exact;
+using fuzz::room;
 
 constexpr int longest_by_hand = 3;  // 156 programs of five actions
 constexpr std::int64_t most_states = 4000;  // more than those can reach
-
-// Arrays of exactly their size, so that the sanitizer sees a read beside them.
-template <class T>
-struct Exact {
-    explicit Exact(std::size_t count) : size(count), data(new T[count]()) {}
-    std::size_t size;
-    std::unique_ptr<T[]> data;
-    T* get() const { return data.get(); }
-    T& operator[](std::size_t at) const { return data[at]; }
-};
-
-std::size_t room(std::int64_t places) { return static_cast<std::size_t>(places); }
 
 struct Arrays {
     std::int64_t count;

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from karel_fast.data.sampling.recipe import Recipe
 from karel_fast.data.storage.manifest import Entry, Manifest
-from karel_fast.data.storage.shards import SHARD_SIZE, SamplesProgress, make_manifest, write_shard, writing
+from karel_fast.data.storage.shard_file import write_shard
+from karel_fast.data.storage.shards_writing import SHARD_SIZE, SamplesProgress, make_manifest, writing
 from karel_fast.karel.language import Semantics
 from karel_fast.support.ray import connected, results
 

@@ -1,0 +1,91 @@
+"""States exchanged between the two runs of a pair, and the scores of what is written then."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from edited_pairs import RECIPE, pairs_of, small_model, turned_exchange
+
+from karel_fast.data import Tokenizer
+from karel_fast.model import Intervention
+from karel_fast.probing.edits.exchange import Exchange, Outcome, grammar_after, token_rows
+from karel_fast.probing.edits.scores import interval, record_of
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer(RECIPE)
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Exchange:
+    return turned_exchange()
+
+
+@pytest.mark.parametrize("layout", ["compact", "reference"])
+@pytest.mark.parametrize("kind", ["turned", "written"])
+def test_a_whole_swap_is_the_other_run_and_none_is_the_own(kind, layout):
+    """Before the first block, everything swapped is the other prompt; nothing swapped is the own one."""
+    tokenizer = Tokenizer(RECIPE, layout)
+    exchange = Exchange(small_model(tokenizer), tokenizer, pairs_of(kind), 8, solved_only=False, batch_size=5)
+    assert len(exchange) == 8
+    whole = exchange.outcome(exchange.swapped(0, exchange.groups["all"]))
+    assert whole.equal.all()
+    np.testing.assert_allclose(whole.odds, exchange.odds(exchange.other_logits), atol=1e-4)
+    none = exchange.outcome(exchange.swapped(0, exchange.groups["none"]))
+    np.testing.assert_array_equal(none.odds, exchange.odds(exchange.logits))
+    same = (exchange.actions == exchange.other_actions[:, : exchange.actions.shape[1]]).all(1)
+    assert np.array_equal(none.equal, same)
+    # What is written after the given actions is what whole decoding gives.
+    rows = token_rows(tokenizer, exchange.pairs.base)
+    assert np.array_equal(rows, exchange.tokens)
+    assert rows.shape[1] == tokenizer.prompt_length + (rows[:, tokenizer.prompt_length :]).shape[1]
+
+
+def test_beginnings_that_lead_elsewhere_are_refused(tokenizer):
+    begun = np.array([[tokenizer.action_ids[0]], [tokenizer.end_id]])
+    with pytest.raises(ValueError, match="different places of the grammar"):
+        grammar_after(tokenizer, begun)
+
+
+def test_a_model_that_solves_nothing_is_told_so(tokenizer):
+    with pytest.raises(ValueError, match=r"solves both sides of none of the \d+ pairs \(turned\)"):
+        Exchange(small_model(tokenizer), tokenizer, pairs_of("turned"))
+
+
+def test_states_of_another_model_are_refused(exchange):
+    with pytest.raises(ValueError, match="width"):
+        exchange.outcome(
+            Intervention.swap(
+                torch.zeros(len(exchange), exchange.tokens.shape[1], 1, 16),
+                layers=[1],
+                positions=torch.arange(exchange.tokens.shape[1]),
+            )
+        )
+
+
+def test_intervals_hold_clusters_together():
+    values = np.repeat([0.0, 1.0, 1.0, 0.0], 25)
+    apart = interval(values, np.arange(100))
+    together = interval(values, np.repeat([0, 1, 2, 3], 25))
+    assert apart[0] == together[0] == 0.5
+    assert together[2] - together[1] > 3 * (apart[2] - apart[1])
+    mean, low, high = interval(np.zeros(100), np.arange(100))
+    assert (mean, low) == (0, 0)
+    assert high == pytest.approx(1 - 0.025 ** (1 / 100))
+    assert interval(np.ones(50), np.repeat(np.arange(10), 5))[1] == pytest.approx(0.025 ** (1 / 10))
+    assert interval(np.array([np.nan, 2.0, 4.0]), np.arange(3))[0] == 3
+    assert np.isnan(interval(np.array([np.nan]), np.arange(1))).all()
+
+
+def test_a_record_counts_what_was_written(exchange):
+    n = len(exchange)
+    obeys, keeps = np.arange(n) < 3, np.arange(n) == 5
+    record = record_of(exchange, Outcome(obeys, keeps, obeys, np.full(n, np.nan)), kind="turned")
+    assert record["obeys"] == pytest.approx(3 / n, abs=1e-6)
+    assert record["damage"] == pytest.approx(1 - 4 / n, abs=1e-6)
+    assert record["odds"] is None
+    json.dumps(record, allow_nan=False)
