@@ -45,7 +45,9 @@ def probe_command(
     ] = None,
     layout: Annotated[
         str | None,
-        typer.Option(help="For a model from elsewhere: compact or reference; by default what its vocabulary says."),
+        typer.Option(
+            help="For a model from elsewhere: compact, rows, row-pairs or reference; by default what its vocabulary says."
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="For a model from elsewhere: the run folder to make of it.")

@@ -133,7 +133,8 @@ def evaluate_command(
         str | None, typer.Option(help="Recipe: a preset's name or a JSON file (default: the snapshot's own).")
     ] = None,
     layout: Annotated[
-        str | None, typer.Option(help="compact, reference or interpreter (default: the snapshot's own).")
+        str | None,
+        typer.Option(help="compact, rows, row-pairs, reference or interpreter (default: the snapshot's own)."),
     ] = None,
     any_recipe: Annotated[bool, typer.Option(help="Let the recipe differ from the snapshot's.")] = False,
     data: Annotated[
