@@ -16,17 +16,19 @@ from typer.testing import CliRunner
 import karel_fast as kf
 from karel_fast.analysis.series import Run
 from karel_fast.cli import latent as commands
-from karel_fast.data import Tokenizer, generate
+from karel_fast.data import Recipe, Tokenizer, generate
+from karel_fast.data.sampling.recipe import ControlFlow
 from karel_fast.karel.language import CompiledPrograms
 from karel_fast.model import Capture
 from karel_fast.probing import latent_grid
-from karel_fast.probing.latent_grid import cells_of, probe_latent_grid, recipe_for
+from karel_fast.probing.latent_grid import LatentJob, cells_of, probe_latent_grid, recipe_for
 from karel_fast.probing.latent_settings import LatentGrid, place_of, positions_of
 from karel_fast.probing.probes.training import ProbeConfig
 from karel_fast.probing.states import forced_states
 from karel_fast.report.latent_grid_figure import latent_grid_plot
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import write_snapshot
+from karel_fast.support.checks import InputError
 
 SMALL = LatentGrid(
     config=ProbeConfig(epochs=1, least_steps=5),
@@ -151,6 +153,22 @@ def test_programs_are_those_of_the_paper_where_they_fit():
         recipe_for(RECIPE, "compact", Tokenizer(RECIPE).sequence_length, 9)
     with pytest.raises(ValueError, match="holds no program of three actions"):
         recipe_for(RECIPE, "compact", 10, None)
+
+
+@pytest.mark.parametrize("layout", ["compact", "reference", "rows", "row-pairs"])
+def test_tokens_mean_what_they_meant_in_training(tmp_path, layout):
+    """Words of control flow come after all that straight-line programs have, in the compact layout only."""
+    trained_on = Recipe(height=6, width=5, examples=1, held_out=0, lengths=(2, 5), control=ControlFlow())
+    tokenizer = Tokenizer(trained_on, layout=layout)
+    card = {"recipe": trained_on.to_json(), "recipe_hash": trained_on.hash, "layout": layout}
+    snapshot = write_snapshot(tmp_path, 100, make_model(tokenizer), card)
+    if layout == "compact":
+        assert LatentJob(tmp_path, snapshot, SMALL).tokenizer.tokens == tokenizer.tokens[:25]
+        return
+    with pytest.raises(
+        InputError, match=f"step-000100 was trained with control flow, and without it the {layout} layout"
+    ):
+        LatentJob(tmp_path, snapshot, SMALL)
 
 
 def test_the_command(tmp_path):

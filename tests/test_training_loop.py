@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_model import PAD, PROMPT, VOCABULARY, losses, tiny_config, tiny_model, tiny_rows
+from tiny_model import PAD, PROMPT, VOCABULARY, losses, tiny_config, tiny_model, tiny_rows, tiny_tokens
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
@@ -100,6 +100,16 @@ def test_outputs_loss_leaves_out_the_input_worlds(tmp_path):
     places = [*range(8, 14), *range(22, 28), *range(29, tokenizer.sequence_length)]
     terms = [-log[row, t - 1, tokens[row, t]] for row in range(4) for t in places if tokens[row, t] != tokenizer.pad_id]
     assert losses(tmp_path)[0][1] == pytest.approx(torch.stack(terms).mean().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["all", "program"])
+def test_rows_may_have_a_token_more_than_the_context(tmp_path, loss):
+    """The last one is only a target."""
+    shape = tiny_config()
+    shape.n_positions = 15
+    for name, model in (("long", tiny_config()), ("short", shape)):
+        go(tmp_path / name, 2, lambda start, count: tiny_tokens(count, 16, seed=start), model, loss=loss)
+    assert losses(tmp_path / "short") == losses(tmp_path / "long")
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])

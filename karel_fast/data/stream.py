@@ -20,7 +20,7 @@ from karel_fast.support.checks import whole
 
 
 class SampleStream(IterableDataset[torch.Tensor]):
-    """Endless batches of token rows, uint8 (batch_size, T) or int32 where the vocabulary exceeds 256.
+    """Endless batches of token rows, (batch_size, T), of the tokenizer's type; int32 for uint16, which torch hardly knows.
 
     Global batch b holds samples b*batch_size .. (b+1)*batch_size-1, modulo `samples` if that is given (epochs), counted
     from sample `first` of the split. Process `rank` of `world_size` (by default those of torch.distributed if it is in

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from karel_fast.data import Recipe
+from karel_fast.data import Recipe, Tokenizer
 from karel_fast.data.tokens.interpreter import program_tokenizer
 from karel_fast.model import Transformer, from_hf
 from karel_fast.probing.experiments import Split, prepare, trace_programs, train_piece
@@ -92,7 +92,7 @@ class LatentJob:
     """The grid of one snapshot as pieces, each of which is kept when it is trained; any process may train any of them.
 
     target: the file that holds the whole. cells: the pieces' places in the grid. Raises ValueError for a snapshot that does not say
-    what it was trained on, InputError as `recipe_for`.
+    what it was trained on, InputError as `recipe_for`, and for a model to which these programs' tokens mean something else.
     """
 
     def __init__(
@@ -125,8 +125,10 @@ class LatentJob:
         self.layout = card["layout"]
         self.model = from_hf(snapshot).to(device).eval()
         context = self.model.config.n_positions
-        self.recipe, self.note = recipe_for(Recipe.from_json(card["recipe"]), self.layout, context, grid.actions)
+        trained_on = Recipe.from_json(card["recipe"])
+        self.recipe, self.note = recipe_for(trained_on, self.layout, context, grid.actions)
         self.tokenizer = program_tokenizer(self.recipe, self.layout)
+        _check_tokens(self.tokenizer, program_tokenizer(trained_on, self.layout), self.snapshot)
         self.actions = self.recipe.lengths[1]
         self.cells = cells_of(grid, self.tokenizer.tokens_per_action)
         self.store = PieceStore(self.folder.pieces(place, self.step), self.identity)
@@ -227,6 +229,18 @@ def probe_latent_grid(
 
 def _trace(recipe: Recipe, actions: Any, lengths: Any, worlds: Any, semantics: str) -> Any:
     return trace_programs(actions, lengths, worlds, recipe.semantics if semantics == "original" else semantics)
+
+
+def _check_tokens(read: Tokenizer, trained: Tokenizer, snapshot: Path) -> None:
+    """Raises InputError unless every token has the number that it had in training.
+
+    The words of control flow come last in the compact layout; in others, example words and rows of cells are numbered after them.
+    """
+    if (read.row_code, read.tokens) != (trained.row_code, trained.tokens[: len(read.tokens)]):
+        raise InputError(
+            f"{snapshot} was trained with control flow, and without it the {read.layout} layout numbers its tokens otherwise, so the "
+            "model would take them for others: use a model of the compact layout, or one trained without control flow"
+        )
 
 
 def _untrained(model: Transformer, seed: int) -> Transformer:

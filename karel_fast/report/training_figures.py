@@ -142,7 +142,11 @@ def regression_plot(run: Run) -> Plot:
 
 def loss_plot(run: Run) -> Plot:
     """Training and validation loss."""
-    plot = Plot("loss", "Training loss", "Cross entropy of the training log.")
+    plot = Plot(
+        "loss",
+        "Training loss",
+        "Cross entropy of the training log. A row of cells that is one token counts as its cells.",
+    )
     names = [n for n in ("loss", "val_loss") if any(number(line.get(n)) is not None for line in run.log)]
     if not names:
         return undrawn(plot, "the run folder has no training log with a loss")

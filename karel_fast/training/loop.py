@@ -251,7 +251,8 @@ class _Run:
         self.pad_id = card["pad_id"]
         self.length: int | None = None
         prompt = model.prompt_length or 1
-        targets = np.arange(model.config.n_positions) >= (1 if config.loss == "all" else prompt)
+        # Rows may have a token more than the context: the last one is only a target.
+        targets = np.arange(model.config.n_positions + 1) >= (1 if config.loss == "all" else prompt)
         if config.loss == "outputs":
             model.check_length(tokenizer.sequence_length - 1)
             targets[tokenizer.output_positions] = True
