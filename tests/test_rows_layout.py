@@ -71,6 +71,14 @@ def test_a_row_is_a_number_in_base_15() -> None:
     np.testing.assert_array_equal(np.stack([code.sign(code.join(signs), cell) for cell in range(3)], -1), signs)
 
 
+def test_as_many_cells_as_can_be_numbered() -> None:
+    """Powers of two are where a logarithm in floating point would be one too many."""
+    for words, signs, cells in ((25, 15, 16), (2, 2, 62), (2, 8, 20)):
+        code = RowCode(words, cells, signs)
+        assert code.most_cells == cells
+        assert code.tokens <= 2**63 < RowCode(words, cells + 1, signs).tokens
+
+
 @pytest.mark.parametrize(("case", "rows", "dtype"), [(ROWS, 3, np.int32), (PAIRS, 2, np.int64)])
 def test_the_rows_say_what_the_compact_layout_says(case: Case, rows: int, dtype: type) -> None:
     tokenizer, compact, samples = case.tokenizer, case.compact, case.samples

@@ -6,7 +6,6 @@ nothing here imports either.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +34,10 @@ class RowCode:
     @property
     def most_cells(self) -> int:
         """Of a row with so many words and signs whose tokens can be numbered."""
-        return int(math.log(MOST_TOKENS - self.words, self.signs))
+        cells = 0
+        while self.words + self.signs ** (cells + 1) <= MOST_TOKENS:
+            cells += 1
+        return cells
 
     def join(self, signs: Any) -> Any:
         """Signs (.., cells), 0 .. signs - 1 -> the tokens of the rows (..)."""
