@@ -15,6 +15,8 @@ from karel_fast.training.schedule import SCHEDULES, Schedule, first_difference
 OptimizerName = Literal["muon", "adamw"]
 OPTIMIZERS: tuple[str, ...] = get_args(OptimizerName)
 
+# May differ when a run is resumed, if no update that is done would have had another rate.
+EXTENDS = ("steps", "cycles", "later_lr")
 # What may differ when a run is resumed: none of these changes a number that the run computes.
 FREE_ON_RESUME = frozenset({"log_every", "snapshot_every", "extra_snapshots", "tensorboard", "device"})
 
@@ -40,7 +42,7 @@ class DataConfig:
 class TrainConfig:
     """Settings of one run; every field is checked when it is made (ValueError or TypeError naming the field).
 
-    schedule, warmup, decay_fraction and final_lr are explained at `schedule.rate_factor`. A snapshot is written before
+    schedule, warmup, decay_fraction, final_lr, cycles and later_lr are explained at `schedule.rate_factor`. A snapshot is written before
     the first update and after the last, too. precision "bf16" is autocast over float32 weights.
     """
 
@@ -57,6 +59,8 @@ class TrainConfig:
     warmup: int = setting(100, "Updates until the peak rate.")
     decay_fraction: float = setting(0.2, "Share of the updates over which wsd falls.")
     final_lr: float = setting(0.0, "Where the rate ends, as a factor of the peak.")
+    cycles: int = setting(1, "How often the schedule is run through; the optimizer's memory is empty at each beginning.")
+    later_lr: float = setting(1.0, "Peak rate of the cycles after the first, as a factor of lr.")
     clip: float = setting(1.0, "Largest gradient norm; 0: none.")
     loss: Literal["all", "outputs", "program"] = setting(
         "all", "Which tokens are targets: all, as in the paper; outputs, and the program; or only the program."
@@ -80,6 +84,7 @@ class TrainConfig:
             ("steps", 1),
             ("batch_size", 1),
             ("accumulate", 1),
+            ("cycles", 1),
             ("snapshot_every", 1),
             ("log_every", 1),
             ("warmup", 0),
@@ -89,10 +94,12 @@ class TrainConfig:
         whole("seed", self.seed, 0, 2**64 - 1)
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}")
+        if self.steps % self.cycles:
+            raise ValueError(f"cycles={self.cycles} does not divide steps={self.steps}: all cycles are equally long")
         for name, low, high in (
             ("lr", 0.0, 10.0), ("weight_decay", 0.0, 1.0), ("beta1", 0.0, 1.0), ("beta2", 0.0, 1.0),
             ("momentum", 0.0, 1.0),
-            ("decay_fraction", 0.0, 1.0), ("final_lr", 0.0, 1.0), ("clip", 0.0, float("inf")),
+            ("decay_fraction", 0.0, 1.0), ("final_lr", 0.0, 1.0), ("later_lr", 0.0, 1.0), ("clip", 0.0, float("inf")),
         ):  # fmt: skip
             object.__setattr__(self, name, real(name, getattr(self, name), low, high))
         for name, choices in (
@@ -120,36 +127,51 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def rates(self) -> dict[str, Any]:
+        """The settings that `schedule.rate_factor` takes."""
+        return _rates(asdict(self))
+
     def check_resume(self, earlier: dict[str, Any], done: int) -> None:
         """Raise ValueError if a run begun with the settings `earlier`, `done` updates ago, cannot go on exactly with these.
 
-        The number of updates may be another one where that changes no rate of the updates that are done.
+        The number of updates, and of cycles, may be another one where that changes no rate of the updates that are done.
         """
+        # What a run's version did not know yet was as it is by default.
+        earlier = {field.name: field.default for field in fields(self)} | earlier
         for field in fields(self):
-            old, new = earlier.get(field.name), getattr(self, field.name)
-            if field.name == "steps" and isinstance(old, int) and old != new:
+            old, new = earlier[field.name], getattr(self, field.name)
+            if field.name in EXTENDS and isinstance(old, int | float):
                 continue  # looked at last: the schedule's other settings decide
             if field.name not in FREE_ON_RESUME and old != new:
                 raise ValueError(
                     f"cannot resume: {field.name} was {old!r} when the run began and is {new!r} now; "
                     "set it back, or train into a new folder"
                 )
-        if isinstance(earlier.get("steps"), int) and earlier["steps"] != self.steps:
-            self._check_steps(earlier["steps"], done)
+        if any(earlier[name] != getattr(self, name) for name in EXTENDS):
+            self._check_extends(earlier, done)
 
-    def _check_steps(self, old: int, done: int) -> None:
-        asked = f"cannot resume with {self.steps} updates in place of {old}"
+    def _check_extends(self, earlier: dict[str, Any], done: int) -> None:
+        def length(steps: int, cycles: int) -> str:
+            return f"{steps} updates" + (f" in {cycles} cycles" if cycles > 1 else "")
+
+        asked = f"cannot resume with {length(self.steps, self.cycles)} in place of {length(earlier['steps'], earlier['cycles'])}"
         if self.steps < done:
             raise ValueError(f"{asked}: {done} are done; give at least as many, or train into a new folder")
-        at = first_difference(
-            done, old, self.steps, warmup=self.warmup, schedule=self.schedule, decay_fraction=self.decay_fraction,
-            final=self.final_lr,
-        )  # fmt: skip
+        at = first_difference(done, _rates(earlier), self.rates())
         if at is not None:
             raise ValueError(
                 f"{asked}: {done} updates are done, and from update {at} on they would have had another learning rate. Schedule "
-                f"{self.schedule} can be extended only until it begins to fall; set it back, or train into a new folder"
+                f"{self.schedule} can be extended only until it begins to fall, or by whole cycles; set it back, or train into a new "
+                "folder"
             )
+
+
+def _rates(settings: dict[str, Any]) -> dict[str, Any]:
+    names = {"final": "final_lr", "later": "later_lr"}
+    return {
+        name: settings[names.get(name, name)]
+        for name in ("steps", "warmup", "schedule", "decay_fraction", "final", "cycles", "later")
+    }
 
 
 @named

@@ -40,7 +40,7 @@ from karel_fast.training.distributed import Processes, join_processes
 from karel_fast.training.metrics import MetricsFile, Report, Reporter, ReportProgress
 from karel_fast.training.optim import Optimizers
 from karel_fast.training.rows import RowSource, prefetched
-from karel_fast.training.schedule import rate_factor
+from karel_fast.training.schedule import begins_cycle, rate_factor
 
 Stop = Callable[[float], bool]
 TRAINING_LOCK = ".training.lock"
@@ -279,17 +279,12 @@ class _Run:
         if config.has_snapshot(start) and not snapshot_path(self.run, start).is_dir():
             self.snapshot(start)
         losses: list[Tensor] = []
-        done = start
+        done, rates = start, config.rates()
         with closing(self.batches(start)) as batches, self.reporter(start, seconds) as reporter:
             for step, batch in zip(range(start, config.steps), batches, strict=True):
-                lr = config.lr * rate_factor(
-                    step,
-                    steps=config.steps,
-                    warmup=config.warmup,
-                    schedule=config.schedule,
-                    decay_fraction=config.decay_fraction,
-                    final=config.final_lr,
-                )
+                if begins_cycle(step, steps=config.steps, cycles=config.cycles):
+                    self.optimizers.forget()
+                lr = config.lr * rate_factor(step, **rates)
                 loss, norm = self.update(batch, lr)
                 losses.append(loss)
                 if step == start:

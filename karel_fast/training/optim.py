@@ -46,6 +46,11 @@ class Optimizers:
             part.step()
             part.zero_grad(set_to_none=True)
 
+    def forget(self) -> None:
+        """Drop what the optimizers remember of past gradients."""
+        for part in self.parts:
+            part.state.clear()
+
     def state_dict(self) -> dict[str, Tensor]:
         """Every state tensor under `<parameter name>/<state name>` (references, not copies)."""
         return {

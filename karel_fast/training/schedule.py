@@ -10,14 +10,31 @@ SCHEDULES: tuple[str, ...] = get_args(Schedule)
 
 
 def rate_factor(
-    step: int, *, steps: int, warmup: int, schedule: Schedule, decay_fraction: float = 0.2, final: float = 0.0
+    step: int,
+    *,
+    steps: int,
+    warmup: int,
+    schedule: Schedule,
+    decay_fraction: float = 0.2,
+    final: float = 0.0,
+    cycles: int = 1,
+    later: float = 1.0,
 ) -> float:
     """Factor of the peak learning rate for update number `step` (0-based) of `steps`.
 
     The first `warmup` updates rise linearly to 1. Then "cosine" and "linear" fall to `final` at the end; "wsd"
     (warm-up, stable, decay) stays at 1 and falls linearly over the last `decay_fraction` of all updates; "constant"
     stays at 1.
+
+    With `cycles` that whole course is run through so many times, each over steps / cycles updates, as in SGDR (Loshchilov & Hutter
+    2017) and WSD-S (Wen et al. 2024): every cycle ends in a finished model. Peaks after the first are `later` as high.
     """
+    if cycles > 1:
+        cycle, step = divmod(step, steps // cycles)
+        factor = rate_factor(
+            step, steps=steps // cycles, warmup=warmup, schedule=schedule, decay_fraction=decay_fraction, final=final
+        )
+        return factor if cycle == 0 else later * factor
     if step < warmup:
         return (step + 1) / (warmup + 1)
     if schedule == "constant":
@@ -31,11 +48,11 @@ def rate_factor(
     return final + (1 - final) * left
 
 
-def first_difference(done: int, one: int, other: int, **settings: Any) -> int | None:
-    """The first of the `done` updates whose rate would differ between runs of `one` and of `other` updates in all; None if none does.
-    settings: of `rate_factor`.
-    """
-    return next(
-        (s for s in range(done) if rate_factor(s, steps=one, **settings) != rate_factor(s, steps=other, **settings)),
-        None,
-    )
+def begins_cycle(step: int, *, steps: int, cycles: int) -> bool:
+    """Whether update number `step` (0-based) is the first of a cycle after the first."""
+    return step > 0 and step % (steps // cycles) == 0
+
+
+def first_difference(done: int, one: dict[str, Any], other: dict[str, Any]) -> int | None:
+    """The first of the `done` updates whose rate would differ between two settings of `rate_factor`; None if none does."""
+    return next((s for s in range(done) if rate_factor(s, **one) != rate_factor(s, **other)), None)
