@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from karel_fast.data import Recipe, Tokenizer
 from karel_fast.data.sampling.active_examples import ActiveExamples
 from karel_fast.model import Transformer, from_hf, model_config
 from karel_fast.runs.folder import RunFolder
-from karel_fast.runs.snapshots import list_snapshots, read_card
+from karel_fast.runs.snapshots import list_snapshots, read_card, read_resume, write_resume
 from karel_fast.training import TrainConfig, TrainingDiverged, train
 from karel_fast.training.loop import loss_sum
 
@@ -285,18 +286,47 @@ def test_more_updates_have_the_bits_of_a_run_of_so_many(tmp_path, schedule, begu
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_a_finished_run_goes_on_after_a_restart(tmp_path):
+    pieces, whole = tmp_path / "pieces", tmp_path / "whole"
+    go(pieces, 9)
+    assert go(pieces, 15, restarts=[9], later_lr=0.5, resume=True).step == 15
+    go(whole, 15, restarts=[9], later_lr=0.5)
+    assert losses(pieces) == losses(whole)
+    ours, theirs = (weights(list_snapshots(run)[-1]) for run in (pieces, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_restart_forgets_past_gradients(tmp_path):
+    """Without the optimizers' state it goes on with the same bits."""
+    with_state, without = tmp_path / "with", tmp_path / "without"
+    for run in (with_state, without):
+        go(run, 9)
+    state = read_resume(without)
+    assert state.optimizer
+    write_resume(without, replace(state, optimizer={}))
+    for run in (with_state, without):
+        go(run, 12, restarts=[9], resume=True)
+    assert losses(with_state) == losses(without)
+
+
 def test_what_cannot_be_extended(tmp_path):
+    go(tmp_path / "restarted", 9)
+    with pytest.raises(
+        ValueError,
+        match=r"15 updates with a restart after 8 in place of 9 updates: 9 updates are done, and from update 7 on",
+    ):
+        go(tmp_path / "restarted", 15, restarts=[8], resume=True)
     go(tmp_path / "wsd", 10)
     with pytest.raises(
         ValueError,
-        match=r"16 updates in place of 10: 10 updates are done, and from update 9 on .* only until it begins",
+        match=r"16 updates in place of 10 updates: 10 updates are done, and from update 9 on .* only until it begins",
     ):
         go(tmp_path / "wsd", 16, resume=True)
     go(tmp_path / "cosine", 9, schedule="cosine", stop=lambda _: len(RunFolder(tmp_path / "cosine").metrics()) >= 5)
     with pytest.raises(ValueError, match="Schedule cosine can be extended only until"):
         go(tmp_path / "cosine", 12, schedule="cosine", resume=True)
     go(tmp_path / "constant", 6, schedule="constant")
-    with pytest.raises(ValueError, match="5 updates in place of 6: 6 are done"):
+    with pytest.raises(ValueError, match="5 updates in place of 6 updates: 6 are done"):
         go(tmp_path / "constant", 5, schedule="constant", resume=True)
 
 

@@ -75,6 +75,19 @@ def test_schedules(schedule):
         assert factors[55] == pytest.approx(0.55)
 
 
+def test_restarts_run_through_the_schedule_again():
+    settings = {"warmup": 3, "schedule": "wsd", "decay_fraction": 0.5, "final": 0.1}
+    first, second = ([rate_factor(s, steps=steps, **settings) for s in range(steps)] for steps in (20, 12))
+    both = [rate_factor(s, steps=32, restarts=(20,), later=0.5, **settings) for s in range(32)]
+    assert both == [*first, *(0.5 * factor for factor in second)]
+
+
+@pytest.mark.parametrize("wrong", [[0], [25], [10, 10], [12, 6], [7.5], "abc"])
+def test_restarts_lie_inside_the_run_in_order(wrong):
+    with pytest.raises((ValueError, TypeError), match=r"restarts is .* whole number"):
+        TrainConfig(steps=25, restarts=wrong)
+
+
 def test_orthogonalise():
     torch.manual_seed(0)
     matrices = torch.randn(3, 8, 20)

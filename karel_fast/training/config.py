@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from karel_fast.data.sampling.active_examples import ActiveExamples
@@ -16,7 +17,7 @@ OptimizerName = Literal["muon", "adamw"]
 OPTIMIZERS: tuple[str, ...] = get_args(OptimizerName)
 
 # May differ when a run is resumed, if no update that is done would have had another rate.
-EXTENDS = ("steps", "cycles", "later_lr")
+EXTENDS = ("steps", "restarts", "later_lr")
 # What may differ when a run is resumed: none of these changes a number that the run computes.
 FREE_ON_RESUME = frozenset({"log_every", "snapshot_every", "extra_snapshots", "tensorboard", "device"})
 
@@ -42,7 +43,7 @@ class DataConfig:
 class TrainConfig:
     """Settings of one run; every field is checked when it is made (ValueError or TypeError naming the field).
 
-    schedule, warmup, decay_fraction, final_lr, cycles and later_lr are explained at `schedule.rate_factor`. A snapshot is written before
+    schedule, warmup, decay_fraction, final_lr, restarts and later_lr are explained at `schedule.rate_factor`. A snapshot is written before
     the first update and after the last, too. precision "bf16" is autocast over float32 weights.
     """
 
@@ -59,8 +60,11 @@ class TrainConfig:
     warmup: int = setting(100, "Updates until the peak rate.")
     decay_fraction: float = setting(0.2, "Share of the updates over which wsd falls.")
     final_lr: float = setting(0.0, "Where the rate ends, as a factor of the peak.")
-    cycles: int = setting(1, "How often the schedule is run through; the optimizer's memory is empty at each beginning.")
-    later_lr: float = setting(1.0, "Peak rate of the cycles after the first, as a factor of lr.")
+    restarts: Sequence[int] = setting(
+        (),
+        "Updates after which the schedule begins anew, and the optimizer forgets: the run goes on from a finished model.",
+    )
+    later_lr: float = setting(1.0, "Peak rate after a restart, as a factor of lr.")
     clip: float = setting(1.0, "Largest gradient norm; 0: none.")
     loss: Literal["all", "outputs", "program"] = setting(
         "all", "Which tokens are targets: all, as in the paper; outputs, and the program; or only the program."
@@ -84,7 +88,6 @@ class TrainConfig:
             ("steps", 1),
             ("batch_size", 1),
             ("accumulate", 1),
-            ("cycles", 1),
             ("snapshot_every", 1),
             ("log_every", 1),
             ("warmup", 0),
@@ -94,8 +97,6 @@ class TrainConfig:
         whole("seed", self.seed, 0, 2**64 - 1)
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}")
-        if self.steps % self.cycles:
-            raise ValueError(f"cycles={self.cycles} does not divide steps={self.steps}: all cycles are equally long")
         for name, low, high in (
             ("lr", 0.0, 10.0), ("weight_decay", 0.0, 1.0), ("beta1", 0.0, 1.0), ("beta2", 0.0, 1.0),
             ("momentum", 0.0, 1.0),
@@ -116,6 +117,10 @@ class TrainConfig:
                 whole("extra_snapshots", step, 1, self.steps)
             object.__setattr__(self, "extra_snapshots", tuple(self.extra_snapshots))
 
+        for before, restart in pairwise((0, *self.restarts)):
+            whole("restarts", restart, before + 1, self.steps - 1)
+        object.__setattr__(self, "restarts", tuple(self.restarts))
+
     def has_snapshot(self, step: int) -> bool:
         """Whether there is a snapshot after so many updates."""
         if step % self.snapshot_every == 0 or step == self.steps:
@@ -134,35 +139,35 @@ class TrainConfig:
     def check_resume(self, earlier: dict[str, Any], done: int) -> None:
         """Raise ValueError if a run begun with the settings `earlier`, `done` updates ago, cannot go on exactly with these.
 
-        The number of updates, and of cycles, may be another one where that changes no rate of the updates that are done.
+        The number of updates and the restarts may be others where that changes no rate of the updates that are done.
         """
         # What a run's version did not know yet was as it is by default.
         earlier = {field.name: field.default for field in fields(self)} | earlier
         for field in fields(self):
             old, new = earlier[field.name], getattr(self, field.name)
-            if field.name in EXTENDS and isinstance(old, int | float):
-                continue  # looked at last: the schedule's other settings decide
-            if field.name not in FREE_ON_RESUME and old != new:
+            old = earlier[field.name] = tuple(old) if isinstance(old, list) else old
+            may_differ = field.name in FREE_ON_RESUME or (field.name in EXTENDS and isinstance(old, type(new)))
+            if not may_differ and old != new:
                 raise ValueError(
                     f"cannot resume: {field.name} was {old!r} when the run began and is {new!r} now; "
                     "set it back, or train into a new folder"
                 )
-        if any(earlier[name] != getattr(self, name) for name in EXTENDS):
-            self._check_extends(earlier, done)
+        if self.rates() != _rates(earlier):
+            self._check_extends(_rates(earlier), done)
 
     def _check_extends(self, earlier: dict[str, Any], done: int) -> None:
-        def length(steps: int, cycles: int) -> str:
-            return f"{steps} updates" + (f" in {cycles} cycles" if cycles > 1 else "")
+        def course(steps: int, restarts: Sequence[int]) -> str:
+            return f"{steps} updates" + (f" with a restart after {', '.join(map(str, restarts))}" if restarts else "")
 
-        asked = f"cannot resume with {length(self.steps, self.cycles)} in place of {length(earlier['steps'], earlier['cycles'])}"
+        asked = f"cannot resume with {course(self.steps, self.restarts)} in place of {course(earlier['steps'], earlier['restarts'])}"
         if self.steps < done:
             raise ValueError(f"{asked}: {done} are done; give at least as many, or train into a new folder")
-        at = first_difference(done, _rates(earlier), self.rates())
+        at = first_difference(done, earlier, self.rates())
         if at is not None:
             raise ValueError(
                 f"{asked}: {done} updates are done, and from update {at} on they would have had another learning rate. Schedule "
-                f"{self.schedule} can be extended only until it begins to fall, or by whole cycles; set it back, or train into a new "
-                "folder"
+                f"{self.schedule} can be extended only until it begins to fall, or by a restart where it ended; set it back, or train "
+                "into a new folder"
             )
 
 
@@ -170,7 +175,7 @@ def _rates(settings: dict[str, Any]) -> dict[str, Any]:
     names = {"final": "final_lr", "later": "later_lr"}
     return {
         name: settings[names.get(name, name)]
-        for name in ("steps", "warmup", "schedule", "decay_fraction", "final", "cycles", "later")
+        for name in ("steps", "warmup", "schedule", "decay_fraction", "final", "restarts", "later")
     }
 
 

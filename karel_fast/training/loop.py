@@ -40,7 +40,7 @@ from karel_fast.training.distributed import Processes, join_processes
 from karel_fast.training.metrics import MetricsFile, Report, Reporter, ReportProgress
 from karel_fast.training.optim import Optimizers
 from karel_fast.training.rows import RowSource, prefetched
-from karel_fast.training.schedule import begins_cycle, rate_factor
+from karel_fast.training.schedule import rate_factor
 
 Stop = Callable[[float], bool]
 TRAINING_LOCK = ".training.lock"
@@ -282,7 +282,7 @@ class _Run:
         done, rates = start, config.rates()
         with closing(self.batches(start)) as batches, self.reporter(start, seconds) as reporter:
             for step, batch in zip(range(start, config.steps), batches, strict=True):
-                if begins_cycle(step, steps=config.steps, cycles=config.cycles):
+                if step in config.restarts:
                     self.optimizers.forget()
                 lr = config.lr * rate_factor(step, **rates)
                 loss, norm = self.update(batch, lr)
