@@ -68,6 +68,19 @@ def test_compiled_readers_equal_a_listing_of_all_programs(question):
         np.testing.assert_allclose(compiled.loss[reader], listed.loss[reader], rtol=1e-9, atol=1e-9)
 
 
+@needs_cpp
+def test_the_same_program_of_all_actions_written_for_everyone():
+    """The reader of prefixes takes up what it knows of the last program, which is all of this one."""
+    samples = generate(TINY, "test", count=20)
+    actions, lengths = np.zeros((20, 3), np.uint8), np.full(20, 3, np.int32)
+    choices = {"semantics": ("original", "flip") * 20, "pool": generate(TINY, "train", count=2), "doubt": 0.5}
+    found, alone = (
+        ceilings(samples[:n], actions[:n], lengths[:n], backend="cpp", threads=1, **choices) for n in (20, 1)
+    )
+    for reader in found.readers:
+        assert np.array_equal(found.right[reader][:1], alone.right[reader])
+
+
 def test_what_was_written_tells_what_is_past():
     samples = generate(TINY.replace(lengths=(2, 4)), "test", count=30)
     found = ceilings(

@@ -41,7 +41,9 @@ public:
         const int before = static_cast<int>(written_.size());
         while (same < std::min(length, before) && program[same] == written_[static_cast<std::size_t>(same)]) ++same;
         written_.assign(program, program + length);
-        std::fill(counted_.begin() + (same + 1) * question_.meanings, counted_.end(), false);
+        // A program of all K actions that was just read has no prefix left to fill.
+        const int first = std::min(same + 1, question_.width);
+        std::fill(counted_.begin() + first * question_.meanings, counted_.end(), false);
         for (int t = same + 1; t <= length; ++t) walk_on(t);
         int stand = -1;  // where the drawings are
         for (int k = 0; k < length; ++k) {
