@@ -91,7 +91,7 @@ def test_verdicts(run: Run, kind: str, values: list[float | None], verdict: str)
     runs = [replace(run, name=str(i)) for i in range(len(values))]
     of = {one.name: value for one, value in zip(runs, values, strict=True)}
     claim = Claim("c", "s", kind, "%", "", "", lambda one: Reading(of[one.name]), "a command", 0.924)
-    row = _answer(claim, runs)
+    row = _answer(claim, runs, alike=True)
     assert row.verdict == verdict
     assert row.runs == sum(value is not None for value in values)
     assert row.command == ("a command" if verdict == "not measured" else "")

@@ -1,8 +1,10 @@
 """The sampler: its generator, equality of backends, distributions, no-op avoidance, splits, golden digests."""
 
 import dataclasses
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from itertools import pairwise
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from scipy.stats import chisquare
+from signals import started
 from test_data_recipe import recipes
 
 import karel_fast as kf
@@ -388,3 +391,22 @@ def test_the_core_refuses_numbers_of_samples_whose_bytes_are_beyond_64_bits():
         for count in (2**31, 2**44, 2**56):
             with pytest.raises(ValueError, match=r"at most 2\*\*31-1 samples"):
                 draw(plan, 0, count, 1)
+
+
+ENDLESS = """
+from karel_fast.data import Recipe, generate
+recipe = Recipe.paper(lengths=(200, 200), avoid_noops=True, examples=100, held_out=0, split_by="program", split_shares=(10000, 1, 0))
+print("ready", flush=True)
+generate(recipe, "val", count=64)
+"""
+
+
+@pytest.mark.skipif("cpp" not in FAST, reason="the compiled core is missing")
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent differently there")
+def test_interrupt_ends_the_search_for_a_rare_program():
+    """Of a ten-thousandth of all programs, drawn with a hundred worlds in mind: the samples take minutes."""
+    with started(ENDLESS) as child:
+        time.sleep(0.3)
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=30)
+        assert "KeyboardInterrupt" in errors

@@ -1,13 +1,19 @@
 """The ideal readers: compiled against a listing of all programs, and what must hold of any reader that misses nothing."""
 
+import signal
+import sys
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from signals import started
 from strategies import semantics
 
 import karel_fast as kf
 from karel_fast.data import ControlFlow, Recipe, generate
+from karel_fast.exact.ideal_states import StateCodes, ceiling
 from karel_fast.probing.ceilings import ceilings
 from karel_fast.probing.features import FEATURES
 from karel_fast.probing.own_features import feature
@@ -79,6 +85,55 @@ def test_the_same_program_of_all_actions_written_for_everyone():
     )
     for reader in found.readers:
         assert np.array_equal(found.right[reader][:1], alone.right[reader])
+
+
+def asking(samples, labels, offsets=(0,), levels=1, **more):
+    """One program a specification, whose states are named by their pose."""
+    poses = samples.inputs.height * samples.inputs.width * 4
+    shown = samples.recipe.examples
+    codes = np.broadcast_to((np.arange(poses) % 5)[:, None], (len(samples) * shown, 1, poses, levels)).astype(np.int16)
+    states = StateCodes(codes=codes.copy(), heads=np.array([1], np.int32), classes=np.array([5], np.int32))
+    return ceiling(
+        samples,
+        samples.actions,
+        samples.lengths,
+        labels,
+        states,
+        offsets=offsets,
+        doubt=0.5,
+        pool=(samples, states),
+        **more,
+    )
+
+
+@pytest.mark.parametrize("nothing", [-1, -(2**16), np.iinfo(np.int64).min])
+def test_any_negative_label_asks_nothing(nothing):
+    samples = generate(TINY.replace(lengths=(3, 3)), "test", count=2)
+    labels = np.full((2, 3, 1, 1, 1, 2), nothing, np.int64)
+    labels[:, 0] = 1
+    found, wanted = asking(samples, labels), asking(samples, np.where(labels < 0, -1, labels))
+    assert found.known.sum() == 4
+    for reader in wanted.readers:
+        assert np.array_equal(found.loss[reader], wanted.loss[reader])
+
+
+def test_labels_may_be_unsigned():
+    samples = generate(TINY.replace(lengths=(3, 3)), "test", count=2)
+    labels = np.zeros((2, 3, 1, 1, 1, 2), np.uint8)
+    labels[:, 2] = 1
+    with pytest.raises(ValueError, match=r"labels\[0, 2\] has a label at offset 0"):
+        asking(samples, labels)  # unsigned labels ask about every state, and there is none after the last action
+
+
+@needs_cpp
+def test_offsets_without_a_label_cost_nothing():
+    """They would take a step each, over more states with every one."""
+    samples = generate(TINY.replace(lengths=(3, 3), avoid_noops=True), "test", count=2)
+    labels = np.full((2, 3, 1, 3, 1, 2), -1)
+    labels[:, 0, :, 0] = 1
+    far, near = asking(samples, labels, (0, 10_000, -10_000)), asking(samples, labels[:, :, :, :1])
+    for reader in near.readers:
+        assert np.array_equal(far.loss[reader][:, :, :, :1], near.loss[reader])
 
 
 def test_what_was_written_tells_what_is_past():
@@ -218,3 +273,35 @@ def test_wrong_input_says_what_is_wrong():
     control = generate(TINY.replace(control=ControlFlow()), "test", count=3)
     with pytest.raises(ValueError, match="control flow"):
         ceilings(control, rows, lengths)
+
+
+ENDLESS = """
+import numpy as np
+from karel_fast.data import Recipe, generate
+from karel_fast.exact.ideal_states import StateCodes, ceiling
+samples = generate(Recipe.paper(examples=1, held_out=0, lengths=(14, 14), avoid_noops=True), count=1)
+states = StateCodes(np.zeros((1, 1, 256, 11), np.int16), np.array([1], np.int32), np.array([1], np.int32))
+labels = np.full((1, 14, 1, 1, 1, 1), -1)
+labels[0, 0] = 0
+print("ready", flush=True)
+ceiling(samples, samples.actions, samples.lengths, labels, states, offsets=(12,), doubt=0.5, pool=(samples, states), max_states=250_000_000)
+"""
+
+
+@needs_cpp
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent differently there")
+def test_interrupt_ends_one_reader_s_look_ahead():
+    with started(ENDLESS) as child:
+        time.sleep(0.3)
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=60)
+        assert "KeyboardInterrupt" in errors
+
+
+@needs_cpp
+def test_looking_too_far_ahead_is_refused():
+    samples = generate(Recipe.paper(examples=1, held_out=0, lengths=(14, 14)), count=1)
+    labels = np.full((1, 14, 1, 1, 1, 1), -1)
+    labels[0, 0] = 0
+    with pytest.raises(ValueError, match=r"more than max_states = 1000 .* raise max_states"):
+        asking(samples, labels, (12,), levels=11, max_states=1000)

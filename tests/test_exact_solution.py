@@ -271,6 +271,35 @@ def test_the_contender():
         kf.exact.contend(samples[:0])
 
 
+@compiled
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_the_first_specification_that_is_too_large_is_named(threads):
+    """Whatever the threads: a piece of work are 16, and here the last of one and the first of the next are too large."""
+    recipe = Recipe.paper(held_out=0)
+    inputs, outputs = generate(recipe, count=40).shown()
+    worlds = np.arange(len(inputs)).reshape(40, recipe.examples)
+
+    def solve(specifications, threads=1):
+        chosen = worlds[specifications].ravel()
+        return kf.exact.solve(
+            inputs[chosen], outputs[chosen], recipe=recipe, examples=5, max_states=3000, threads=threads
+        )
+
+    def is_too_large(i):
+        try:
+            solve([i])
+        except ValueError:
+            return True
+        return False
+
+    large = [i for i in range(40) if is_too_large(i)]
+    small = [i for i in range(40) if i not in large]
+    assert len(large) >= 2
+    mixed = [*(small * 15)[:15], *large[:2], *(small * 15)[:15]]
+    with pytest.raises(ValueError, match="specification 15: "):
+        solve(mixed, threads)
+
+
 ENDLESS = """
 import karel_fast as kf
 from karel_fast.data import Recipe, generate

@@ -162,8 +162,6 @@ def test_rows_and_positions_of_any_whole_numbers(model):
     [
         (TOKENS[0], r"shape \(24,\): need integers \(rows, tokens\)"),
         (TOKENS.float(), "tokens of torch.float32"),
-        (TOKENS - TOKENS.max() - 1, r"token -\d+: this model's are 0\.\."),
-        (TOKENS + 1000, r"token \d+: this model's are 0\.\."),
     ],
 )
 def test_rows_that_are_none(model, tokens, message):

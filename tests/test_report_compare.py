@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import fake_run
@@ -13,10 +14,12 @@ import typer
 from scipy import stats
 from typer.testing import CliRunner
 
-from karel_fast.analysis.compare import compare, interval, read_runs
+from karel_fast.analysis.checklist import checklist
+from karel_fast.analysis.compare import compare, interval, read_runs, unlike
 from karel_fast.analysis.results import results_of
 from karel_fast.analysis.series import Run, content_of
 from karel_fast.cli import report as commands
+from karel_fast.experiment.preset import load_preset
 from karel_fast.probing.differences import differences
 from karel_fast.runs.folder import RunFolder, step_name
 from karel_fast.support.files import write_json
@@ -111,6 +114,36 @@ def test_runs_that_are_not_alike_are_said(runs, tmp_path):
                  "no intervals: these runs are not one experiment with several seeds",
                  "other: evaluation/step-000400.json is not whole"):  # fmt: skip
         assert said in notes
+
+
+def test_seeds_of_a_preset_are_one_experiment(runs):
+    read = read_runs(runs)
+    of_seed = [
+        replace(run, config={"experiment": load_preset("smoke", {"training": {"seed": seed}}).source})
+        for seed, run in enumerate(read)
+    ]
+    assert unlike(of_seed) == []
+    assert "same training.seed" in "".join(unlike([of_seed[0], of_seed[0]]))
+    assert checklist(of_seed)[0].over == f"{len(runs)} runs"
+
+
+def test_runs_without_settings_are_not_known_to_be_alike(runs):
+    read = [replace(run, config={}) for run in read_runs(runs)]
+    assert "is not known: seed0, seed1" in "".join(unlike(read))
+    row = checklist(read)[0]
+    assert row.runs == len(read)
+    assert (row.low, row.high, row.over) == (None, None, "")
+
+
+def test_without_a_preset_the_snapshots_say_how_runs_were_trained(tmp_path):
+    def trained(name, **changes):
+        card = {"step": 3, "recipe_hash": "r", "layout": "compact", "model_hash": "m", "train": {"steps": 3, **changes}}
+        write_json(tmp_path / name / "snapshots" / "step-000003" / "karel_fast.json", card)
+        return replace(Run.read(RunFolder(tmp_path / name)), config={})
+
+    one, other, longer = trained("one", seed=0), trained("other", seed=1), trained("longer", seed=2, lr=1.0)
+    assert unlike([one, other]) == []
+    assert "differ in more than their seed: training.lr" in "".join(unlike([one, longer]))
 
 
 def test_one_run_and_a_run_without_probes(runs, tmp_path):

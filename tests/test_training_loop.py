@@ -309,6 +309,23 @@ def test_a_restart_forgets_past_gradients(tmp_path):
     assert losses(with_state) == losses(without)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "said"), [([], [6], "after 6 .* forgotten"), ([6], [], "after 6 .* remembered")]
+)
+def test_a_restart_that_is_past_stays_what_it_was(tmp_path, before, after, said):
+    """Without a warm-up no rate tells."""
+    same = {"schedule": "constant", "warmup": 0}
+    go(tmp_path, 9, restarts=before, **same)
+    with pytest.raises(ValueError, match=said):
+        go(tmp_path, 12, restarts=after, resume=True, **same)
+
+
+def test_a_setting_of_another_version_is_no_run_of_this_one():
+    config = TrainConfig(**BASE)
+    with pytest.raises(ValueError, match="another version, with a setting 'cycles'"):
+        config.check_resume({**config.to_dict(), "cycles": 2}, 3)
+
+
 def test_what_cannot_be_extended(tmp_path):
     go(tmp_path / "restarted", 9)
     with pytest.raises(

@@ -82,10 +82,18 @@ def test_restarts_run_through_the_schedule_again():
     assert both == [*first, *(0.5 * factor for factor in second)]
 
 
-@pytest.mark.parametrize("wrong", [[0], [25], [10, 10], [12, 6], [7.5], "abc"])
+@pytest.mark.parametrize("wrong", [[0], [25], [10, 10], [12, 6], [7.5], "abc", 5, None])
 def test_restarts_lie_inside_the_run_in_order(wrong):
-    with pytest.raises((ValueError, TypeError), match=r"restarts is .* whole number"):
+    with pytest.raises((ValueError, TypeError), match=r"restarts is .* (whole number|list of updates)"):
         TrainConfig(steps=25, restarts=wrong)
+
+
+def test_updates_are_kept_as_whole_numbers():
+    config = TrainConfig(steps=25, restarts=iter(np.array([5, 6])), extra_snapshots=iter(np.array([3])))
+    stored = json.loads(json.dumps(config.to_dict()))
+    assert (stored["restarts"], stored["extra_snapshots"]) == ([5, 6], [3])
+    with pytest.raises(ValueError, match="a run of one update has nothing to restart after"):
+        TrainConfig(steps=1, restarts=[1])
 
 
 def test_orthogonalise():

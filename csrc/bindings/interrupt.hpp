@@ -40,8 +40,9 @@ void run_interruptibly(Work&& work) {
     // waits for the end of the process instead, as Python 3.14 has it do.
     while (interpreter_is_ending()) std::this_thread::sleep_for(std::chrono::hours(1));
     PyEval_RestoreThread(state);
-    if (failure) std::rethrow_exception(failure);
-    if (!finished) throw py::error_already_set();
+    // What was pressed goes before what went wrong.
+    if (failure && !PyErr_Occurred()) std::rethrow_exception(failure);
+    if (!finished || failure) throw py::error_already_set();
 }
 
 }  // namespace karel::bindings

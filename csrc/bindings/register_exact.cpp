@@ -1,7 +1,6 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <limits>
 
 #include "../karel/ceiling.hpp"
@@ -16,6 +15,10 @@ namespace {
 
 using py::array;
 
+// What the readers count in 16 bits, and what keeps sums of lengths and offsets far from 2**31.
+constexpr py::ssize_t most_numbered = 65'535, most_actions = 10'000;
+constexpr std::int32_t farthest = 10'000;
+
 // From karel_fast.exact.problem.Prior, by its field names.
 Prior make_prior(const py::handle& source) {
     const auto get = [&](const char* name) { return source.attr(name); };
@@ -23,7 +26,7 @@ Prior make_prior(const py::handle& source) {
                       get("action_weights").cast<std::array<std::uint32_t, action_count>>(),
                       get("performed").cast<std::array<std::uint8_t, action_count>>(), get("avoid_noops").cast<bool>()};
     std::uint64_t total = 0;
-    bool fits = 0 <= prior.shortest && prior.shortest <= prior.longest && prior.longest <= 10'000;
+    bool fits = 0 <= prior.shortest && prior.shortest <= prior.longest && prior.longest <= most_actions;
     for (int a = 0; a < action_count; ++a) {
         total += prior.weights[a];
         fits = fits && prior.performed[a] < action_count;
@@ -120,6 +123,7 @@ py::tuple along(const py::handle& problem, const array& actions, const array& le
     const auto* codes = checked<std::uint8_t>(actions, "actions", {n, -1});
     const auto* sizes = checked<std::int32_t>(lengths, "lengths", {n});
     const py::ssize_t width = actions.shape(1);
+    if (width > most_actions) throw py::value_error("programs of at most 10000 actions can be followed");
     for (py::ssize_t i = 0; i < n; ++i) {
         if (sizes[i] < 0 || sizes[i] > width) throw py::value_error("lengths must be 0..width of actions");
         for (std::int32_t k = 0; k < sizes[i]; ++k) {
@@ -144,10 +148,11 @@ StateCodes make_state_codes(const py::handle& source, const Specifications& spec
                           checked<std::int32_t>(heads, "heads", {-1}), checked<std::int32_t>(classes, "classes", {features}),
                           checked<std::int16_t>(codes, "codes", {specifications.count * specifications.examples, features,
                                                                  py::ssize_t{4} * specifications.height * specifications.width, -1})};
+    if (features > most_numbered) throw py::value_error("codes must be of at most 65535 features");
     if (made.levels < 1) throw py::value_error("codes must tell at least one level of markers");
     for (int f = 0; f < made.features; ++f) {
         std::int64_t labels = 1;
-        for (int head = 0; head < made.heads[f] && head <= 8; ++head) labels *= std::clamp(made.classes[f], 1, 1 << 15);
+        for (int head = 0; head < made.heads[f] && head <= 8 && labels <= 1 << 15; ++head) labels *= std::clamp(made.classes[f], 1, 1 << 15);
         if (made.heads[f] < 1 || made.heads[f] > 8 || made.classes[f] < 1 || labels > 1 << 15) {
             throw py::value_error("a feature must have 1..8 heads and at most 2**15 labels");
         }
@@ -182,13 +187,13 @@ Question make_question(const py::handle& source, const StateCodes& states) {
     made.examples = static_cast<int>(labels.shape(5));
     made.rest = source.attr("rest").cast<int>();
     made.doubt = source.attr("doubt").cast<double>();
-    bool fits = width <= 10'000 && (made.rest == 0 || made.rest == 1) && 0.0 <= made.doubt && made.doubt <= 1.0;
+    bool fits = width <= most_actions && offsets.shape(0) <= most_numbered && (made.rest == 0 || made.rest == 1) && 0.0 <= made.doubt && made.doubt <= 1.0;
     for (py::ssize_t i = 0; i < n; ++i) {
         fits = fits && 0 <= made.lengths[i] && made.lengths[i] <= width;
         for (std::int32_t k = 0; fits && k < made.lengths[i]; ++k) fits = made.actions[i * width + k] < action_count;
     }
     for (py::ssize_t k = 0; k < performed.size(); ++k) fits = fits && made.performed[k] < action_count;
-    for (int j = 0; j < made.offsets; ++j) fits = fits && std::abs(made.offset[j]) <= 10'000;
+    for (int j = 0; j < made.offsets; ++j) fits = fits && -farthest <= made.offset[j] && made.offset[j] <= farthest;
     if (!fits) throw py::value_error("the question's actions, lengths, meanings, offsets, rest or doubt are out of range");
     for (int f = 0; f < states.features; ++f) {
         std::int64_t most = 1;

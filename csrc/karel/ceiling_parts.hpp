@@ -170,10 +170,13 @@ private:
 
 // Moves a front one action on. Runs that stop have no label any more.
 template <class Chain>
-void advance(Chain& chain, const Walk& walk, Front& front, Front& spare, IndexTable& table) {
+void advance(Chain& chain, const Walk& walk, Front& front, Front& spare, IndexTable& table, const Worker& worker) {
+    constexpr std::size_t ways_between_looks = 1024;
     spare.clear();
     table.clear();
+    std::size_t ways = 0;
     for (const Way& way : front) {
+        if (ways++ % ways_between_looks == 0) worker.check();
         for (std::size_t a = 0; a < action_count; ++a) {
             const std::int32_t context = chain.child(way.context, a);
             if (context < 0) continue;
@@ -298,6 +301,19 @@ struct Asked {
         std::vector<Tally> made;
         for (int f = 0; f < states.features; ++f) made.emplace_back(states.heads[f], states.classes[f]);
         return made;
+    }
+    // The largest offset at which anything has a label, -1 if that is in the past or nothing has.
+    int farthest() const {
+        int found = -1;
+        const std::int64_t rows = question.count * question.width * question.meanings * question.offsets;
+        const std::int64_t of_row = std::int64_t{states.features} * question.examples;
+        for (std::int64_t at = 0; at < rows; ++at) {
+            const int offset = question.offset[at % question.offsets];
+            if (offset <= found) continue;
+            const std::int16_t* const labels = question.labels + at * of_row;
+            if (std::any_of(labels, labels + of_row, [](std::int16_t label) { return label >= 0; })) found = offset;
+        }
+        return found;
     }
     void clear(const Answers& answers) const {
         const std::size_t size = row(question.count, 0, 0, 0);

@@ -13,15 +13,16 @@ namespace {
 // that begin with it.
 class PrefixReader {
 public:
-    PrefixReader(const Asked& asked, std::int64_t max_states)
+    PrefixReader(const Asked& asked, int farthest, std::int64_t max_states, const Worker& worker)
         : asked_(asked),
+          worker_(worker),
           question_(asked.question),
           pool_(asked.specifications),
           max_states_(max_states),
+          farthest_(farthest),
           worlds_(static_cast<std::size_t>(pool_.count * pool_.examples)),
           states_(static_cast<std::size_t>(question_.width) + 1),
           chances_(static_cast<std::size_t>(question_.width) + 1) {
-        for (int j = 0; j < question_.offsets; ++j) farthest_ = std::max(farthest_, question_.offset[j]);
         for (int k = 0; k < question_.width * question_.meanings * question_.offsets; ++k) tallies_.push_back(asked.tallies());
         counted_.assign(static_cast<std::size_t>(question_.width * question_.meanings), false);
         local_ = asked.tallies();
@@ -206,7 +207,11 @@ private:
     void spread(const Walk& way, std::size_t w, Drawing& drawing, std::int32_t from, Found&& found) {
         front_.assign(1, {0, from, 1.0});
         for (int offset = 0; offset <= farthest_; ++offset) {
-            advance(drawing, way, front_, spare_, table_);
+            advance(drawing, way, front_, spare_, table_, worker_);
+            if (static_cast<std::int64_t>(front_.size()) > max_states_) {
+                throw std::invalid_argument("offset " + std::to_string(offset) + ": what may be written until then leads to more than max_states = " +
+                                            std::to_string(max_states_) + " states; raise max_states if there is memory, or leave the offset out");
+            }
             for (int j = 0; j < question_.offsets; ++j) {
                 if (question_.offset[j] != offset) continue;
                 for (std::size_t f = 0; f < local_.size(); ++f) {
@@ -235,10 +240,11 @@ private:
     }
 
     const Asked& asked_;
+    const Worker& worker_;
     const Question& question_;
     const Specifications& pool_;
     const std::int64_t max_states_;
-    int farthest_ = -1;                  // offset
+    const int farthest_;                 // offset that has a label
     std::vector<WorldStates> worlds_;    // of all the pool's specifications
     std::vector<Drawing> drawings_;      // (specifications,)
     std::vector<Shares> shares_;         // (meanings, worlds)
@@ -265,11 +271,13 @@ bool read_prefixes(const Specifications& pool, const Prior& prior, const StateCo
         return std::lexicographical_compare(ours, ours + question.lengths[a], theirs, theirs + question.lengths[b]);
     });
     // Every piece begins with the pool's worlds anew, so there are few.
-    const std::int64_t grain = std::max<std::int64_t>(16, (question.count + 2 * threads - 1) / (2 * threads));
+    const std::int64_t pieces = std::int64_t{2} * threads;
+    const std::int64_t grain = std::max<std::int64_t>(16, (question.count + pieces - 1) / pieces);
+    const int farthest = asked.farthest();
     return parallel_for(question.count, grain, threads, interrupt, [&](std::int64_t begin, std::int64_t end, const Worker& worker) {
-        PrefixReader reader(asked, max_states);
+        PrefixReader reader(asked, farthest, max_states, worker);
         for (std::int64_t at = begin; at < end; ++at) {
-            if (worker.stopped()) return;
+            worker.check();
             reader.read(order[static_cast<std::size_t>(at)], answers);
         }
     });

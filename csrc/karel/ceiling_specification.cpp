@@ -14,6 +14,7 @@ public:
         : asked_(asked),
           question_(asked.question),
           solver_(solver),
+          worker_(solver.worker()),
           i_(i),
           max_states_(max_states),
           length_(question_.lengths[i]),
@@ -23,7 +24,8 @@ public:
           tallies_(asked.tallies()) {
         int most = 0;
         for (int j = 0; j < question_.offsets; ++j) most = std::max(most, asked.rest(j));
-        at_least_ = posterior_.at_least(most);
+        // A label of the past says that as many actions follow as the offset goes back, which are no more than were written.
+        at_least_ = posterior_.at_least(std::min(most, std::max(question_.width, 1)));
     }
 
     void with_prefix(const Answers& answers) {
@@ -61,8 +63,8 @@ public:
                 if (solvable_) ours = theirs;
                 for (int t = 0; t <= length_ - question_.rest; ++t) {
                     if (t > 0) {
-                        advance(posterior_, way, ours, spare_, table_);
-                        advance(drawing, way, theirs, spare_, table_);
+                        advance(posterior_, way, ours, spare_, table_, worker_);
+                        advance(drawing, way, theirs, spare_, table_, worker_);
                         check_size(ours.size() + theirs.size(), t);
                     }
                     for (int j = 0; j < question_.offsets; ++j) {
@@ -114,8 +116,9 @@ private:
         Front ours, theirs{{0, state, 1.0}};
         if (node >= 0) ours.push_back({node, state, 1.0});
         for (int offset = 0; offset <= farthest; ++offset) {
-            advance(posterior_, way, ours, spare_, table_);
-            advance(drawing_, way, theirs, spare_, table_);
+            advance(posterior_, way, ours, spare_, table_, worker_);
+            advance(drawing_, way, theirs, spare_, table_, worker_);
+            check_size(ours.size() + theirs.size(), k + 1 + offset);
             for (int j = 0; j < question_.offsets; ++j) {
                 if (question_.offset[j] != offset || !labelled(k, m, j, e)) continue;
                 const int rest = question_.rest;
@@ -154,6 +157,7 @@ private:
     const Asked& asked_;
     const Question& question_;
     Solver& solver_;
+    const Worker& worker_;
     const std::int64_t i_, max_states_;
     const int length_;
     const bool solvable_;

@@ -43,8 +43,8 @@ struct Robots {
 // Draws samples one after the other into memory given to it; one per thread.
 class Drawer {
 public:
-    Drawer(const Plan& plan, int worlds)
-        : plan_(plan), worlds_(worlds), rows_(plan.height - 2), cols_(plan.width - 2), cells_(plan.height * plan.width),
+    Drawer(const Plan& plan, int worlds, const Worker& worker)
+        : plan_(plan), worker_(worker), worlds_(worlds), rows_(plan.height - 2), cols_(plan.width - 2), cells_(plan.height * plan.width),
           key_{static_cast<u32>(plan.seed), static_cast<u32>(plan.seed >> 32)},
           blocks_((rows_ * cols_ + 1 + values_per_block - 1) / values_per_block), step_{-plan.width, 1, plan.width, -1} {
         const int used = worlds_ * blocks_ + ready_program_blocks;
@@ -77,6 +77,7 @@ public:
     // Draws the straight-line program of the sample whose worlds were just drawn. Returns its length, or -1.
     int straight(const u8* walls, const u8* markers, u8* symbols) {
         for (i64 attempt = 0; attempt < plan_.max_attempts; ++attempt) {
+            look(attempt);
             const bool first = attempt == 0;
             Stream stream(key_, program_stream + static_cast<u32>(attempt), low_, high_,
                           first ? values_.data() + values_per_block * blocks_ * worlds_ : nullptr,
@@ -91,6 +92,7 @@ public:
     int control_flow(i64 index, i64 attempt, u8* symbols, i64& used) {
         at(index);
         for (used = attempt; used < plan_.max_attempts; ++used) {
+            look(used);
             Stream stream(key_, program_stream + static_cast<u32>(used), low_, high_);
             const int length = statements(stream, written_);
             if (length > plan_.symbol_width) throw std::logic_error("a program is longer than the plan's symbol width");
@@ -319,7 +321,14 @@ private:
         }
     }
 
+    // Few programs may be of the split, and each is drawn with care.
+    void look(i64 attempt) const {
+        if (attempt % attempts_between_looks == attempts_between_looks - 1) worker_.check();
+    }
+
+    static constexpr i64 attempts_between_looks = 256;
     const Plan& plan_;
+    const Worker& worker_;
     int worlds_, rows_, cols_, cells_;
     PhiloxKey key_;
     int blocks_;  // per world, enough unless a bounded draw is rejected
@@ -367,8 +376,8 @@ void check_plan(const Plan& plan) {
 bool sample_straight(const Plan& plan, i64 start, i64 count, int threads, const ProgramArrays& programs, const WorldArrays& inputs,
                      u8* out_markers, u8* out_robot, Interrupt& interrupt) {
     const i64 cells = static_cast<i64>(plan.height) * plan.width;
-    return parallel_for(count, 64, threads, interrupt, [&](i64 begin, i64 end, const Worker&) {
-        Drawer drawer(plan, plan.worlds);
+    return parallel_for(count, 64, threads, interrupt, [&](i64 begin, i64 end, const Worker& worker) {
+        Drawer drawer(plan, plan.worlds, worker);
         for (i64 i = begin; i < end; ++i) {
             const i64 world = i * plan.worlds;
             const auto cell_bytes = static_cast<std::size_t>(cells * plan.worlds);
@@ -385,8 +394,8 @@ bool sample_straight(const Plan& plan, i64 start, i64 count, int threads, const 
 
 bool sample_worlds(const Plan& plan, i64 start, i64 count, int threads, const WorldArrays& inputs, Interrupt& interrupt) {
     const i64 cells = static_cast<i64>(plan.height) * plan.width;
-    return parallel_for(count, 64, threads, interrupt, [&](i64 begin, i64 end, const Worker&) {
-        Drawer drawer(plan, plan.worlds);
+    return parallel_for(count, 64, threads, interrupt, [&](i64 begin, i64 end, const Worker& worker) {
+        Drawer drawer(plan, plan.worlds, worker);
         for (i64 i = begin; i < end; ++i) {
             const i64 world = i * plan.worlds;
             drawer.worlds(start + i, inputs.walls + world * cells, inputs.markers + world * cells, inputs.robot + 3 * world);
@@ -396,8 +405,8 @@ bool sample_worlds(const Plan& plan, i64 start, i64 count, int threads, const Wo
 
 bool sample_programs(const Plan& plan, i64 count, const i64* indices, const i64* attempts, int threads, const ProgramArrays& programs,
                      i64* used, Interrupt& interrupt) {
-    return parallel_for(count, 64, threads, interrupt, [&](i64 begin, i64 end, const Worker&) {
-        Drawer drawer(plan, 1);
+    return parallel_for(count, 64, threads, interrupt, [&](i64 begin, i64 end, const Worker& worker) {
+        Drawer drawer(plan, 1, worker);
         for (i64 i = begin; i < end; ++i) {
             u8* symbols = programs.symbols + i * plan.symbol_width;
             programs.lengths[i] = drawer.control_flow(indices[i], attempts[i], symbols, used[i]);
@@ -409,8 +418,8 @@ template <class Token>
 bool sample_tokens(const Plan& plan, const TokenLayout& layout, i64 start, i64 count, int threads, Token* rows, std::int32_t* lengths,
                    Interrupt& interrupt) {
     const auto cell_bytes = static_cast<std::size_t>(plan.height * plan.width * plan.shown);
-    return parallel_for(count, 64, threads, interrupt, [&](i64 begin, i64 end, const Worker&) {
-        Drawer drawer(plan, plan.shown);
+    return parallel_for(count, 64, threads, interrupt, [&](i64 begin, i64 end, const Worker& worker) {
+        Drawer drawer(plan, plan.shown, worker);
         std::vector<u8> walls(cell_bytes), markers(cell_bytes), out_markers(cell_bytes);
         std::vector<u8> robot(static_cast<std::size_t>(3 * plan.shown)), out_robot(robot.size());
         std::vector<u8> symbols(static_cast<std::size_t>(plan.symbol_width));

@@ -63,10 +63,11 @@ bool solve_graph(const Specifications& specifications, const Prior& prior, std::
 bool solve_along(const Specifications& specifications, const Prior& prior, std::int64_t max_states, int width,
                  const std::uint8_t* actions, const std::int32_t* lengths, int threads, double* posteriors, std::int32_t* on_track,
                  Interrupt& interrupt) {
+    const std::int64_t numbers = (std::int64_t{width} + 1) * choices;  // of a program
     const auto work = [&](Solver& solver, Graph& graph, std::int64_t i) {
         solver.build(specifications.shown, graph);
         const std::uint8_t* const program = actions + i * width;
-        double* const rows = posteriors + i * (width + 1) * choices;
+        double* const rows = posteriors + i * numbers;
         std::int32_t node = has_programs(graph) ? 0 : -1;
         on_track[i] = -1;
         for (std::int32_t t = 0; t <= lengths[i]; ++t) {
@@ -81,7 +82,7 @@ bool solve_along(const Specifications& specifications, const Prior& prior, std::
             node = graph.children[static_cast<std::size_t>(node)][program[t]];
             if (node >= 0 && !graph.counts[static_cast<std::size_t>(node)]) node = -1;
         }
-        std::fill(rows + (lengths[i] + 1) * choices, rows + (width + 1) * choices, std::numeric_limits<double>::quiet_NaN());
+        std::fill(rows + (std::int64_t{lengths[i]} + 1) * choices, rows + numbers, std::numeric_limits<double>::quiet_NaN());
     };
     return for_each(specifications, prior, max_states, threads, interrupt, 0, specifications.count, work);
 }

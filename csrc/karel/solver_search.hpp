@@ -18,8 +18,6 @@ namespace karel {
 inline constexpr std::int64_t nodes_between_looks = 4096;  // at whether to stop
 inline constexpr std::int32_t unseen = -2;
 
-struct Stopped {};
-
 [[noreturn]] inline void reject(std::int64_t specification, const std::string& what) {
     throw std::invalid_argument("specification " + std::to_string(specification) + ": " + what);
 }
@@ -98,13 +96,15 @@ public:
         row[action_count] = end;
     }
 
+    const Worker& worker() const { return worker_; }
+
 private:
     // Joint states of one number of actions: `examples` state numbers each.
     using States = std::vector<std::int32_t>;
 
     bool look(std::int64_t node) const {
         if (node % nodes_between_looks) return false;
-        if (worker_.stopped()) throw Stopped{};
+        worker_.check();
         return true;
     }
 
@@ -287,13 +287,10 @@ bool for_each(const Specifications& specifications, const Prior& prior, std::int
     return parallel_for(count, grain, threads, interrupt, [&](std::int64_t begin, std::int64_t end, const Worker& worker) {
         Solver solver(specifications, prior, max_states, worker);
         Graph graph;
-        try {
-            for (std::int64_t i = first + begin; i < first + end; ++i) {
-                if (worker.stopped()) return;
-                solver.begin(i);
-                work(solver, graph, i);
-            }
-        } catch (const Stopped&) {
+        for (std::int64_t i = first + begin; i < first + end; ++i) {
+            worker.check();
+            solver.begin(i);
+            work(solver, graph, i);
         }
     });
 }

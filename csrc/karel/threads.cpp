@@ -24,19 +24,23 @@ bool parallel_for(std::int64_t count, std::int64_t grain, int threads, Interrupt
     std::atomic<std::int64_t> next{0};
     std::exception_ptr failure;
     std::mutex failure_mutex;
+    std::atomic<std::int64_t> failed{count};  // the lowest range that failed
 
     const auto loop = [&](bool on_calling_thread) {
         const Worker worker{interrupt, on_calling_thread};
-        try {
-            while (!worker.stopped()) {
-                const std::int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
-                if (begin >= count) return;
+        while (!worker.stopped()) {
+            const std::int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
+            if (begin >= failed.load()) return;
+            try {
                 work(begin, std::min(begin + grain, count), worker);
+            } catch (const Stopped&) {
+                return;
+            } catch (...) {
+                const std::lock_guard lock(failure_mutex);
+                if (begin >= failed.load()) return;
+                failure = std::current_exception();
+                failed.store(begin);
             }
-        } catch (...) {
-            const std::lock_guard lock(failure_mutex);
-            if (!failure) failure = std::current_exception();
-            interrupt.stop();
         }
     };
 

@@ -15,7 +15,7 @@ public:
 
     // Called on every thread between pieces of work; cheap.
     bool stopped(bool on_calling_thread) {
-        if (on_calling_thread && poll_) {
+        if (on_calling_thread && poll_ && !stop_.load(std::memory_order_relaxed)) {
             const auto now = Clock::now();
             if (now - last_poll_ > std::chrono::milliseconds(50)) {
                 last_poll_ = now;
@@ -33,16 +33,24 @@ private:
     std::atomic<bool> stop_{false};
 };
 
+// Ends a piece of interrupted work from within; `parallel_for` catches it.
+struct Stopped {};
+
 // What a kernel may ask about the thread it runs on.
 struct Worker {
     Interrupt& interrupt;
     bool on_calling_thread;
 
     bool stopped() const { return interrupt.stopped(on_calling_thread); }
+    // Throws Stopped if the work was interrupted.
+    void check() const {
+        if (stopped()) throw Stopped{};
+    }
 };
 
 // Calls work(begin, end, worker) for ranges of at most `grain` indices that cover 0..count, on at most `threads` threads,
-// the calling one included. Returns false if it was interrupted; rethrows the first exception of any thread.
+// the calling one included. Returns false if it was interrupted; rethrows the exception of the lowest range that has one, so that
+// what is said does not depend on the threads.
 bool parallel_for(std::int64_t count, std::int64_t grain, int threads, Interrupt& interrupt,
                   const std::function<void(std::int64_t, std::int64_t, const Worker&)>& work);
 

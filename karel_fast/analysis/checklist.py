@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from karel_fast.analysis.claims import Claim, claims_of
+from karel_fast.analysis.compare import unlike
 from karel_fast.analysis.intervals import interval
 from karel_fast.analysis.series import Run, mean, number
 
@@ -56,25 +57,27 @@ class Row:
 
 
 def checklist(runs: Sequence[Run]) -> list[Row]:
-    """Every claim, answered by the last snapshots of some runs of one experiment with other seeds.
+    """Every claim, answered by the last snapshots of some runs of one experiment with other seeds; without an interval over runs that
+    are not that (`compare.unlike` says why).
 
     Raises ValueError for no run at all.
     """
     if not runs:
         raise ValueError("no run was given; name at least one run folder")
-    return [_answer(claim, runs) for claim in claims_of(runs)]
+    alike = not unlike(runs)
+    return [_answer(claim, runs, alike) for claim in claims_of(runs)]
 
 
-def _answer(claim: Claim, runs: Sequence[Run]) -> Row:
+def _answer(claim: Claim, runs: Sequence[Run], alike: bool) -> Row:
     readings = [claim.measure(run) for run in runs]
     known = [reading for reading in readings if reading.value is not None]
     value = mean(reading.value for reading in known if reading.value is not None)
     low = high = None
     over = ""
-    if len(known) > 1:
+    if len(known) > 1 and alike:
         spread = interval([reading.value for reading in known])
         low, high, over = number(spread["low"]), number(spread["high"]), f"{len(known)} runs"
-    elif known and known[0].low is not None:
+    elif len(known) == 1 and known[0].low is not None:
         low, high, over = known[0].low, known[0].high, known[0].over
     return Row(
         claim.name,

@@ -73,7 +73,8 @@ def read_direction(run: Run, depth: str) -> Reading:
     accuracy, majority = (
         mean(reading.values(step, name, feature="direction", depth=depth)) for name in ("accuracy", "majority")
     )
-    differs = "the first world, as there; other training of the probes" if reading.kind in run.paper else ""
+    first_world = reading.kind in run.paper or reading.probing[step].get("grid", {}).get("worlds") == "first"
+    differs = "the first world, as there; other training of the probes" if first_world else ""
     return Reading(accuracy, majority, differs=differs)
 
 

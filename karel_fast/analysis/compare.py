@@ -95,7 +95,7 @@ def compare(
             columns += [f"original - {name}", f"lift: original - {name}", f"lift: the same, - untrained, {name}"]
         columns += ["r2", "r2 on lift"]
     rows = [_row(run, feature, depth, offset or 0, semantics) for run in runs]
-    differ = _notes(runs, rows)
+    differ = [*unlike(runs), *_notes(runs, rows)]
     return Comparison(
         feature=feature,
         depth=depth,
@@ -144,18 +144,38 @@ def _row(run: Run, feature: str | None, depth: str | None, offset: int, semantic
     }
 
 
-def _notes(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What keeps the runs from being one experiment."""
+def unlike(runs: Sequence[Run]) -> list[str]:
+    """What keeps the runs from being trainings of one experiment with different seeds; nothing if nothing does.
+
+    A preset's seed decides where its samples begin, too.
+    """
+    if len(runs) < 2:
+        return []
     notes = []
-    settings = [_flat(run.config.get("experiment", run.config)) for run in runs]
+    settings = [_flat(_settings(run)) for run in runs]
+    if unknown := [run.name for run, known in zip(runs, settings, strict=True) if not known]:
+        notes.append(f"with which settings these were trained is not known: {', '.join(unknown)}")
     names = sorted({name for one in settings for name in one})
-    differ = [n for n in names if not n.endswith("seed") and any(one.get(n) != settings[0].get(n) for one in settings)]
+    of_seed = [n for n in names if n.endswith("seed") or n == "data.first_sample"]
+    differ = [n for n in names if n not in of_seed and any(one.get(n) != settings[0].get(n) for one in settings)]
     if differ:
         notes.append(f"the runs differ in more than their seed: {', '.join(differ)}")
-    seeds = [next((v for n, v in one.items() if n == "training.seed"), None) for one in settings]
+    seeds = [one.get("training.seed") for one in settings]
     told = [seed for seed in seeds if isinstance(seed, int)]
     if len(set(told)) < len(told):
         notes.append("some runs have the same training.seed, so they do not count as separate")
+    return notes
+
+
+def _settings(run: Run) -> Mapping[str, Any]:
+    """What `reproduce` wrote down; without that, what the last snapshot says of its training."""
+    written: Mapping[str, Any] = run.config.get("experiment", run.config)
+    return written or ({} if run.folder is None else run.folder.trained_with())
+
+
+def _notes(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What keeps the numbers of one experiment's runs from being measured alike."""
+    notes = []
     for activity, name in (("evaluated", "step"), ("probed", "probed_step")):
         steps = {row[name] for row in rows}
         if len(steps) > 1:

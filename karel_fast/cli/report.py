@@ -87,9 +87,12 @@ def checklist_command(
     from rich.table import Table
 
     from karel_fast.analysis.checklist import COLUMNS, NOTE, checklist, checklist_cells
-    from karel_fast.analysis.compare import read_runs
+    from karel_fast.analysis.compare import read_runs, unlike
 
-    rows = checklist(read_runs(runs))
+    read = read_runs(runs)
+    rows = checklist(read)
+    for note in unlike(read):
+        typer.echo(f"karel-fast: no intervals over these runs: {note}", err=True)
     if as_json:
         typer.echo(json.dumps([row.to_json() for row in rows], indent=2))
         return

@@ -79,7 +79,7 @@ def train_command(
             raise InputError("--semantics: the outputs on disk are of the data set's own meaning; leave out --shards")
         chosen = chosen.replace(semantics=resolve_semantics(semantics))
     tokenizer = make_tokenizer(chosen, layout)
-    limit = data_config.samples or (None if data is None else len(data))
+    limit = data_config.samples or (None if data is None else len(data) - data_config.first_sample)
     model = config_for(tokenizer, shape)
     first = data_config.first_sample
     rows = (
@@ -148,6 +148,10 @@ def evaluate_command(
     from karel_fast.training.evaluate import evaluate
     from karel_fast.training.interpret import interpret
 
+    if data is not None:
+        for name in ("split", "specifications", "shortest"):
+            if getattr(config, name) != getattr(EvaluationConfig(), name):
+                raise InputError(f"--{name} is about specifications that are drawn; leave it out, or --data")
     snapshot = model_folder(snapshot)
     chosen, layout = origin(snapshot, None if recipe is None else read_recipe(recipe), layout)
     tokenizer = make_tokenizer(chosen, layout)

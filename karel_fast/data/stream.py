@@ -50,7 +50,12 @@ class SampleStream(IterableDataset[torch.Tensor]):
     ) -> None:
         if shards is not None:
             whole("first", first, 0, len(shards) - 1)
-            samples = min(samples or len(shards), len(shards) - first)
+            left = len(shards) - first
+            if samples is not None and samples > left:
+                raise ValueError(
+                    f"samples is {samples}, but the shards hold {left} from sample {first} on; give at most that many"
+                )
+            samples = samples or left
         for name, value in (("batch_size", batch_size), ("samples", samples)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")

@@ -191,7 +191,7 @@ def _check_states(name: str, states: StateCodes, problem: Problem) -> None:
         raise ValueError(
             f"a feature has {max(sizes)} labels, its heads together; at most {MOST_LABELS} can be told apart"
         )
-    if any(codes[:, f].max(initial=-1) >= size for f, size in enumerate(sizes)):
+    if any(codes[:, f].max(initial=0) >= size for f, size in enumerate(sizes)):
         raise ValueError(f"{name}.codes holds codes that are no labels: a feature has classes ** heads of them")
 
 
@@ -229,8 +229,8 @@ def _labels(
             + ("" if last_state else ", or only its last (see last_state)")
         )
     for f, (heads, classes) in enumerate(zip(states.heads.tolist(), states.classes.tolist(), strict=True)):
-        if given[..., f, :].max(initial=-1) >= classes**heads:
+        if given[..., f, :].max(initial=0) >= classes**heads:
             raise ValueError(
                 f"labels of feature {f} go up to {given[..., f, :].max()}; it has {classes**heads} (classes ** heads)"
             )
-    return np.ascontiguousarray(given, np.int16)
+    return np.ascontiguousarray(np.where(given < 0, -1, given), np.int16)

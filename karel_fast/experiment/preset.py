@@ -175,7 +175,7 @@ def _read(name: str, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
         text = (PRESETS / f"{name}.toml").read_text(encoding="utf-8")
     else:
         place = f"{extending[-1]}: extends an " if extending else ""
-        raise InputError(f"{place}unknown preset {name!r}; {nearest(name, preset_names())} Or give a .toml file")
+        raise InputError(f"{place}unknown preset {name!r}; {nearest(name, preset_names())} (or give a .toml file)")
     try:
         source = in_todays_words(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:

@@ -46,7 +46,8 @@ class RowEmbedding(nn.Embedding):
     def forward(self, tokens: Tensor) -> Tensor:
         code = self.code
         is_word = tokens < code.words
-        first = code.words + code.sign(tokens, 0)
+        # Beyond the last token there is no column, as there is none beyond an ordinary table: torch says so (IndexError).
+        first = (code.words + code.sign(tokens, 0)).masked_fill(tokens > code.tokens - 1, code.columns)
         x = F.embedding(torch.where(is_word, tokens, first), self.weight)
         for cell in range(1, code.cells):
             there = F.embedding(code.words + cell * code.signs + code.sign(tokens, cell).clamp_min(0), self.weight)

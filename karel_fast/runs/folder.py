@@ -172,6 +172,16 @@ class RunFolder:
         checked(found, anything, path)
         return found
 
+    def trained_with(self) -> dict[str, Any]:
+        """What the last snapshot's card says of its training, named as in config.json; {} if there is none."""
+        paths = {step_of(path.parent.name): path for path in (self.path / SNAPSHOTS).glob(f"*/{CARD}")}
+        steps = [step for step in paths if step is not None]
+        card = read_json_if_whole(paths[max(steps)]) if steps else None
+        if not card or not isinstance(card.get("train"), dict):
+            return {}
+        parts = {name: card.get(name) for name in ("recipe_hash", "layout", "model_hash", "samples", "active")}
+        return {**parts, "training": card["train"], "data": {"first_sample": card.get("first_sample", 0)}}
+
     def config(self) -> dict[str, Any]:
         """The run's settings, {} when it has none."""
         found = self._read(self.settings) or {} if self.settings.exists() else {}

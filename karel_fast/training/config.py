@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from typing import Any, Literal, get_args
@@ -113,13 +113,19 @@ class TrainConfig:
         if isinstance(self.extra_snapshots, str):
             one_of("extra_snapshots", self.extra_snapshots, ("log",))
         else:
-            for step in self.extra_snapshots:
-                whole("extra_snapshots", step, 1, self.steps)
-            object.__setattr__(self, "extra_snapshots", tuple(self.extra_snapshots))
+            extra = tuple(whole("extra_snapshots", step, 1, self.steps) for step in self.extra_snapshots)
+            object.__setattr__(self, "extra_snapshots", extra)
+        object.__setattr__(self, "restarts", self._checked_restarts())
 
-        for before, restart in pairwise((0, *self.restarts)):
-            whole("restarts", restart, before + 1, self.steps - 1)
-        object.__setattr__(self, "restarts", tuple(self.restarts))
+    def _checked_restarts(self) -> tuple[int, ...]:
+        if isinstance(self.restarts, str) or not isinstance(self.restarts, Iterable):
+            raise TypeError(f"restarts is {self.restarts!r}; give a list of updates")
+        given = tuple(self.restarts)
+        if given and self.steps == 1:
+            raise ValueError(f"restarts is {list(given)}, but a run of one update has nothing to restart after")
+        return tuple(
+            whole("restarts", restart, before + 1, self.steps - 1) for before, restart in pairwise((0, *given))
+        )
 
     def has_snapshot(self, step: int) -> bool:
         """Whether there is a snapshot after so many updates."""
@@ -141,8 +147,12 @@ class TrainConfig:
 
         The number of updates and the restarts may be others where that changes no rate of the updates that are done.
         """
-        # What a run's version did not know yet was as it is by default.
-        earlier = {field.name: field.default for field in fields(self)} | earlier
+        defaults = {field.name: field.default for field in fields(self)}
+        if unknown := sorted(earlier.keys() - defaults.keys()):
+            raise ValueError(
+                f"cannot resume: the run was begun by another version, with a setting {unknown[0]!r} that this one has not"
+            )
+        earlier = defaults | earlier  # what a run's version did not know yet was as it is by default
         for field in fields(self):
             old, new = earlier[field.name], getattr(self, field.name)
             old = earlier[field.name] = tuple(old) if isinstance(old, list) else old
@@ -162,6 +172,12 @@ class TrainConfig:
         asked = f"cannot resume with {course(self.steps, self.restarts)} in place of {course(earlier['steps'], earlier['restarts'])}"
         if self.steps < done:
             raise ValueError(f"{asked}: {done} are done; give at least as many, or train into a new folder")
+        theirs, ours = ({step for step in restarts if step < done} for restarts in (earlier["restarts"], self.restarts))
+        if theirs != ours:
+            raise ValueError(
+                f"{asked}: {done} updates are done, and after {min(theirs ^ ours)} the optimizer would have "
+                f"{'forgotten' if min(theirs ^ ours) in ours else 'remembered'}; set it back, or train into a new folder"
+            )
         at = first_difference(done, earlier, self.rates())
         if at is not None:
             raise ValueError(

@@ -200,8 +200,9 @@ def ideal_metrics(samples: Samples, tokens: int, correct_lengths: np.ndarray) ->
     shortest = solve(inputs, outputs, recipe=any_length).shortest
     right = correct_lengths >= 0
     return {
-        "floor_loss": floor_loss,
-        "floor_perplexity": math.exp(floor_loss),
+        # Programs of lengths that the recipe never draws are none that this reader expects.
+        "floor_loss": floor_loss if math.isfinite(floor_loss) else None,
+        "floor_perplexity": math.exp(floor_loss) if math.isfinite(floor_loss) else None,
         "excess_length": float((correct_lengths - shortest)[right].mean()) if right.any() else None,
         "ideal_generalization": float(solution.generalises.mean()) if recipe.held_out else None,
         "solver_accuracy": float((solution.counts > 0).mean()),

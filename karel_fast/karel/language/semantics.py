@@ -128,7 +128,7 @@ def resolve_semantics(semantics: str | Semantics | Mapping[str, str | Action]) -
         if ">" not in semantics:
             raise ValueError(
                 f"unknown semantics {semantics!r}; {nearest(semantics, NAMED_SEMANTICS)} "
-                "Or write pairs such as 'move>turn_right+turn_right>move'"
+                "(or write pairs such as 'move>turn_right+turn_right>move')"
             )
         semantics = parse_mapping(semantics)
     if isinstance(semantics, Mapping):
