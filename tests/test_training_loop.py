@@ -330,7 +330,7 @@ def test_what_cannot_be_extended(tmp_path):
     go(tmp_path / "restarted", 9)
     with pytest.raises(
         ValueError,
-        match=r"15 updates with a restart after 8 in place of 9 updates: 9 updates are done, and from update 7 on",
+        match=r"15 updates with a restart after 8 in place of 9 updates: 9 updates are done, and after 8 the",
     ):
         go(tmp_path / "restarted", 15, restarts=[8], resume=True)
     go(tmp_path / "wsd", 10)
