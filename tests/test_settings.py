@@ -38,7 +38,7 @@ OTHER = {
     "outcome": "wrong", "worlds": "first", "normalization": "batch", "protocol": "paper", "shortest": 1,
     "split_by": "program", "programs_from": "reference", "withhold": "input", "actions": {"train": (0, 1), "test": (2,)},
     "layers": (0, 1), "offsets": (-1, 2), "seeds": (7, 8), "rotary_dim": 2, "on_the_way": 3, "group_bytes": 9_000,
-    "extra_snapshots": (1, 2), "kinds": ("turned", "marked"), "subspace_kinds": ("written",), "ranks": (3,),
+    "extra_snapshots": (1, 2), "restarts": (1, 2), "kinds": ("turned", "marked"), "subspace_kinds": ("written",), "ranks": (3,),
     "active_examples": 1, "inactive_outputs": "flip",
     "programs": {"train": 5, "validation": 6, "test": 7}, "max_rows": {"train": 5, "validation": 6, "test": 7},
 }  # fmt: skip

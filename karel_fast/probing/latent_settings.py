@@ -52,7 +52,9 @@ class LatentGrid:
     programs: Mapping[str, int] = setting(
         {"train": 2_000, "validation": 250, "test": 600}, "Programs per split that the model reads."
     )
-    test_start: int = setting(10_000_000, "First specification of the test split to use: take a slice that no choice was made on.")
+    test_start: int = setting(
+        10_000_000, "First specification of the test split to use: take a slice that no choice was made on."
+    )
     initialisations: int = setting(0, "How many untrained models to probe likewise, each with weights of its own.")
 
     def __post_init__(self) -> None:

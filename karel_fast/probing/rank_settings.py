@@ -30,7 +30,9 @@ class RankRun:
         {"train": 4_000, "validation": 400, "test": 1_000},
         "Specifications per split that the model writes programs for.",
     )
-    test_start: int = setting(10_000_000, "First specification of the test split to use: take a slice that no choice was made on.")
+    test_start: int = setting(
+        10_000_000, "First specification of the test split to use: take a slice that no choice was made on."
+    )
     max_rows: Mapping[str, int] = setting(
         {"train": 100_000, "validation": 10_000, "test": 10_000}, "Most rows taken per split."
     )

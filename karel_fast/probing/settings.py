@@ -181,7 +181,9 @@ class ProbeRun:
         "Take specifications from this file, JSON lines with code, input0, output0, ..: the first for train, the next for "
         "validation, then test.",
     )
-    test_start: int = setting(0, "First specification of the test split to use: take a slice that no choice was made on.")
+    test_start: int = setting(
+        0, "First specification of the test split to use: take a slice that no choice was made on."
+    )
     layers: Layers = setting("mean", "mean, all, or a list of states (0: the embedding).")
     untrained: bool = setting(True, "Also probe an untrained model's states.")
     initialisations: int = setting(1, "How many untrained models, each with weights of its own.")

@@ -31,7 +31,9 @@ class SteerConfig:
     map_pairs: int = setting(64, "Test pairs of each kind that whole states are exchanged of.")
     test_pairs: int = setting(128, "Test pairs of each kind that subspaces are exchanged of.")
     train_pairs: int = setting(500, "Pairs of the train split that subspaces are found on.")
-    test_start: int = setting(30_000_000, "First specification of the test split to use: take a slice that no choice was made on.")
+    test_start: int = setting(
+        30_000_000, "First specification of the test split to use: take a slice that no choice was made on."
+    )
     given: int = setting(4, "Actions that the model is given, of the kind written.")
     carries: float = setting(
         0.9, "Share of programs that must obey a whole swap, for tokens to count as carrying it all."
