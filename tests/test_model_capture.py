@@ -159,10 +159,7 @@ def test_rows_and_positions_of_any_whole_numbers(model):
 
 @pytest.mark.parametrize(
     ("tokens", "message"),
-    [
-        (TOKENS[0], r"shape \(24,\): need integers \(rows, tokens\)"),
-        (TOKENS.float(), "tokens of torch.float32"),
-    ],
+    [(TOKENS[0], r"shape \(24,\): need integers \(rows, tokens\)"), (TOKENS.float(), "tokens of torch.float32")],
 )
 def test_rows_that_are_none(model, tokens, message):
     with pytest.raises(ValueError, match=message):
