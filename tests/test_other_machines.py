@@ -128,6 +128,26 @@ def test_a_control_groups_quota(tmp_path, monkeypatch, content, processors):
     assert machine.quota.__wrapped__() == processors
 
 
+@pytest.mark.parametrize(
+    ("line", "place", "name", "content", "granted"),
+    [("0::/job/step", "job", "memory.max", "3000000\n", 3_000_000), ("0::/job/step", "job/step", "memory.max", "2000000\n", 2_000_000),
+     ("0::/job/step", "job", "memory.max", "max\n", None), ("0::/job/step", "elsewhere", "memory.max", "3000000\n", None),
+     ("5:memory:/job", "memory/job", "memory.limit_in_bytes", "4000000\n", 4_000_000),
+     ("5:cpu,cpuacct:/job", "cpu,cpuacct/job", "memory.limit_in_bytes", "4000000\n", None),
+     ("5:memory:/job", "memory", "memory.limit_in_bytes", f"{2**63 - 4096}\n", None)],
+)  # fmt: skip
+def test_a_control_groups_memory(tmp_path, monkeypatch, line, place, name, content, granted):
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / name).write_text(content)
+    (tmp_path / "own").write_text(f"{line}\n")
+    monkeypatch.setattr(machine, "CGROUPS", tmp_path / "nothing")
+    monkeypatch.setattr(machine, "OWN_CGROUP", tmp_path / "own")
+    whole = machine.memory.__wrapped__()
+    assert whole > 2**28
+    monkeypatch.setattr(machine, "CGROUPS", tmp_path)
+    assert machine.memory.__wrapped__() == (granted or whole)
+
+
 def test_without_torch(tmp_path):
     """Worlds, data and most commands work; what needs it says what to install, in one line."""
     code = """

@@ -174,9 +174,8 @@ class RunFolder:
 
     def trained_with(self) -> dict[str, Any]:
         """What the last snapshot's card says of its training, named as in config.json; {} if there is none."""
-        paths = {step_of(path.parent.name): path for path in (self.path / SNAPSHOTS).glob(f"*/{CARD}")}
-        steps = [step for step in paths if step is not None]
-        card = read_json_if_whole(paths[max(steps)]) if steps else None
+        path = self._last_card()
+        card = read_json_if_whole(path) if path else None
         if not card or not isinstance(card.get("train"), dict):
             return {}
         parts = {name: card.get(name) for name in ("recipe_hash", "layout", "model_hash", "samples", "active")}
@@ -190,12 +189,17 @@ class RunFolder:
 
     def recipe(self) -> str | dict[str, Any] | None:
         """What the run was trained on: the JSON text in a snapshot's card, or the table in the run's settings; None without both."""
-        for path in sorted((self.path / SNAPSHOTS).glob(f"*/{CARD}"))[-1:]:
-            found = (self._read(path) or {}).get("recipe")
-            if isinstance(found, str):
-                return found
+        path = self._last_card()
+        found = (self._read(path) or {}).get("recipe") if path else None
+        if isinstance(found, str):
+            return found
         experiment = self.config().get("experiment")
         return dict(experiment.get("recipe", {})) if isinstance(experiment, dict) else None
+
+    def _last_card(self) -> Path | None:
+        """That of the snapshot with the most updates; None without any."""
+        paths = [path for path in (self.path / SNAPSHOTS).glob(f"*/{CARD}") if step_of(path.parent.name) is not None]
+        return max(paths, key=lambda path: step_of(path.parent.name) or 0, default=None)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The training log, by step."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from karel_fast import _core
-from karel_fast.karel.backends.widths import trace_width
+from karel_fast.karel.backends.widths import trace_width, trim
 from karel_fast.karel.language.compiler import CompiledPrograms
 from karel_fast.karel.world import Worlds
 
@@ -38,7 +38,7 @@ def run_batch(
 def trace_batch(
     programs: CompiledPrograms, worlds: Worlds, performed: np.ndarray, max_steps: int, crash: bool, threads: int
 ) -> Arrays:
-    width, trim = trace_width(run_batch, programs, worlds, performed, max_steps, crash, threads)
+    width = trace_width(run_batch, programs, worlds, performed, max_steps, crash, threads)
     arrays = _core.trace(
         **_arguments(programs, worlds),
         performed=performed,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from karel_fast.karel.backends.batch_checks import OPS, check_batch
-from karel_fast.karel.backends.widths import trace_width
+from karel_fast.karel.backends.widths import trace_width, trim
 from karel_fast.karel.language.compiler import CompiledPrograms
 from karel_fast.karel.language.vocabulary import Action, Condition
 from karel_fast.karel.status import DECISIONS_PER_STEP, Status
@@ -322,7 +322,7 @@ def trace_batch(
     programs: CompiledPrograms, worlds: Worlds, performed: np.ndarray, max_steps: int, crash: bool, threads: int
 ) -> Arrays:
     check_batch(programs, worlds)
-    width, trim = trace_width(run_batch, programs, worlds, performed, max_steps, crash, threads)
+    width = trace_width(run_batch, programs, worlds, performed, max_steps, crash, threads)
     batch = _Batch(programs, worlds)
     n = batch.count
     steps, status = np.empty(n, np.int32), np.empty(n, np.uint8)
