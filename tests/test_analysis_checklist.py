@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from karel_fast.analysis.checklist import _answer, checklist
-from karel_fast.analysis.claim_measures import Reading
-from karel_fast.analysis.claims import READ, Claim
+from karel_fast.analysis.claim_measures import Answer
+from karel_fast.analysis.claims import READ, Claim, claims_of
 from karel_fast.analysis.compare import read_runs
 from karel_fast.analysis.series import Run
 from karel_fast.cli import app
@@ -90,11 +90,30 @@ def test_a_difference_in_differences_is_that_of_the_records(run: Run) -> None:
 def test_verdicts(run: Run, kind: str, values: list[float | None], verdict: str) -> None:
     runs = [replace(run, name=str(i)) for i in range(len(values))]
     of = {one.name: value for one, value in zip(runs, values, strict=True)}
-    claim = Claim("c", "s", kind, "%", "", "", lambda one: Reading(of[one.name]), "a command", 0.924)
+    claim = Claim("c", "s", kind, "%", "", "", lambda one: Answer(of[one.name]), "a command", 0.924)
     row = _answer(claim, runs, alike=True)
     assert row.verdict == verdict
     assert row.runs == sum(value is not None for value in values)
     assert row.command == ("a command" if verdict == "not measured" else "")
+
+
+def test_runs_measured_at_other_snapshots_have_neither_interval_nor_verdict(run: Run) -> None:
+    runs = [replace(run, name=str(i)) for i in range(3)]
+    steps = {"0": 1000, "1": 1000, "2": 300}
+    claim = Claim(
+        "c", "s", "at least", "%", "", "", lambda one: Answer(0.95, at=f"step {steps[one.name]}"), "a command", 0.924
+    )
+    row = _answer(claim, runs, alike=True)
+    assert (row.value, row.low, row.high, row.over, row.verdict) == (pytest.approx(0.95), None, None, "", "undecided")
+    steps["2"] = 1000
+    assert _answer(claim, runs, alike=True).verdict == "reached"
+    assert _answer(claim, runs, alike=False).verdict == "undecided"
+
+
+def test_every_measure_says_what_it_is_of(run: Run) -> None:
+    for claim in claims_of([run]):
+        answer = claim.measure(run)
+        assert bool(answer.at) == (answer.value is not None), claim.name
 
 
 def test_the_latent_grid_counts_where_nothing_was_learnt(run: Run) -> None:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from karel_fast.analysis.compare import read_runs
 from karel_fast.analysis.crossover import crossover, recipe_of
 from karel_fast.analysis.crossover_cells import GAIN
+from karel_fast.cli import app
 from karel_fast.cli import crossover as commands
 from karel_fast.experiment.preset import load_preset, read_changes
 from karel_fast.experiment.reproduce import reproduce
@@ -73,6 +74,47 @@ def test_the_interaction_and_its_interval(runs):
 def test_one_run_of_each_has_no_interval(runs):
     found = crossover(read_runs(runs[0][:1]), read_runs(runs[1][:1]))
     assert {row["low"] for row in found.rows} == {None}
+
+
+def without_interval(found) -> str:
+    """The notes of a crossover that has no interval for what they say."""
+    assert {row[name] for row in found.rows for name in ("low", "high", "p")} == {None}
+    assert all(row["interaction"] is not None for row in found.rows)
+    return "; ".join(found.notes)
+
+
+def test_runs_that_are_no_replicates_have_no_interval(runs):
+    first, other = runs
+    assert crossover(read_runs(first), read_runs(other)).notes == ()
+
+    def train(path: Path, **settings: object) -> None:
+        config = json.loads((path / "config.json").read_text())
+        config.pop("sha256")
+        config["experiment"].setdefault("training", {}).update(settings)
+        write_json(path / "config.json", config)
+
+    for seed, path in enumerate(first):
+        train(path, steps=400, seed=seed)
+    for path in other:
+        train(path, steps=50, seed=0)
+    notes = without_interval(crossover(read_runs(first), read_runs(other)))
+    assert "some runs have the same training.seed" in notes
+    assert "a0 and b0 were trained otherwise: training.steps" in notes
+    for seed, path in enumerate(other):
+        train(path, steps=400, seed=seed)
+    # Seeds that are alike in pairs of two kinds are no fault.
+    assert crossover(read_runs(first), read_runs(other)).notes == ()
+    earlier = other[1] / "probing" / f"{step_name(8)}.json"
+    found = json.loads(earlier.read_text())
+    found.pop("sha256")
+    earlier.unlink()
+    write_json(other[1] / "probing" / f"{step_name(4)}.json", {**found, "step": 4})
+    notes = without_interval(crossover(read_runs(first), read_runs(other)))
+    assert notes == "the runs were last probed at different steps: a0 8, a1 8, a2 8, b0 8, b1 4"
+    done = CliRunner().invoke(
+        app, ["crossover", *map(str, first), *(part for b in other for part in ("--against", str(b)))]
+    )
+    assert "b1 4; no interval." in done.stdout
 
 
 def test_a_meaning_by_pairs_is_the_one_it_names(tmp_path, runs):

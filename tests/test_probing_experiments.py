@@ -15,6 +15,7 @@ from karel_fast.karel.language import CompiledPrograms
 from karel_fast.model.tensors import write_tensors
 from karel_fast.probing.clusters import read_clusters
 from karel_fast.probing.controls import control_tasks, forms_of
+from karel_fast.probing.differences import FEWEST_PROGRAMS, Clusters, with_seeds_drawn
 from karel_fast.probing.experiments import (
     SPLITS,
     Grid,
@@ -25,7 +26,7 @@ from karel_fast.probing.experiments import (
     run_experiment,
     trace_programs,
 )
-from karel_fast.probing.measures import MEASURES, measures_of_sums
+from karel_fast.probing.measures import MEASURES, SUMS, measures_of_sums
 from karel_fast.probing.pieces import PieceStore
 from karel_fast.probing.places import read_places
 from karel_fast.probing.probes.training import TRAIN, ProbeConfig, Task
@@ -446,3 +447,35 @@ def test_saved_probes_are_those_that_were_scored(splits, tmp_path):
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ValueError, match="step-000001"):
         kf.probing.load_probes(path)
+
+
+def test_seeds_drawn_again_scatter_as_seeds_do():
+    """Of normal seeds whose mean has a variance of 1 / S, so has the mean of draws, about whatever S seeds there were."""
+    rng = np.random.default_rng(0)
+    for seeds in (2, 3, 5):
+        spread = [with_seeds_drawn(np.repeat(rng.normal(size=(seeds, 1)), 500, 1)).var() for _ in range(400)]
+        assert np.mean(spread) == pytest.approx(1 / seeds, rel=0.15)
+    one = rng.normal(size=(1, 50))
+    np.testing.assert_array_equal(with_seeds_drawn(one), one[0])
+
+
+@pytest.mark.parametrize(
+    ("programs", "known"), [(0, False), (1, False), (FEWEST_PROGRAMS - 1, False), (FEWEST_PROGRAMS, True)]
+)
+def test_few_programs_have_no_interval(programs, known):
+    cell = {
+        "feature": "direction",
+        "offset": 0,
+        "layer": "mean",
+        "depth": "linear",
+        "labels": "true",
+        "states": "trained",
+    }
+    records = [
+        {**cell, "semantics": name, "seed": 0, "accuracy": 0.6, "majority": 0.2, "entropy": 1.0, "cross_entropy": 1.0}
+        for name in ("original", "flip")
+    ]
+    sums = {name: np.full((2, programs), 5.0) for name in SUMS}
+    sums["known"] *= 2
+    made = differences(records, Clusters(np.zeros((programs, 2), np.uint8), sums))
+    assert {d["cluster_low"] is not None for d in made if d["measure"] == "accuracy"} == {known}

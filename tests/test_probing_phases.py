@@ -39,12 +39,17 @@ def test_babbling_goes_on_until_programs_are_whole_and_perplexity_is_down():
 def test_boundaries_of_few_specifications_are_less_sure():
     steps, none = [0, 10, 20, 30, 40], [None] * 5
     distinct, accuracy = [0.01, 0.47, 0.52, 0.9, 0.9], [0.0, 0.0, 0.02, 0.06, 0.5]
-    few, many = (phase_boundaries(steps, distinct, accuracy, none, none, samples) for samples in (40, 1_000_000))
-    assert many.syntax == (10, 10)
+    few, many = (phase_boundaries(steps, distinct, accuracy, none, none, [n] * 5) for n in (40, 1_000_000))
     assert many.semantics == (30, 30)
     assert many.shares == pytest.approx((0.25, 0.5, 0.25))
-    assert few.syntax[1] > 10
-    assert phase_boundaries(steps, [0.0] * 5, accuracy, none, none, 40).syntax is None
+    assert few.semantics[1] > 30
+    # How many programs differ is no share of specifications, and stays as it is.
+    assert few.syntax == many.syntax == (10, 10)
+    whole = [0.1, 0.52, 0.52, 1.0, 1.0]
+    assert phase_boundaries(steps, distinct, accuracy, none, whole, [40] * 5).syntax[1] > 10
+    assert phase_boundaries(steps, [0.0] * 5, accuracy, none, none, [40] * 5).syntax is None
+    # Every snapshot scatters as its own specifications do: here only the one that decides has few.
+    assert phase_boundaries(steps, distinct, accuracy, none, none, [10**6, 10**6, 10**6, 40, 10**6]).semantics[1] == 40
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,28 @@ def test_constant_units_do_no_harm(data):
     assert result.accuracy > 0.98
 
 
+def test_a_task_without_validation_rows_keeps_its_last_epoch_in_any_company(data):
+    states, labels, parts = data
+    unchecked = np.where((parts == VALIDATION)[:, None, None], np.int8(-1), labels)
+    tasks = [Task({"task": "checked"}, labels, 4), Task({"task": "unchecked"}, unchecked, 4)]
+    settings = {"depths": {"linear": ()}, "seeds": (0,), "config": ProbeConfig(epochs=4, least_steps=1)}
+    among = train_probes(states, tasks, parts, **settings)[1]
+    assert among == train_probes(states, tasks[1:], parts, **settings)[0]
+    assert (among.validation, among.epoch) == (None, 4)
+    assert among.accuracy > 0.98
+
+
+def test_the_majority_of_several_heads_is_their_most_frequent_answer_together():
+    """Of (0, 0) 4, (0, 1) 3, (1, 2) 3, (2, 2) 3 rows each head's own most frequent class is 0 and 2, an answer that never occurs."""
+    answers = np.array([(0, 0)] * 4 + [(0, 1)] * 3 + [(1, 2)] * 3 + [(2, 2)] * 3, np.int8)[:, None]
+    labels = np.concatenate([answers] * 3)
+    parts = np.repeat([TRAIN, VALIDATION, TEST], len(answers))
+    states = np.random.default_rng(0).normal(size=(len(labels), 3)).astype(np.float32)
+    result = train_probes(states, [Task({}, labels, 3)], parts, depths={"linear": ()}, seeds=(0,), keep_tallies=True)[0]
+    assert result.majority == pytest.approx(4 / 13)
+    assert result.tally.majority.tolist() == [1] * 4 + [0] * 9
+
+
 class TestWrongInput:
     def task(self, labels: np.ndarray, classes: int = 4) -> Task:
         return Task({"feature": "direction"}, labels, classes)

@@ -6,6 +6,7 @@ import json
 from html import unescape
 
 import fake_run
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -13,7 +14,11 @@ from karel_fast.analysis.headline import Ability, Estimate, Headline, Reading, h
 from karel_fast.analysis.series import Run
 from karel_fast.analysis.verdict import cards_of, verdict_of
 from karel_fast.cli import app
+from karel_fast.probing.clusters import write_clusters
+from karel_fast.probing.differences import Clusters
+from karel_fast.probing.measures import SUMS
 from karel_fast.runs.folder import RunFolder
+from karel_fast.support.files import write_json
 
 
 def ability(low: float | None, untrained: float | None) -> Ability:
@@ -117,13 +122,6 @@ def test_terminal_page_and_results_say_the_same(tmp_path):
 
 def test_an_interval_is_over_programs_where_sums_were_kept(tmp_path):
     """Sums that say every program was read right half the time, in two halves: the interval is that of drawing programs."""
-    import numpy as np
-
-    from karel_fast.probing.clusters import write_clusters
-    from karel_fast.probing.differences import Clusters
-    from karel_fast.probing.measures import SUMS
-    from karel_fast.support.files import write_json
-
     run = fake_run.make(tmp_path / "run", snapshots=3, seeds=2)
     path = RunFolder(run).file("probing", 800)
     stored = json.loads(path.read_text())
@@ -134,7 +132,7 @@ def test_an_interval_is_over_programs_where_sums_were_kept(tmp_path):
     write_clusters(RunFolder(run).sums("probing", 800), Clusters(np.zeros((programs, 3), np.uint8), sums))
     write_json(path, stored)
     first = headline_of(Run.read(RunFolder(run))).readings[0]
-    assert first.accuracy.over == "test programs"
+    assert first.accuracy.over == "test programs and probe seeds"
     assert first.accuracy.low == pytest.approx(0.4, abs=0.02)  # 0.5 -+ 1.96 * 0.05
     assert first.accuracy.high == pytest.approx(0.6, abs=0.02)
     assert (first.gained.low, first.gained.high) == (0, 0)  # trained and untrained right on the same programs
@@ -142,3 +140,55 @@ def test_an_interval_is_over_programs_where_sums_were_kept(tmp_path):
     damaged = Run.read(RunFolder(run))
     assert headline_of(damaged).readings[0].accuracy.over == "probe seeds"
     assert damaged.problems == ["probing/step-000800.npz is damaged; no interval is over test programs"]
+
+
+def write_sums(run, step, kind="probing", programs=400):
+    """Sums in which every record's accuracy is that of its record, of programs that are all right or all wrong."""
+    path = RunFolder(run).file(kind, step)
+    stored = json.loads(path.read_text())
+    sums = {name: np.full((len(stored["records"]), programs), 1.0) for name in SUMS}
+    for row, record in enumerate(stored["records"]):
+        sums["right"][row] = np.arange(programs) < record["accuracy"] * programs
+        sums["majority"][row] = np.arange(programs) < record["majority"] * programs
+    write_clusters(RunFolder(run).sums(kind, step), Clusters(np.zeros((programs, 3), np.uint8), sums))
+    write_json(path, stored)
+
+
+def test_layers_are_no_seeds(tmp_path):
+    """Layers far apart widen no interval: what is drawn again is programs and seeds."""
+    run = fake_run.make(tmp_path / "run", snapshots=3, seeds=2, layers=[0, 1, 2, 3])
+    path = RunFolder(run).file("probing", 800)
+    stored = json.loads(path.read_text())
+    for record in stored["records"]:
+        record["accuracy"] = (0.3, 0.4, 0.6, 0.7)[record["layer"]]
+    write_json(path, stored)
+    write_sums(run, 800)
+    share = headline_of(Run.read(RunFolder(run))).readings[0].accuracy
+    assert share.value == pytest.approx(0.5)
+    # Each program counts by the share of layers that read it: the standard deviation of their mean is 0.02.
+    assert 0.05 < share.high - share.low < 0.1
+
+
+def test_one_sentence_is_of_one_reading(tmp_path):
+    """Falls under other meanings are those of the probes whose accuracy is told, not of another look's."""
+    run = fake_run.make(tmp_path / "run", snapshots=3, seeds=2)
+    elsewhere = RunFolder(run).file("paper-grid", 800)
+    grid = json.loads(elsewhere.read_text())
+    for name in ("differences", "differences_in_differences"):
+        grid[name] = [{**one, "semantics": "map8"} for one in grid.get(name, [])]
+    for record in grid["records"]:
+        record["semantics"] = "original" if record["semantics"] == "original" else "map8"
+    write_json(elsewhere, grid)
+    first = headline_of(Run.read(RunFolder(run))).readings[0]
+    assert first.kind == "probing"
+    assert "map8" not in first.meanings
+    assert first.meanings
+
+
+def test_a_closer_look_at_an_earlier_snapshot_is_not_the_last_one(tmp_path):
+    run = fake_run.make(tmp_path / "run", snapshots=3, seeds=2)
+    found = json.loads(RunFolder(run).file("probing", 400).read_text())
+    write_json(RunFolder(run).file("closer", 400), found)
+    assert {one.kind for one in headline_of(Run.read(RunFolder(run))).readings} == {"probing"}
+    write_json(RunFolder(run).file("closer", 800), {**found, "step": 800})
+    assert {one.kind for one in headline_of(Run.read(RunFolder(run))).readings} == {"closer"}

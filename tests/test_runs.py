@@ -179,3 +179,11 @@ def test_one_process_reproduces_in_a_folder(tmp_path):
     ):
         reproduce(load_preset("smoke"), tmp_path / "run", Console())
     assert [path.name for path in (tmp_path / "run").iterdir()] == [".reproduce.lock"]
+
+
+def test_the_last_card_is_that_of_the_most_updates(tmp_path):
+    """Names are longer above a million updates, and sort otherwise; a folder that is no step is none."""
+    for name, recipe in (("step-999999", "earlier"), ("step-1000000", "later"), ("step-best", "mine")):
+        write_json(tmp_path / "snapshots" / name / "karel_fast.json", {"recipe": recipe, "train": {"seed": 1}})
+    assert RunFolder(tmp_path).recipe() == "later"
+    assert RunFolder(tmp_path).trained_with()["training"] == {"seed": 1}

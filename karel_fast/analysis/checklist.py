@@ -6,9 +6,11 @@ at least    a published number: reached when all of the interval is at or above 
 above zero  a difference that the publication says exists: reached when the interval is above 0, against when it is below
 about       a published share: reached when it lies within `NEAR` of ours
 
-What the interval leaves open is "undecided"; a difference without an interval always is.
+What the interval leaves open is "undecided"; a difference without an interval always is, and what is said of several runs that do not
+belong together.
 
-Over several runs intervals are Student's t of their means. Over one run they are of what is drawn there: specifications
+Over several runs intervals are Student's t of their means, where they differ in their seeds alone and were measured at one snapshot by
+one kind of probe. Over one run they are of what is drawn there: specifications
 (Wilson's interval of a share) or test programs (`probing.differences`); none is given where neither is stored.
 """
 
@@ -26,9 +28,9 @@ from karel_fast.analysis.series import Run, mean, number
 NEAR = 0.05
 NOTE = (
     "Shares in %, differences in points of them, R2 and actions as they are. Reached: the interval is at or above the published "
-    "number, or above 0 where a difference is claimed; missed: below it; against: below 0; undecided: neither."
+    "number, or above 0 where a difference is claimed; missed: below it; against: below 0; undecided: neither. Every interval is of 95 % "
+    "by itself: of forty claims about which nothing is so, one would be reached by chance and one against."
 )
-VERDICTS = ("reached", "missed", "against", "undecided", "not measured")
 COLUMNS = ("claim", "published", "here", "95 %", "over", "beside it", "verdict")
 
 
@@ -57,8 +59,8 @@ class Row:
 
 
 def checklist(runs: Sequence[Run]) -> list[Row]:
-    """Every claim, answered by the last snapshots of some runs of one experiment with other seeds; without an interval over runs that
-    are not that (`compare.unlike` says why).
+    """Every claim, answered by the last snapshots of some runs of one experiment with other seeds; without an interval or a verdict over
+    runs that are not that (`compare.unlike` says why), or whose numbers are of other snapshots or probes.
 
     Raises ValueError for no run at all.
     """
@@ -69,13 +71,14 @@ def checklist(runs: Sequence[Run]) -> list[Row]:
 
 
 def _answer(claim: Claim, runs: Sequence[Run], alike: bool) -> Row:
-    readings = [claim.measure(run) for run in runs]
-    known = [reading for reading in readings if reading.value is not None]
-    value = mean(reading.value for reading in known if reading.value is not None)
+    answers = [claim.measure(run) for run in runs]
+    known = [answer for answer in answers if answer.value is not None]
+    value = mean(answer.value for answer in known if answer.value is not None)
     low = high = None
     over = ""
-    if len(known) > 1 and alike:
-        spread = interval([reading.value for reading in known])
+    together = len(known) < 2 or (alike and len({answer.at for answer in known}) == 1)
+    if len(known) > 1 and together:
+        spread = interval([answer.value for answer in known])
         low, high, over = number(spread["low"]), number(spread["high"]), f"{len(known)} runs"
     elif len(known) == 1 and known[0].low is not None:
         low, high, over = known[0].low, known[0].high, known[0].over
@@ -88,10 +91,10 @@ def _answer(claim: Claim, runs: Sequence[Run], alike: bool) -> Row:
         low,
         high,
         over if low is not None else "",
-        mean(reading.control for reading in known if reading.control is not None),
+        mean(answer.control for answer in known if answer.control is not None),
         claim.control,
-        next((reading.differs for reading in known if reading.differs), claim.differs),
-        _verdict(claim, value, low, high),
+        next((answer.differs for answer in known if answer.differs), claim.differs),
+        "undecided" if not together else _verdict(claim, value, low, high),
         "" if known else claim.command,
         len(known),
     )

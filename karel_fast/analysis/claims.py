@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from karel_fast.analysis.claim_measures import (
-    Reading,
+    Answer,
     ability_on_content,
     above_untrained,
     beyond_time,
@@ -45,7 +45,7 @@ class Claim:
     unit: str
     control: str
     differs: str
-    measure: Callable[[Run], Reading]
+    measure: Callable[[Run], Answer]
     command: str
     published: float | None = None
 

@@ -152,7 +152,7 @@ def unlike(runs: Sequence[Run]) -> list[str]:
     if len(runs) < 2:
         return []
     notes = []
-    settings = [_flat(_settings(run)) for run in runs]
+    settings = [settings_of(run) for run in runs]
     if unknown := [run.name for run, known in zip(runs, settings, strict=True) if not known]:
         notes.append(f"with which settings these were trained is not known: {', '.join(unknown)}")
     names = sorted({name for one in settings for name in one})
@@ -167,10 +167,10 @@ def unlike(runs: Sequence[Run]) -> list[str]:
     return notes
 
 
-def _settings(run: Run) -> Mapping[str, Any]:
-    """What `reproduce` wrote down; without that, what the last snapshot says of its training."""
+def settings_of(run: Run) -> dict[str, Any]:
+    """What `reproduce` wrote down, by names with dots; without that, what the last snapshot says of its training."""
     written: Mapping[str, Any] = run.config.get("experiment", run.config)
-    return written or ({} if run.folder is None else run.folder.trained_with())
+    return _flat(written or ({} if run.folder is None else run.folder.trained_with()))
 
 
 def _notes(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> list[str]:

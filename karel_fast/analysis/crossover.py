@@ -5,7 +5,8 @@ its training said the words mean, each kind of run is read better under its own.
 
     (A read under a - A read under b) - (B read under a - B read under b)
 
-for runs A trained on meaning a, and B on b. Runs are what counts: the interval is Welch's, over the runs of both kinds.
+for runs A trained on meaning a, and B on b. Runs are what counts: the interval is Welch's, over the runs of both kinds. It is given
+only where the runs of a kind are alike but for their seeds, and the two kinds but for that and their meaning.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from karel_fast.analysis.crossover_cells import Key, cells_of, text_of
+from karel_fast.analysis.compare import settings_of, unlike
+from karel_fast.analysis.crossover_cells import Key, cells_of, last_step, text_of
 from karel_fast.analysis.series import Run
 from karel_fast.data import Recipe
 from karel_fast.support.checks import InputError
@@ -35,7 +37,8 @@ COLUMNS = ("feature", "depth", "offset", "measure", *CELLS, "interaction", "low"
 @dataclass(frozen=True)
 class Crossover:
     """a, b: the two meanings, as `resolve_semantics` reads them. rows: one per feature, depth, offset and measure, with `COLUMNS`: the
-    four means, the interaction, its 95 % interval over runs and p (None with fewer than two runs of a kind).
+    four means, the interaction, its 95 % interval over runs and p (None with fewer than two runs of a kind, and where `notes` says what
+    keeps the runs from being replicates).
     """
 
     a: str
@@ -43,11 +46,12 @@ class Crossover:
     runs_a: tuple[str, ...]
     runs_b: tuple[str, ...]
     rows: tuple[Mapping[str, Any], ...]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
             "a": self.a, "b": self.b, "runs_a": list(self.runs_a), "runs_b": list(self.runs_b),
-            "rows": [dict(row) for row in self.rows],
+            "rows": [dict(row) for row in self.rows], "notes": list(self.notes),
         }  # fmt: skip
 
     def to_csv(self) -> str:
@@ -98,9 +102,41 @@ def crossover(
         asked = ", ".join(str(w) for w in wanted_key if w is not None) or "any feature, depth and offset"
         there = "; ".join(" ".join(map(str, key[:3])) for key in shared if key[3] == "lift") or "nothing in common"
         raise InputError(f"not all runs were probed under both meanings for {asked}; they share: {there}")
+    notes = (
+        *unlike(runs),
+        *unlike(against),
+        *_unlike_kinds(runs[0], against[0]),
+        *_other_steps(runs, against, readings),
+    )
     rows = [_row(key, [cells[key] for cells in held], len(runs)) for key in chosen]
-    names = [run.name for run, _ in recipes]
-    return Crossover(text_of(a), text_of(b), tuple(names[: len(runs)]), tuple(names[len(runs) :]), tuple(rows))
+    if notes:
+        rows = [{**row, "low": None, "high": None, "p": None} for row in rows]
+    names = tuple(run.name for run, _ in recipes)
+    return Crossover(
+        text_of(a), text_of(b), names[: len(runs)], names[len(runs) :], tuple(rows), tuple(dict.fromkeys(notes))
+    )
+
+
+TRAINED_BY = ("layout", "recipe.", "data.samples", "model", "training.", "samples", "active")
+"""Settings, by how their names begin, that decide what a training leads to."""
+
+
+def _unlike_kinds(one: Run, other: Run) -> list[str]:
+    """In which settings of training, other than the meaning and the seed, a run of each kind differs, as far as both say."""
+    first, second = settings_of(one), settings_of(other)
+    names = [name for name in first if name in second and name.startswith(TRAINED_BY)]
+    own = ("recipe.semantics", "training.seed")
+    differ = [name for name in names if name not in own and first[name] != second[name]]
+    return [f"{one.name} and {other.name} were trained otherwise: {', '.join(sorted(differ))}"] if differ else []
+
+
+def _other_steps(runs: Sequence[Run], against: Sequence[Run], readings: str) -> list[str]:
+    steps = {run.name: last_step(run, readings) for run in (*runs, *against)}
+    if len(set(steps.values())) == 1:
+        return []
+    return [
+        f"the runs were last probed at different steps: {', '.join(f'{name} {step}' for name, step in steps.items())}"
+    ]
 
 
 def recipe_of(run: Run) -> Recipe:

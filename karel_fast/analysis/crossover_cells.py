@@ -61,6 +61,14 @@ def cells_of(run: Run, own: Semantics, a: Semantics, b: Semantics, readings: str
     return out
 
 
+def last_step(run: Run, readings: str) -> int | None:
+    """The snapshot whose probes `cells_of` takes first; None without any."""
+    if readings == "latent-grid":
+        return max(run.latent_grid, default=None)
+    probed = [look.probed[-1] for look in _looks(run, readings) if look.probed]
+    return probed[0] if probed else None
+
+
 def text_of(meaning: Semantics) -> str:
     """A meaning as --semantics takes it in any run: a name, or pairs."""
     if meaning == NAMED_SEMANTICS["identity"]:
@@ -81,12 +89,15 @@ def _tables(run: Run, readings: str) -> Iterable[list[Mapping[str, Any]]]:
                 if lift is not None
             ]
         return
-    looks = [run.closest, run]
-    if readings in PAPER:
-        looks = [run.reading(readings)] if readings in run.paper else []
-    for look in looks:
+    for look in _looks(run, readings):
         if look.probed:
             yield [record for record in look.records(look.probed[-1]) if record["labels"] == "true"]
+
+
+def _looks(run: Run, readings: str) -> list[Run]:
+    if readings in PAPER:
+        return [run.reading(readings)] if readings in run.paper else []
+    return [run.closest, run]
 
 
 def _unprobed(run: Run, own: Semantics, wanted: Sequence[Semantics], seen: set[Semantics | None], readings: str) -> str:

@@ -1,7 +1,8 @@
 """The few numbers that people come for, each with its interval and its base rates: for the page, the terminal and results.json.
 
 A number of one run is of its last snapshot. Its 95 % interval is over specifications (Wilson's), or over test programs and probe seeds
-(a bootstrap, where sums per program were kept), else over probe seeds (Student's t); none is given where none can be made.
+(a bootstrap, where sums per program were kept; over programs alone where there is one seed), else over probe seeds (Student's t);
+none is given where none can be made.
 """
 
 from __future__ import annotations
@@ -11,12 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from karel_fast.analysis.claim_measures import beyond_untrained, final_evaluation, last_reading, readings_of, satisfied
+from karel_fast.analysis.claim_measures import (
+    doubled_meanings,
+    final_evaluation,
+    last_reading,
+    over_programs,
+    readings_of,
+    satisfied,
+)
 from karel_fast.analysis.claims import FEATURES
 from karel_fast.analysis.intervals import interval, wilson
 from karel_fast.analysis.series import Run, mean, number
 from karel_fast.probing.clusters import read_clusters
-from karel_fast.probing.differences import Clusters
+from karel_fast.probing.differences import Clusters, with_seeds_drawn
 from karel_fast.probing.places import UNREADABLE
 
 FEW = 3
@@ -50,8 +58,8 @@ class Reading:
     """What the deepest probe reads of a feature, of the state after the predicted action.
 
     kind: the folder of the run it comes from. accuracy; majority: always the most frequent answer; untrained: the same probe on an
-    untrained model. gained: lift above the untrained model's. meanings: by altered meaning, how much more lift falls under it than
-    from an untrained model.
+    untrained model. gained: lift above the untrained model's. meanings: by altered meaning that these same probes were trained under,
+    how much more lift falls under it than from an untrained model.
     """
 
     feature: str
@@ -142,9 +150,10 @@ def _reading(run: Run, feature: str) -> Reading | None:
     places = [place for reading in readings_of(run) if (place := last_reading([reading], feature)) is not None]
     if not places:
         return None
-    # An accuracy beside its control says more than one of a closer look without.
+    # An accuracy whose falls under other meanings stand beside an untrained model's says most, then one beside its control.
     controlled = [place for place in places if place[0].values(place[1], feature=feature, states="untrained")]
-    reading, step, depth = (controlled or places)[0]
+    altered = [place for place in controlled if doubled_meanings(*place, feature)]
+    reading, step, depth = (altered or controlled or places)[0]
     where = {"feature": feature, "depth": depth}
     accuracy, majority, untrained, lift, fresh = (
         mean(reading.values(step, name, states=states, **where))
@@ -160,18 +169,19 @@ def _reading(run: Run, feature: str) -> Reading | None:
         return None
     drawn = {states: _drawn(reading, step, states, where) for states in ("trained", "untrained")}
     meanings = {}
-    for name in dict.fromkeys(name for one in readings_of(run) for name in one.names("semantics")):
-        answer = beyond_untrained(run, feature, name) if name != "original" else None
-        if answer is not None and answer.value is not None:
+    for name, answer in doubled_meanings(reading, step, depth, feature).items():
+        if answer.value is not None:
             meanings[name] = Estimate(answer.value, answer.low, answer.high, answer.over)
     gained = None
     if lift is not None and fresh is not None:
         gained = Estimate(lift - fresh)
-        both = [drawn[states].get("lift") for states in drawn]
-        if both[0] is not None and both[1] is not None:
-            gained = Estimate(lift - fresh, *_middle(both[0] - both[1]), "test programs")
-    if "accuracy" in drawn["trained"]:
-        share = Estimate(accuracy, *_middle(drawn["trained"]["accuracy"]), "test programs")
+        seeds = sorted(drawn["trained"].keys() & drawn["untrained"].keys())
+        if seeds:
+            by_seed = np.stack([drawn["trained"][seed]["lift"] - drawn["untrained"][seed]["lift"] for seed in seeds])
+            gained = Estimate(lift - fresh, *_middle(with_seeds_drawn(by_seed)), over_programs(len(seeds)))
+    if drawn["trained"]:
+        by_seed = np.stack([values["accuracy"] for values in drawn["trained"].values()])
+        share = Estimate(accuracy, *_middle(with_seeds_drawn(by_seed)), over_programs(len(by_seed)))
     else:
         spread = interval(reading.by_seed(step, **where))
         share = Estimate(
@@ -180,8 +190,10 @@ def _reading(run: Run, feature: str) -> Reading | None:
     return Reading(feature, depth, step, reading.kind, share, majority, untrained, gained, meanings)
 
 
-def _drawn(run: Run, step: int, states: str, where: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Accuracy and lift on test programs drawn again, probe seeds drawn with them: (draws,) each; {} without sums per program."""
+def _drawn(run: Run, step: int, states: str, where: dict[str, Any]) -> dict[int, dict[str, np.ndarray]]:
+    """Accuracy and lift on test programs drawn again, (draws,) each, by probe seed: means over layers and untrained models. {} without
+    sums per program, or with too few programs.
+    """
     stored = run.probing[step].get("records", [])
     wanted = {**where, "states": states, "labels": "true", "semantics": "original", "offset": 0}
     rows = [i for i, r in enumerate(stored) if all(r.get(key) == value for key, value in wanted.items())]
@@ -195,12 +207,16 @@ def _drawn(run: Run, step: int, states: str, where: dict[str, Any]) -> dict[str,
         if problem not in run.problems:
             run.problems.append(problem)
         return {}
-    if len(clusters.sums["known"]) != len(stored) or not len(clusters.actions):
+    if len(clusters.sums["known"]) != len(stored):
         return {}
     drawn = Clusters(clusters.actions, {name: sums[rows] for name, sums in clusters.sums.items()}).drawn()
-    chosen = np.random.default_rng(1).integers(len(rows), size=(len(rows), drawn["lift"].shape[1]))
-    found = {name: np.take_along_axis(drawn[name], chosen, 0).mean(0) for name in ("accuracy", "lift")}
-    return {name: values for name, values in found.items() if np.isfinite(values).all()}
+    if not drawn or not all(np.isfinite(drawn[name]).all() for name in ("accuracy", "lift")):
+        return {}
+    seeds = np.array([stored[row]["seed"] for row in rows])
+    return {
+        int(seed): {name: drawn[name][seeds == seed].mean(0) for name in ("accuracy", "lift")}
+        for seed in np.unique(seeds)
+    }
 
 
 def _middle(values: np.ndarray) -> tuple[float, float]:

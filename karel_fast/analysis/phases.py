@@ -121,19 +121,24 @@ def phase_boundaries(
     accuracy: Sequence[float | None],
     perplexity: Sequence[float | None],
     whole: Sequence[float | None],
-    samples: int,
+    samples: Sequence[int],
     draws: int = 500,
 ) -> Boundaries:
-    """The rule on snapshots whose shares are drawn again, each as that of `samples` specifications (binomial).
+    """The rule on snapshots whose accuracy and share of whole programs are drawn again, each as of its snapshot's `samples`
+    specifications (binomial; 0: stays as it is).
 
-    Perplexity stays as it is: its scatter over specifications is not stored.
+    Perplexity stays, since its scatter over specifications is not stored, and so does the share of distinct programs, which is none of a
+    binomial.
     """
     rng = np.random.default_rng(0)
 
     def again(values: Sequence[float | None]) -> list[float | None]:
-        return [None if v is None else float(rng.binomial(samples, min(1.0, max(0.0, v))) / samples) for v in values]
+        return [
+            v if v is None or not n else float(rng.binomial(n, min(1.0, max(0.0, v))) / n)
+            for v, n in zip(values, samples, strict=True)
+        ]
 
-    resampled = [find_phases(steps, again(distinct), again(accuracy), perplexity, again(whole)) for _ in range(draws)]
+    resampled = [find_phases(steps, distinct, again(accuracy), perplexity, again(whole)) for _ in range(draws)]
     first, second = ([getattr(one, name) for one in resampled] for name in ("syntax", "semantics"))
     shares = shares_of(find_phases(steps, distinct, accuracy, perplexity, whole), steps[-1])
     return Boundaries(_range(first), _range(second), _known(first), _known(second), shares)

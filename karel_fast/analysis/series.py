@@ -69,22 +69,20 @@ class Run:
 
     def reading(self, kind: str) -> Run:
         """The same run, its probes those of one kind of latent causal probing or of the published grid (`runs.folder`)."""
-        return replace(
-            self,
-            probing={**self.latent, **self.paper}[kind],
-            closer={},
-            kind=kind,
-            memo={},
-            _groups={},
-            _names={},
-        )
+        return self._with_probes({**self.latent, **self.paper}[kind], kind)
 
     @property
     def closest(self) -> Run:
-        """What numbers of one snapshot come from: the run with the probes of the closer look, or itself without one."""
-        if not any(stored.get("records") for stored in self.closer.values()):
+        """What numbers of one snapshot come from: the run with the probes of the closer look at its last probed snapshot, or itself
+        where there is none.
+        """
+        looked_at = [step for step, stored in self.closer.items() if stored.get("records")]
+        if not looked_at or max(looked_at) < max(self.probed, default=0):
             return self
-        return replace(self, probing=self.closer, closer={}, kind="closer", memo={}, _groups={}, _names={})
+        return self._with_probes(self.closer, "closer")
+
+    def _with_probes(self, probing: dict[int, dict[str, Any]], kind: str) -> Run:
+        return replace(self, probing=probing, closer={}, kind=kind, memo={}, _groups={}, _names={})
 
     @property
     def steps(self) -> list[int]:
@@ -179,11 +177,11 @@ def phases_of(run: Run) -> Phases:
 
 def boundaries_of(run: Run) -> Boundaries | None:
     """How sure the phases are; None without evaluations."""
-    samples = [int(n) for n in run.evaluated("samples") if n]
-    if not samples:
+    samples = [int(n or 0) for n in run.evaluated("samples")]
+    if not any(samples):
         return None
     distinct, accuracy, perplexity, whole = (run.evaluated(name) for name in _PHASES)
-    return phase_boundaries(run.steps, distinct, accuracy, perplexity, whole, min(samples))
+    return phase_boundaries(run.steps, distinct, accuracy, perplexity, whole, samples)
 
 
 _PHASES = ("distinct", "generative_accuracy", "perplexity", "parse_rate")

@@ -15,8 +15,8 @@ from karel_fast.analysis.names import DEPTH_TITLES, TITLES
 RULE = (
     "Points are of lift, which is right answers above the most frequent answer: how many more of them are lost under another meaning "
     "of the actions than from an untrained model. Of all other meanings, the one that speaks least for the model is named. "
-    "Shown: the whole 95 % interval is above the control. Intervals are over specifications, or test programs and probe seeds, "
-    "of this one run; another training could differ (karel-fast compare)."
+    "Shown: the whole 95 % interval is above the control. Intervals are over specifications, or test programs and probe seeds (programs "
+    "alone where there is one seed), of this one run; another training could differ (karel-fast compare)."
 )
 _ABILITIES = {
     "satisfied": "Specifications satisfied",

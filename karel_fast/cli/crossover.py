@@ -60,5 +60,7 @@ def _print(found: Crossover) -> None:
         lines.append([row["feature"], row["depth"], str(row["offset"]), names[row["measure"]], *numbers, p])
     for line in columns(lines, left=4):
         typer.echo(line)
+    for note in found.notes:
+        typer.echo(f"Note: {note}; no interval.")
     if len(found.runs_a) < 2 or len(found.runs_b) < 2:
         typer.echo("Note: an interval needs two runs or more of each meaning.")

@@ -367,5 +367,15 @@ class Transformer(nn.Module):
         return 6.0 * (everywhere + share * later) + 12.0 * (len(blocks) + share) * width * length
 
 
+def fresh_model(config: CodeGenConfig, seed: int, device: str | torch.device = "cpu") -> Transformer:
+    """A model before training, its weights from `seed` alone, whatever the device; torch's own random state stays as it is.
+
+    Raises ValueError as `Transformer`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Transformer(config).to(device)
+
+
 def _matrix_weights(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.ndim == 2)

@@ -4,7 +4,8 @@ Two intervals stand beside every mean, each of 95 %:
 
 low, high            Student's t over the probe seeds' paired differences; it says how far probes of the same rows scatter
 cluster_low, _high   percentiles of a bootstrap that draws the test programs (all rows of a program together) and the probe
-                     seeds anew; it says how far another test set would have led elsewhere
+                     seeds anew; it says how far another test set, and other probes, would have led elsewhere. With one seed
+                     it is over test programs alone. None for fewer than `FEWEST_PROGRAMS`
 
 Neither says anything of another model: that takes several runs (`karel-fast compare`).
 """
@@ -21,6 +22,8 @@ from scipy import stats
 from karel_fast.probing.measures import MEASURES, SUMS, measure_of, measures_of_sums
 
 DRAWS = 1000
+FEWEST_PROGRAMS = 20
+"""So many different test programs an interval over programs takes: drawn anew, fewer scatter too little (one not at all)."""
 _CELL = ("feature", "offset", "layer", "depth", "labels", "states")
 _PLACE = ("feature", "offset", "layer", "depth", "labels")
 
@@ -36,11 +39,30 @@ class Clusters:
     sums: Mapping[str, np.ndarray]
 
     def drawn(self, draws: int = DRAWS) -> dict[str, np.ndarray]:
-        """Each of `MEASURES`, (records, draws): of programs drawn with replacement, as many as there are."""
+        """Each of `MEASURES`, (records, draws): of programs drawn with replacement, as many as there are. {} for fewer than
+        `FEWEST_PROGRAMS`.
+        """
         programs = len(self.actions)
+        if programs < FEWEST_PROGRAMS:
+            return {}
         rng = np.random.default_rng(0)
         weights = rng.multinomial(programs, np.full(programs, 1 / programs), draws).T.astype(np.float64)
         return measures_of_sums({name: self.sums[name] @ weights for name in SUMS})
+
+
+def with_seeds_drawn(by_seed: np.ndarray) -> np.ndarray:
+    """(seeds, draws) values, each seed's of the same drawn programs -> (draws,) means of seeds drawn with replacement.
+
+    S seeds that are drawn again scatter by (S - 1) / S of what they should, nearly nothing where there are two; so how far a draw
+    is from all seeds' mean is stretched by the root of S / (S - 1) (Davison and Hinkley 1997, 2.3). One seed has no scatter to draw.
+    """
+    seeds, draws = by_seed.shape
+    mean = by_seed.mean(0)
+    if seeds == 1:
+        return mean
+    chosen = np.random.default_rng(1).integers(seeds, size=(seeds, draws))
+    drawn = np.take_along_axis(by_seed, chosen, 0).mean(0)
+    return mean + np.sqrt(seeds / (seeds - 1)) * (drawn - mean)
 
 
 def differences(
@@ -77,7 +99,7 @@ def _contrasts(
         kind = (record["semantics"], record["states"])
         group = groups.setdefault(tuple(record[name] for name in cell), {})
         group.setdefault(kind, {}).setdefault(record["seed"], []).append(index)
-    drawn = clusters.drawn() if clusters is not None and len(clusters.actions) else None
+    drawn = clusters.drawn() if clusters is not None else {}
     out = []
     for key, kinds in groups.items():
         states = ("trained", "untrained") if doubled else (next(iter(kinds))[1],)
@@ -101,7 +123,7 @@ def _contrast(
     records: Sequence[Mapping[str, Any]],
     terms: Sequence[tuple[int, Mapping[int, list[int]]]],
     measure: str,
-    drawn: Mapping[str, np.ndarray] | None,
+    drawn: Mapping[str, np.ndarray],
     confidence: float,
 ) -> dict[str, Any] | None:
     seeds = sorted(set.intersection(*(set(by_seed) for _, by_seed in terms)))
@@ -117,13 +139,11 @@ def _contrast(
         return None
     estimate = paired(list(values.values()), confidence)
     low = high = None
-    if drawn is not None:
-        rng = np.random.default_rng(1)
+    if drawn:
         by_draw = np.zeros((len(values), drawn[measure].shape[1]))  # (seeds, draws)
         for sign, by_seed in terms:
             by_draw += sign * np.stack([drawn[measure][by_seed[seed]].mean(0) for seed in values])
-        chosen = rng.integers(len(values), size=by_draw.shape)
-        means = np.take_along_axis(by_draw, chosen, 0).mean(0)
+        means = with_seeds_drawn(by_draw)
         if np.isfinite(means).all():
             tail = (1 - confidence) / 2
             low, high = (float(v) for v in np.quantile(means, [tail, 1 - tail]))

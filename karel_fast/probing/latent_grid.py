@@ -18,7 +18,7 @@ import torch
 
 from karel_fast.data import Recipe, Tokenizer
 from karel_fast.data.tokens.interpreter import program_tokenizer
-from karel_fast.model import Transformer, from_hf
+from karel_fast.model import from_hf
 from karel_fast.probing.experiments import Split, prepare, trace_programs, train_piece
 from karel_fast.probing.latent_settings import ACTIONS, LatentGrid, place_of, positions_of
 from karel_fast.probing.measures import measures_of_sums
@@ -26,6 +26,7 @@ from karel_fast.probing.pieces import PieceStore, Trained, remove_pieces
 from karel_fast.probing.settings import SPLITS
 from karel_fast.probing.snapshot import specification_samples
 from karel_fast.probing.states import write_table
+from karel_fast.probing.untrained import untrained_model, untrained_seed
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.side_by_side import home
 from karel_fast.runs.snapshots import read_card, weights_digest
@@ -123,6 +124,7 @@ class LatentJob:
         if not card.get("recipe"):
             raise ValueError(f"{snapshot} does not say what it was trained on; train with a recipe to probe it")
         self.layout = card["layout"]
+        self.card = card
         self.model = from_hf(snapshot).to(device).eval()
         context = self.model.config.n_positions
         trained_on = Recipe.from_json(card["recipe"])
@@ -184,8 +186,10 @@ class LatentJob:
 
     def _read(self, withhold: str, model: int, inside: int, progress: Progress | None) -> Iterator[tuple[str, Split]]:
         """The tables of one reader, withholding and place inside an action."""
-        source = f"{self.snapshot.name} {self.weights}" if not model else f"untrained {model - 1}"
-        reader = self.model if not model else _untrained(self.model, model - 1)
+        source, reader = f"{self.snapshot.name} {self.weights}", self.model
+        if model:
+            source = f"untrained {untrained_seed(self.card, model - 1)}"
+            reader = untrained_model(self.model, self.card, model - 1)
         bits = "-bf16" if self.dtype == torch.bfloat16 else ""
         for split in SPLITS:
             count, start = self.grid.programs[split], self.grid.test_start if split == "test" else 0
@@ -241,11 +245,6 @@ def _check_tokens(read: Tokenizer, trained: Tokenizer, snapshot: Path) -> None:
             f"{snapshot} was trained with control flow, and without it the {read.layout} layout numbers its tokens otherwise, so the "
             "model would take them for others: use a model of the compact layout, or one trained without control flow"
         )
-
-
-def _untrained(model: Transformer, seed: int) -> Transformer:
-    torch.manual_seed(seed)
-    return Transformer(model.config).to(model.wte.weight.device).eval()
 
 
 def _report(progress: Progress | None, stage: str, of: int, done: int) -> None:

@@ -3,7 +3,7 @@
 Every measure is of (row, world) pairs of the test rows, for the labels of one meaning; a pair is right when all heads are.
 
 accuracy    share of pairs that are right
-majority    accuracy of always answering each head's most frequent training class: the base rate
+majority    accuracy of always giving a world's most frequent training answer (of several heads, all together): the base rate
 lift        accuracy - majority
 normalised  lift / (1 - majority): the share of what the base rate leaves that is read
 entropy     H(Y) in bits of a pair: of each world and head the entropy of its test labels, heads summed, worlds averaged by

@@ -33,6 +33,7 @@ from karel_fast.probing.pieces import PieceStore, remove_pieces
 from karel_fast.probing.settings import SPLITS, Layers
 from karel_fast.probing.settings import ProbeRun as ProbeRun
 from karel_fast.probing.states import SPLIT_NAMES, write_table
+from karel_fast.probing.untrained import untrained_model, untrained_seed
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.side_by_side import home, make_room
 from karel_fast.runs.snapshots import open_snapshot, read_card, snapshot_path, weights_digest
@@ -129,10 +130,9 @@ def write_tables(
         source += f", specifications {probe_run.specifications_digest}"
     splits = tables(model, source)
     untrained = []
-    for seed in range(probe_run.initialisations if probe_run.untrained else 0):
-        torch.manual_seed(seed)
-        fresh = Transformer(model.config).to(device).eval()
-        untrained.append(tables(fresh, f"untrained {seed}, programs of {source}", splits, seed))
+    for number in range(probe_run.initialisations if probe_run.untrained else 0):
+        told = f"untrained {untrained_seed(card, number)}, programs of {source}"
+        untrained.append(tables(untrained_model(model, card, number), told, splits, number))
     return Tables(recipe, splits, untrained)
 
 

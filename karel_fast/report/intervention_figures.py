@@ -29,8 +29,9 @@ def interventions_plot(run: Run) -> Plot:
     plot = Plot(
         "interventions",
         "The same programs under other meanings",
-        "The written programs are run again with actions that do something else, and the probes trained again. Where "
-        "the original is read better, above its own base rate, the meaning was in the model, not in the probe. Dotted: the "
+        "The written programs are run again with actions that do something else, and the probes trained again. The "
+        "original read better, above its own base rate, is a sign that the model holds the meaning, if it is not read better "
+        "from an untrained model as well. Dotted: the "
         "majority class of that meaning. Bands: lowest to highest seed.",
     )
     if not run.probed:

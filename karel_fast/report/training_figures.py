@@ -42,7 +42,7 @@ def phases_plot(run: Run) -> Plot:
     if sure and sure.shares and sure.syntax and sure.semantics:
         ours, theirs = ("/".join(f"{100 * share:.0f}" for share in three) for three in (sure.shares, PAPER_SHARES))
         caption += (
-            f" They take {ours} % of training (the paper: {theirs}). With specifications drawn again, syntax begins at step "
+            f" They take {ours} % of training (the paper: {theirs}). With other specifications drawn, syntax begins at step "
             f"{sure.syntax[0]} to {sure.syntax[1]} and semantics at {sure.semantics[0]} to {sure.semantics[1]} (95 %)."
         )
     plot = Plot("phases", "Three phases of training", caption)

@@ -25,6 +25,7 @@ from karel_fast.model import Transformer
 from karel_fast.model.compiling import compiled
 from karel_fast.model.device import autocast, memory_advice, peak_flops, repeatable, resolve_device, resolve_precision
 from karel_fast.model.rows import target_losses
+from karel_fast.model.transformer import fresh_model
 from karel_fast.runs.snapshots import (
     TrainingState,
     list_snapshots,
@@ -160,9 +161,7 @@ def _train(
     remedy = f"lower batch_size ({config.batch_size}) or raise accumulate ({config.accumulate}), which divides it"
     with memory_advice(remedy), repeatable(device):
         state = _begin(config, run, card, resume)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            model = Transformer(model_config)
+        model = fresh_model(model_config, config.seed)
         if state is not None:
             model.load_state_dict(state.weights)
         model.to(device)

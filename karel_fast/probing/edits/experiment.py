@@ -24,6 +24,7 @@ from karel_fast.probing.edits.subspaces import principal_basis
 from karel_fast.probing.pieces import remove_pieces
 from karel_fast.probing.snapshot import alone
 from karel_fast.probing.steer_settings import SteerConfig
+from karel_fast.probing.untrained import untrained_model
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.side_by_side import home
 from karel_fast.runs.snapshots import open_snapshot, read_card, weights_digest
@@ -64,7 +65,7 @@ def steer_snapshot(
     tokenizer = program_tokenizer(Recipe.from_json(card["recipe"]), card["layout"])
     model = open_snapshot(snapshot, tokenizer).to(device).eval()
     check_model(config, model)
-    work = _Work(model, tokenizer, config, batch_size, progress or (lambda *_: None))
+    work = _Work(model, card, tokenizer, config, batch_size, progress or (lambda *_: None))
     pieces = folder.pieces(place, step)
 
     def piece(name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
@@ -118,12 +119,13 @@ class _Work:
     def __init__(
         self,
         model: Transformer,
+        card: Mapping[str, Any],
         tokenizer: Tokenizer,
         config: SteerConfig,
         batch_size: int,
         progress: Report,
     ) -> None:
-        self.model, self.tokenizer, self.config, self.progress = model, tokenizer, config, progress
+        self.model, self.card, self.tokenizer, self.config, self.progress = model, card, tokenizer, config, progress
         self.batch_size = batch_size
         self.layers = list(range(len(model.h))) if isinstance(config.layers, str) else list(config.layers)
         self._kept: tuple[tuple[str, str, int], Exchange] | None = None
@@ -204,7 +206,8 @@ class _Work:
         config = self.config
         train = self.exchange(kind, "train", config.train_pairs)
         exchange = self.exchange(kind, "test", config.test_pairs)
-        fresh, more = untrained_rows(exchange, site, config.seed)
+        untrained = untrained_model(self.model, self.card, config.seed)
+        fresh, more = untrained_rows(exchange, site, untrained)
         rows = subspace_rows(exchange, train, site, dict(frames), config.ranks, config.seed)
         records = []
         for of, found in ((exchange, rows), (fresh, more)):

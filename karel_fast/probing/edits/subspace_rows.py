@@ -141,12 +141,10 @@ def subspace_rows(
     )
 
 
-def untrained_rows(trained: Exchange, site: Site, seed: int) -> tuple[Exchange, Iterator[Row]]:
-    """A model of the same shape with fresh weights on the same pairs, and whole swaps in it."""
-    torch.manual_seed(seed)
-    fresh = Transformer(trained.model.config).to(trained.device).eval()
+def untrained_rows(trained: Exchange, site: Site, untrained: Transformer) -> tuple[Exchange, Iterator[Row]]:
+    """An untrained model on the same pairs, and whole swaps in it."""
     exchange = Exchange(
-        fresh,
+        untrained,
         trained.tokenizer,
         trained.pairs,
         solved_only=False,
@@ -158,7 +156,7 @@ def untrained_rows(trained: Exchange, site: Site, seed: int) -> tuple[Exchange, 
                 "layer": site.layer,
                 "group": group,
                 "method": "untrained model",
-                "rank": fresh.config.n_embd,
+                "rank": untrained.config.n_embd,
                 "control": True,
             },
             exchange.swapped(site.layer, exchange.groups[group]),

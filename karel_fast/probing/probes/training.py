@@ -164,7 +164,7 @@ def _check(task: Task, rows: Sequence[Tensor]) -> _Check:
         notes.append("no validation row has a label, so the last epoch was taken")
     if counts[2] == 0:
         notes.append("no test row has a label")
-    guess = frequency.argmax(-1).reshape(task.labels.shape[1:])
+    guess = _most_frequent(train)
     valid = (test >= 0).all(-1)
     sums = {
         "known": valid.sum(-1),
@@ -174,6 +174,17 @@ def _check(task: Task, rows: Sequence[Tensor]) -> _Check:
     majority = float(sums["majority"].sum() / valid.sum()) if valid.any() else None
     entropy = float(sums["surprisal"].sum() / valid.sum()) if valid.any() else None
     return _Check(True, majority, counts, "; ".join(notes), entropy, sums)  # type: ignore[arg-type]
+
+
+def _most_frequent(labels: np.ndarray) -> np.ndarray:
+    """Of (R, worlds, heads) labels the most frequent answer of each world, all its heads together; the smallest of equals."""
+    out = np.zeros(labels.shape[1:], labels.dtype)
+    for world in range(labels.shape[1]):
+        known = labels[(labels[:, world] >= 0).all(-1), world]
+        if len(known):
+            answers, counts = np.unique(known, axis=0, return_counts=True)
+            out[world] = answers[counts.argmax()]
+    return out
 
 
 def _surprisal(labels: np.ndarray, valid: np.ndarray, classes: int) -> np.ndarray:
@@ -295,8 +306,8 @@ def _train_group(
         if config.best_on_test:
             on_test = accuracy_of(network, data.inputs[2], labels[2], tasks, classes, len(seeds))
             best_on_test = np.fmax(best_on_test, on_test)
-        # Without validation rows every epoch scores 0 and the last is kept.
-        improved = validation > best_validation if not np.isnan(validation).all() else np.ones(probes, bool)
+        # Without validation rows there is nothing to choose by, and the last epoch is kept.
+        improved = np.isnan(validation) | (validation > best_validation)
         if improved.any():
             which = torch.from_numpy(np.flatnonzero(improved)).to(device)
             for kept, now in zip(best, network.state, strict=True):

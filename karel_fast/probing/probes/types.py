@@ -81,7 +81,7 @@ class ProbeResult:
     """One probe's scores. A world counts as right when all its heads are; None where there was nothing to score.
 
     accuracy: share of (row, world) right on test rows, as the paper's published code counts. joint: share of test rows
-    with every world right. majority: the accuracy of always answering each head's most frequent training class.
+    with every world right. majority: the accuracy of always giving a world's most frequent training answer, of all heads.
     entropy and cross_entropy: bits per (row, world), see `karel_fast.probing.measures`; temperature: what the scores
     were divided by for the cross entropy, chosen on validation rows. best_on_test: the best accuracy on test rows after any
     epoch, if asked for: what the published code reports, biased upwards. epoch counts from 1. rows: how many rows with a
