@@ -1,7 +1,8 @@
 """Karel as environments for agents: steps of many 8x8 worlds at once, with LEAPS's observations and without.
 
-The limit is a copy of what a step makes anew: the worlds' markers and robots, and the observations. The peer is one world stepped alone.
-MiniGrid and XLand-MiniGrid are not measured: the first needs a window library, the second an accelerator's.
+The limit is a copy of what a step makes anew: the worlds' markers and robots, and the observations. Peers are one world stepped alone, and
+MiniGrid's empty room of as many cells, another task of the same kind, which observes 7x7 cells in every step. XLand-MiniGrid is not
+measured: it is made for an accelerator.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from conftest import Compare, Contender, memcpy
 import karel_fast as kf
 from karel_fast.karel.agents import Episodes
 
-pytest.importorskip("gymnasium")
+gymnasium = pytest.importorskip("gymnasium")
 COUNTS = {"quick": 256}
 MANY, SEEN = 65_536, 4_096  # observations of more worlds do not fit a processor's cache
 STEPS = 8
@@ -65,6 +66,24 @@ def alone() -> tuple[Callable[[], None], int]:
     return step, steps
 
 
+def minigrid() -> tuple[Callable[[], None] | None, int]:
+    """Steps of MiniGrid's empty room, and how many; None where it is not installed."""
+    steps = 200
+    try:
+        import minigrid  # noqa: F401  # it registers its environments
+    except ImportError:
+        return None, steps
+    env = gymnasium.make("MiniGrid-Empty-8x8-v0", max_steps=10**9).unwrapped
+    env.reset(seed=0)
+    chosen = np.random.default_rng(0).integers(0, 3, steps)  # turns and moves; in the corner of the goal it goes on
+
+    def step() -> None:
+        for action in chosen:
+            env.step(action)
+
+    return step, steps
+
+
 @pytest.mark.benchmark(group="environment")
 def bench_steps(compare: Compare, count: Callable[[int], int]) -> None:
     """Rewards and worlds only."""
@@ -86,10 +105,16 @@ def bench_steps(compare: Compare, count: Callable[[int], int]) -> None:
 def bench_steps_with_observations(compare: Compare, count: Callable[[int], int]) -> None:
     envs = kf.KarelVectorEnv(count(SEEN))
     seen, _ = envs.reset(seed=0)
+    (own, own_steps), (other, other_steps) = alone(), minigrid()
+    units = STEPS * envs.num_envs
     compare(
         stepping(envs),
-        {"memcpy of observations": _times(memcpy([seen, envs.worlds.markers, envs.worlds.robot]))},
-        units=STEPS * envs.num_envs, unit="steps", target_rate=2e6,
+        {
+            "memcpy of observations": _times(memcpy([seen, envs.worlds.markers, envs.worlds.robot])),
+            "one world alone": Contender(own, at_least=True, scale=units / own_steps),
+            "MiniGrid, an empty room of 8x8": Contender(other, at_least=True, scale=units / other_steps),
+        },
+        units=units, unit="steps", target_rate=2e6,
     )  # fmt: skip
 
 

@@ -212,7 +212,7 @@ def test_a_task_without_validation_rows_keeps_its_last_epoch_in_any_company(data
     states, labels, parts = data
     unchecked = np.where((parts == VALIDATION)[:, None, None], np.int8(-1), labels)
     tasks = [Task({"task": "checked"}, labels, 4), Task({"task": "unchecked"}, unchecked, 4)]
-    settings = {"depths": {"linear": ()}, "seeds": (0,), "config": ProbeConfig(epochs=4, least_steps=1)}
+    settings = {"depths": {"linear": ()}, "seeds": (0,), "config": ProbeConfig(epochs=4, least_steps=1, batch_size=20)}
     among = train_probes(states, tasks, parts, **settings)[1]
     assert among == train_probes(states, tasks[1:], parts, **settings)[0]
     assert (among.validation, among.epoch) == (None, 4)
