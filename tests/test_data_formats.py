@@ -158,6 +158,13 @@ def test_the_command(tmp_path: Path) -> None:
             call("--out", str(tmp_path / "no"), *words)
     call("--card", "--out", str(tmp_path / "shards"))
     assert (tmp_path / "shards" / "README.md").read_text().startswith("---\npretty_name")
+    # A README of somebody's own is not replaced, and looked for before anything is made.
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("# my project")
+    with pytest.raises(InputError, match=r"README.md is no card of karel_fast, and would be replaced"):
+        call("--card", "--out", str(tmp_path / "mine"))
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["README.md"]
+    assert (tmp_path / "mine" / "README.md").read_text() == "# my project"
 
 
 def test_a_card_says_what_there_is(tmp_path: Path) -> None:

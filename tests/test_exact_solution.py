@@ -373,3 +373,13 @@ def test_command_wrong_input(call, arguments, message):
     code, out, errors = call(*arguments)
     assert (code, out) == (2, "")
     assert message in errors
+
+
+def test_the_floor_takes_no_solution_of_others():
+    recipe = Recipe.paper_short()
+    samples = generate(recipe, "test", 50, 4)
+    for other in (generate(recipe, "test", 0, 4), samples[:3], generate(recipe.replace(lengths=(1, 4)), "test", 50, 4)):
+        with pytest.raises(ValueError, match="the solution is of other samples than these"):
+            kf.exact.floor(samples, kf.exact.solve(other))
+    same = kf.exact.solve(samples.shown()[0], samples.shown()[1], recipe=recipe)
+    assert kf.exact.floor(samples, same).mean_loss == kf.exact.floor(samples).mean_loss

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import karel_fast as kf
 from karel_fast.cli import karel as commands
-from karel_fast.karel.pictures import MOST_FRAMES, PIXELS, frame, run_gif, run_svg
+from karel_fast.karel.pictures import MOST_FRAMES, MOST_PIXELS, PIXELS, frame, run_gif, run_svg
 from karel_fast.karel.svg import MOST_SHOWN
 
 PROGRAM = "def run() { repeat (3) { if (front_is_clear()) { move() } else { turn_left() }; put_marker() } }"
@@ -113,3 +113,9 @@ def test_the_command(tmp_path: Path) -> None:
     assert (tmp_path / "o.gif").read_bytes().startswith(b"GIF89a")
     with pytest.raises(ValueError, match="--animate needs a terminal; --gif FILE"):
         CliRunner().invoke(app, [*words, "--animate"], catch_exceptions=False)
+
+
+def test_a_gif_that_would_be_too_wide():
+    worlds = kf.Worlds.from_text(["####\n#>.#\n####"] * (MOST_PIXELS // (5 * PIXELS) + 2))
+    with pytest.raises(ValueError, match=r"pixels wide; a GIF holds at most 65535: give fewer"):
+        run_gif(kf.trace("def run() { move() }", worlds))

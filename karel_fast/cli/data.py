@@ -61,7 +61,7 @@ def generate_command(
     threads: Annotated[int | None, typer.Option(help="By default one per processor.")] = None,
 ) -> None:
     """Write a data set as Parquet shards, or samples as one file of another format."""
-    from karel_fast.data.storage.card import write_card
+    from karel_fast.data.storage.card import check_card, write_card
     from karel_fast.data.storage.shards_on_ray import write_shards_ray
     from karel_fast.data.storage.shards_writing import write_shards
 
@@ -85,6 +85,8 @@ def generate_command(
         raise InputError("--start is of one file: shards begin at 0, or give --format text, jsonl or msr")
     traced = (semantics or chosen.semantics) if traces else None
     part = part_of(shards)
+    if card:
+        check_card(out)
     with Progress(unit="samples") as shown:
         progress = shown.bar("generate").show
         if engine == "ray":

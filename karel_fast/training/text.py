@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 from karel_fast.data import Samples, Tokenizer
@@ -158,8 +159,7 @@ def mean_loss(losses: np.ndarray, counted: np.ndarray) -> float:
 def entropy(values: np.ndarray) -> float:
     """Of the values' frequencies, in nats."""
     _, counts = np.unique(values, return_counts=True)
-    shares = counts / counts.sum()
-    return float(-(shares * np.log(shares)).sum())
+    return float(stats.entropy(counts))
 
 
 def uniform_program_loss(tokenizer: Tokenizer, programs: np.ndarray) -> float:
