@@ -12,6 +12,7 @@ from scipy import stats
 
 import karel_fast as kf
 from karel_fast.karel.language import CompiledPrograms
+from karel_fast.karel.language.semantics import parse_mapping
 from karel_fast.model.tensors import write_tensors
 from karel_fast.probing.clusters import read_clusters
 from karel_fast.probing.controls import control_tasks, forms_of
@@ -21,7 +22,6 @@ from karel_fast.probing.experiments import (
     Split,
     differences,
     gather_rows,
-    parse_mapping,
     run_experiment,
     trace_programs,
 )

@@ -166,7 +166,7 @@ class Decoder:
                 f"the grammar is over {grammar.allowed.shape[1]} tokens, the model over {model.config.vocab_size}"
             )
         if capture is not None:
-            capture = Capture(capture.layers, "all", capture.dtype, capture.final_norm, capture.point)
+            capture = Capture(capture.layers, "all", capture.final_norm, capture.point)
             capture.check(1, 1, model.states)
         self.model, self.steps, self.capture = model, max_new_tokens, capture
         self.device = model.wte.weight.device

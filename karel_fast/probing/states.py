@@ -198,7 +198,7 @@ def forced_states(
     device = model.wte.weight.device
     # Every program's action k is predicted at one place, so one row of positions serves all.
     where_K = torch.from_numpy(np.maximum(positions.max(0), 0) + after).to(device)
-    capture = Capture(capture.layers, where_K, None, capture.final_norm, capture.point)
+    capture = Capture(capture.layers, where_K, capture.final_norm, capture.point)
     read = compiled(_read) if compile_model else _read
     batch_size = min(batch_size, len(tokens))
     parts = []
