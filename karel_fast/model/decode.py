@@ -18,9 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from karel_fast.model.batches import row_batches
 from karel_fast.model.cache import Cache, ReadingAttention, WritingAttention
 from karel_fast.model.capture import Capture, Recorder
 from karel_fast.model.compiling import compiled
+from karel_fast.model.device import autocast
 from karel_fast.model.intervention import Editor, Intervention, check_finite
 from karel_fast.model.sampling import Sampling, draw_tokens, uniform_numbers
 from karel_fast.model.transformer import Transformer
@@ -202,19 +204,13 @@ class Decoder:
         self.model.check_length(whole)
         if intervention is not None:
             intervention.check(rows, whole, self.model.states, self.model.config.n_embd, length)
-        batch_size = min(batch_size, rows)
-        for start in range(0, rows, batch_size):
-            keep = min(batch_size, rows - start)
-            numbers = torch.arange(start, start + batch_size).clamp(max=rows - 1)
+        for numbers, keep in row_batches(rows, batch_size):
             batch = torch.from_numpy(prompts_nP[numbers.numpy()].astype(np.int64)).to(self.device)
             edits = None if intervention is None else intervention.rows(numbers, self.device)
             # Left before the yield: what the caller does in between is not to run under our settings.
-            with torch.no_grad(), self.autocast():
+            with torch.no_grad(), autocast(self.device, self.dtype):
                 logits_BV, hidden, cache = self.prefill(self.model, batch, self.capture, edits, whole)
             yield ReadPrompts(keep, numbers.numpy(), logits_BV, hidden, cache, edits)
-
-    def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
     @torch.no_grad()
     def write(
@@ -242,7 +238,7 @@ class Decoder:
             drawn = uniform_numbers(sampling.seed, draw, read.numbers, self.steps)
             uniform_BS = torch.from_numpy(drawn).to(device)
         numbers = [number.clone() for number in torch.arange(self.steps, device=device).split(1)]
-        with self.autocast():
+        with autocast(self.device, self.dtype):
             # The last step's logits are not needed, but the graph that chooses a token is the one that goes on from it.
             for number in numbers:
                 logits_BV, hidden, new, writer = self.step(

@@ -165,7 +165,7 @@ def evaluate(
         if ideal:
             metrics |= divergence_metrics(model, tokenizer, samples, **settings)
         if text:
-            metrics |= text_metrics(model, tokenizer, seen, generated, correct, **settings)
+            metrics |= text_metrics(model, tokenizer, seen, generated, correct, loss, **settings)
         if search is not None:
             metrics |= search_metrics(model, tokenizer, samples, search, **settings)
     return Evaluation(metrics, generated, correct, generalizes)
