@@ -141,7 +141,7 @@ def written_states(
         model,
         tokenizer.encode_prompts(samples),
         tokenizer.grammar(),
-        tokenizer.sequence_length - tokenizer.prompt_length,
+        tokenizer.program_length,
         capture,
         pad_id=tokenizer.pad_id,
         end_id=tokenizer.end_id,

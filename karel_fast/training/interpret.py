@@ -64,9 +64,9 @@ def interpret(
     rows_nT = tokenizer.encode(samples)
     with memory_advice(f"lower batch_size ({batch_size})"):
         made = write_programs(
-            model, rows_nT[:, : tokenizer.prompt_length], tokenizer.grammar(),
-            tokenizer.sequence_length - tokenizer.prompt_length, pad_id=tokenizer.pad_id, end_id=tokenizer.end_id,
-            batch_size=batch_size, dtype=dtype, compile=compile_model, progress=progress,
+            model, rows_nT[:, : tokenizer.prompt_length], tokenizer.grammar(), tokenizer.program_length,
+            pad_id=tokenizer.pad_id, end_id=tokenizer.end_id, batch_size=batch_size, dtype=dtype,
+            compile=compile_model, progress=progress,
         )  # fmt: skip
         losses_nS, best_nS = predictions(model, tokenizer, rows_nT, batch_size, dtype, compile_model)
     before_EC, after_EC = tokenizer.cell_positions.transpose(1, 0, 2)
