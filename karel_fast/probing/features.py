@@ -21,6 +21,7 @@ from typing import Protocol
 
 import numpy as np
 
+from karel_fast.karel.backends.reference import AHEAD
 from karel_fast.karel.language.vocabulary import DIRECTION_NAMES
 from karel_fast.karel.world import Worlds
 from karel_fast.support.checks import nearest
@@ -160,11 +161,8 @@ def _walls_around(
     trace: TraceArrays, head: int, window: slice, lengths: np.ndarray, setting: Setting, out: np.ndarray
 ) -> None:
     row, column = (trace.robot[:, window, axis].astype(np.intp) for axis in (0, 1))
-    down, right = _STEPS[head]
+    down, right = AHEAD[head]
     np.copyto(out, trace.walls[np.arange(len(row))[:, None], row + down, column + right], casting="unsafe")
-
-
-_STEPS = ((-1, 0), (0, 1), (1, 0), (0, -1))  # rows and columns from a cell to the next, by direction
 
 
 def _markers(
