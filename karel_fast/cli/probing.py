@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from karel_fast.cli.options import LAYOUT_HELP, Plugins, with_settings
-from karel_fast.cli.snapshots import prepared, tell_beside
+from karel_fast.cli.snapshots import tell_beside
 from karel_fast.cli.tables import columns
 from karel_fast.model.shape import DecodingConfig
 from karel_fast.probing.settings import ProbeRun
@@ -62,6 +62,7 @@ def probe_command(
     address: Annotated[str | None, typer.Option(help="Of the Ray cluster; without one a local Ray starts.")] = None,
 ) -> None:
     """Train probes on the hidden states of a run's snapshots; goes on where it stopped."""
+    from karel_fast.probing.decoding import prepared
     from karel_fast.runs.snapshots import choose_snapshots
 
     one_of("--engine", engine, ("local", "ray"))
