@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -81,6 +82,9 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert (own.status == kf.Status.CRASHED).any()
     assert not kf.check(programs, found.inputs, theirs.worlds, on_error="crash")[theirs.status != kf.Status.OK].any()
     assert len(read_msr(path, most=7).programs) == 7
+    packed = tmp_path / "val.json.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert read_msr(packed).programs == found.programs
 
 
 @pytest.mark.parametrize(

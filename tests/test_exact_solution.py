@@ -257,20 +257,6 @@ def test_divergence_of_a_model():
         found.divergence(uniform[0])
 
 
-def test_the_contender():
-    samples = generate(RECIPE, count=30)
-    solution = kf.exact.solve(samples)
-    found = kf.exact.contend(samples)
-    assert found.solved == 1
-    assert found.mode_generalises == solution.mode_generalises.mean()
-    assert found.draw_generalises == pytest.approx(solution.generalises.mean())
-    assert json.loads(json.dumps(found.to_json()))["specifications"] == 30
-    with pytest.raises(ValueError, match="no held-out examples"):
-        kf.exact.contend(generate(RECIPE.replace(held_out=0), count=1))
-    with pytest.raises(ValueError, match="no samples"):
-        kf.exact.contend(samples[:0])
-
-
 @compiled
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_the_first_specification_that_is_too_large_is_named(threads):

@@ -10,7 +10,7 @@ import numpy as np
 from karel_fast.karel.drawing import describe_robot
 from karel_fast.karel.language import Action
 from karel_fast.karel.status import Status
-from karel_fast.karel.svg import MOST_SHOWN, Drawn, more, row_of_worlds, stacked, wrapped
+from karel_fast.karel.svg import WORLDS_SHOWN, Drawn, more, row_of_worlds, stacked, wrapped
 from karel_fast.karel.world import Worlds
 
 MOST_RUNS = 3
@@ -60,7 +60,7 @@ def result_html(result: Result) -> str:
     """The first worlds after their runs, with how each ended."""
     shown: list[Drawn] = [
         (f"world {i}: {_ended(result.steps[i], result.status[i])}", rows_of(result.worlds[i]), None)
-        for i in range(min(len(result.steps), MOST_SHOWN))
+        for i in range(min(len(result.steps), WORLDS_SHOWN))
     ]
     return wrapped(shown, more(len(result.steps), len(shown), "runs"))
 

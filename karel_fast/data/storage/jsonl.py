@@ -64,7 +64,7 @@ def read_records(path: str | Path, code: bool = True) -> Records:
     programs: list[Program] = []
     worlds: list[Worlds] = []
     outputs: list[str] = []
-    rows = _parquet_rows(path) if _is_parquet(path) else _json_rows(path)
+    rows = _parquet_rows(path) if _is_parquet(path) else json_rows(path)
     names: tuple[list[str], list[str]] | None = None
     while chunk := list(islice(rows, CHUNK)):
         texts: list[str] = []
@@ -105,7 +105,8 @@ def _is_parquet(path: Path) -> bool:
         return file.read(4) == b"PAR1" or path.suffix.lower() == ".parquet"
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The lines of a .jsonl or .jsonl.gz file that are not empty: number, from 1, and record. ValueError names one that is none."""
     for line, content in enumerate(lines_of(path), 1):
         where = f"{path}, line {line}"
         text = as_text(content, path if line == 1 else where)
