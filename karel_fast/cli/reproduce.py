@@ -78,6 +78,7 @@ def reproduce_command(
     from karel_fast.experiment.pieces import OutOfTime
     from karel_fast.experiment.preset import faithful_name, is_run, load_preset, name_on, read_changes
     from karel_fast.experiment.reproduce import reproduce
+    from karel_fast.support.files import check_folder
 
     changes = read_changes(set_ or [])
     for table, name, value in (
@@ -90,6 +91,8 @@ def reproduce_command(
     chosen = load_preset(faithful_name(preset) if faithful else name_on(preset, device), changes)
     named = f"{chosen.name}-seed{chosen.training.seed}" if chosen.training.seed else chosen.name
     folder = output or (Path(preset) if is_run(preset) else Path("runs") / named)
+    if keep is not None:
+        check_folder("--keep", keep)  # it is made after hours
     try:
         page = reproduce(chosen, folder, Console(stderr=True), minutes=minutes, started=started)
     except OutOfTime as stopped:

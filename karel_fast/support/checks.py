@@ -47,6 +47,15 @@ def one_of(name: str, value: object, choices: Iterable[str]) -> str:
     return value
 
 
+def distinct(name: str, values: Iterable[object]) -> None:
+    """ValueError for a list that names something twice, which would be counted twice, or trained over itself."""
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{name} has {value!r} twice; name each once")
+        seen.add(value)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`did you mean 'move'?`, or else the list of names there are."""
     known = list(known)

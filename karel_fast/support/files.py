@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from karel_fast.support.checks import InputError
 from karel_fast.support.checksums import sealed, unsealed
 
 # -- writing ----------------------------------------------------------------------------------------------------------
@@ -61,6 +62,14 @@ def write_json(
     except ValueError as error:
         raise ValueError(f"{path}: cannot be written as JSON ({error})") from error
     write_text(path, text + "\n", tag)
+
+
+def check_folder(name: str, path: str | Path) -> None:
+    """Raise InputError if no folder can be made at `path`, because it or a part of it is a file."""
+    path = Path(path)
+    there = next((part for part in (path, *path.parents) if part.exists()), path)
+    if there.exists() and not there.is_dir():
+        raise InputError(f"{name} {path}: {there} is a file, not a folder; give another place")
 
 
 def write_folder(path: str | Path, write: Callable[[Path], object]) -> None:
