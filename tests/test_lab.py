@@ -235,6 +235,10 @@ def test_generation(lab: Lab) -> None:
     for settings, message in (
         ({"draws": 2}, "give a temperature above 0"),
         ({"beam": 2, "temperature": 1.0}, "draws nothing at random"),
+        ({"beam": 2, "top_p": 0.5}, "draws nothing at random"),
+        ({"top_p": 0.5}, "greedy programs draw nothing at random: leave out top_p and seed, or give a temperature"),
+        ({"seed": 1}, "greedy programs draw nothing at random"),
+        ({"length_penalty": 5.0}, "length_penalty ranks the programs of a beam search: leave it out, or give beam="),
         ({"beam": 2, "grammar": False}, "goes by the grammar"),
         ({"temperature": -1.0}, "temperature=-1.0"),
         ({"draws": 0}, "draws is 0"),

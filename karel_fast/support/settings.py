@@ -134,6 +134,14 @@ def _build(kind: type, values: Mapping[str, Any]) -> Any:
     return kind(**arguments)
 
 
+def check_used(settings: Any, names: Sequence[str], needed: str) -> None:
+    """Raise ValueError for a setting of `names` that is given although it decides nothing without the setting `needed`."""
+    known = flat_fields(type(settings))
+    for name in names:
+        if getattr(settings, name) != default_of(known[name]):
+            raise ValueError(f"{name} decides nothing without {needed}; give {needed}, or leave out {name}")
+
+
 def fits(kind: Any, value: Any) -> bool:
     """Whether a value is of a setting's type; True for types that only the class itself can judge."""
     origin, choices = get_origin(kind), get_args(kind)
