@@ -7,10 +7,13 @@ from typer.testing import CliRunner
 
 import karel_fast as kf
 from karel_fast.cli import data as commands
+from karel_fast.cli import training
 from karel_fast.data.storage.manifest import Manifest
+from karel_fast.support.checks import InputError
 
 app = typer.Typer()
 commands.register(app)
+training.register(app)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,23 @@ def test_command_with_traces(tmp_path):
     done = run_command("generate", "--count", 20, "--out", tmp_path, "--traces", "--semantics", "adversarial")
     assert done.exit_code == 0
     assert Manifest.read(tmp_path).traces == kf.data.Recipe(semantics="adversarial").semantics
+
+
+def test_no_command_writes_over_what_it_reads(tmp_path):
+    records, recipe = tmp_path / "records.jsonl", tmp_path / "recipe.json"
+    recipe.write_text(RECIPE.to_json())
+    run_command("generate", "--count", 3, "--format", "jsonl", "--out", records)
+    before = records.read_bytes(), recipe.read_bytes()
+    for command in (
+        ("trace", records, "--out", records),
+        ("generate", "--recipe", recipe, "--count", 3, "--format", "jsonl", "--out", recipe),
+        ("evaluate", "no-run", "--data", records, "--output", records),
+        ("evaluate", "no-run", "--recipe", recipe, "--output", recipe),
+    ):
+        done = run_command(*command)
+        assert isinstance(done.exception, InputError)
+        assert "which is the same file; name another one" in str(done.exception)
+    assert (records.read_bytes(), recipe.read_bytes()) == before
 
 
 @pytest.mark.parametrize(

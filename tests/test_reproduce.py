@@ -176,7 +176,9 @@ def test_what_would_fail_after_the_training(tiny, tmp_path, change, message):
 def test_a_place_to_keep_that_is_a_file(tiny, tmp_path):
     (tmp_path / "kept").write_text("")
     for keep in ("kept", "kept/here"):
-        found = CliRunner().invoke(app, ["reproduce", tiny, "--output", str(tmp_path / "run"), "--keep", str(tmp_path / keep)])
+        found = CliRunner().invoke(
+            app, ["reproduce", tiny, "--output", str(tmp_path / "run"), "--keep", str(tmp_path / keep)]
+        )
         assert "kept is a file, not a folder; give another place" in str(found.exception)
         assert not (tmp_path / "run").exists()
 

@@ -9,7 +9,7 @@ import typer
 
 from karel_fast.cli.options import SEMANTICS_HELP, whole_count
 from karel_fast.support.checks import InputError, one_of
-from karel_fast.support.files import read_text
+from karel_fast.support.files import check_apart, read_text
 from karel_fast.support.progress import Progress
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def generate_command(
         ):
             if asked:
                 raise InputError(f"{option} is of a folder of shards: leave it out, or --format {format_}")
+        check_apart({"--out": out}, {"--recipe": recipe})
         _write_file(format_, chosen, split, start, count, out, backend, threads)
         typer.echo(str(out))
         return

@@ -144,10 +144,11 @@ def evaluate_command(
     from karel_fast.data.tokens.interpreter import InterpreterTokenizer, make_tokenizer
     from karel_fast.runs.origin import model_folder, origin
     from karel_fast.runs.snapshots import list_snapshots
-    from karel_fast.support.files import write_text
+    from karel_fast.support.files import check_apart, write_text
     from karel_fast.training.evaluate import evaluate
     from karel_fast.training.interpret import interpret
 
+    check_apart({"--output": output}, {"--data": data, "--recipe": recipe})
     if data is not None:
         for name in ("split", "specifications", "shortest"):
             if getattr(config, name) != getattr(EvaluationConfig(), name):

@@ -72,6 +72,26 @@ def check_folder(name: str, path: str | Path) -> None:
         raise InputError(f"{name} {path}: {there} is a file, not a folder; give another place")
 
 
+def check_apart(outputs: Mapping[str, str | Path | None], inputs: Mapping[str, str | Path | None]) -> None:
+    """Raise InputError for an output file that would replace an input, or another output. Files by what they are; None: not asked
+    for.
+    """
+    named = [(name, Path(path)) for name, path in inputs.items() if path is not None]
+    for name, path in outputs.items():
+        if path is None:
+            continue
+        for other, there in named:
+            if _is_same(Path(path), there):
+                raise InputError(f"{name} {path} would replace {other}, which is the same file; name another one")
+        named.append((name, Path(path)))
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    # os.path takes a recipe's JSON text in place of a file's name, too: it is too long for Path.exists.
+    there = os.path.exists(path) and os.path.exists(other)
+    return os.path.samefile(path, other) if there else os.path.realpath(path) == os.path.realpath(other)
+
+
 def write_folder(path: str | Path, write: Callable[[Path], object]) -> None:
     """Calls write(temporary folder), then puts the folder in place, which replaces one that is there.
 

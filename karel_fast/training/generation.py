@@ -118,7 +118,9 @@ def generate(
         if draws > 1 and temperature == 0:
             raise InputError(f"{draws} greedy programs would be one and the same: give a temperature above 0, or beam=")
         if temperature == 0 and (top_p < 1 or seed):
-            raise InputError("greedy programs draw nothing at random: leave out top_p and seed, or give a temperature above 0")
+            raise InputError(
+                "greedy programs draw nothing at random: leave out top_p and seed, or give a temperature above 0"
+            )
         if length_penalty:
             raise InputError("length_penalty ranks the programs of a beam search: leave it out, or give beam=")
         written = _drawn(model, tokenizer, samples, sampling, draws, grammar, batch_size, settings)
