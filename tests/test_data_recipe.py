@@ -95,6 +95,8 @@ def test_forms_of_weights():
     ("changes", "says"),
     [
         ({"wall_probability": 1.0}, "wall_probability is 1"),
+        ({"wall_probability": 10**400}, "wall_probability is about 1e400; give a number from 0 to 1"),
+        ({"seed": 10**5000}, "seed is about 1e5000"),
         ({"wall_probability": 0.999999}, "no free cell"),
         ({"wall_probability": 1e-9}, "finer than"),
         ({"marker_probability": -0.1}, "marker_probability is -0.1"),

@@ -24,8 +24,16 @@ def whole(name: str, value: object, lowest: int, highest: int | None = None) -> 
         raise TypeError(f"{name} is {value!r}; give a whole number {expected}")
     number = operator.index(value)
     if number < lowest or (highest is not None and number > highest):
-        raise ValueError(f"{name} is {number}; give a whole number {expected}")
+        raise ValueError(f"{name} is {shown(number)}; give a whole number {expected}")
     return number
+
+
+def shown(number: int) -> str:
+    """The number, or about what it is where it has more than 40 digits: beyond 4300 Python refuses to write it out."""
+    if abs(number) < 10**40:
+        return str(number)
+    power = math.log10(abs(number))
+    return f"about {'-' if number < 0 else ''}{10 ** (power % 1):.3g}e{int(power)}"
 
 
 def real(name: str, value: object, lowest: float, highest: float) -> float:
@@ -33,7 +41,10 @@ def real(name: str, value: object, lowest: float, highest: float) -> float:
     expected = f"of at least {lowest:g}" if highest == math.inf else f"from {lowest:g} to {highest:g}"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} is {value!r}; give a number {expected}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is {shown(int(value))}; give a number {expected}") from None
     if not lowest <= number <= highest:
         raise ValueError(f"{name} is {number}; give a number {expected}")
     return number

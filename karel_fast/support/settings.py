@@ -154,7 +154,9 @@ def fits(kind: Any, value: Any) -> bool:
     if origin is tuple or (isinstance(origin, type) and issubclass(origin, Sequence)):
         return isinstance(value, list | tuple) and all(fits(choices[0], inner) for inner in value)
     if kind is float:
-        return isinstance(value, SupportsFloat) and not isinstance(value, bool | str) and not math.isnan(value)
+        if isinstance(value, int):  # which may be too large to be asked whether it is NaN
+            return not isinstance(value, bool)
+        return isinstance(value, SupportsFloat) and not isinstance(value, str) and not math.isnan(value)
     if kind is int:
         return hasattr(value, "__index__") and not isinstance(value, bool)
     return isinstance(value, kind) if kind in (bool, str, NoneType) else True
