@@ -168,6 +168,14 @@ def test_run_takes_several_worlds(call, tmp_path):
             ("generate", "--out", "x", "--count", "1e17"),
             "count is 100000000000000000; give a whole number from 1 to 720",
         ),
+        (
+            ("reproduce", "smoke", "--seed", "1", "--set", "training.seed=2"),
+            "--seed 1 and --set training.seed=2 contradict",
+        ),
+        (
+            ("reproduce", "smoke", "--device", "cpu", "--set", "decoding.device='cuda'"),
+            "--device cpu and --set decoding.device=cuda contradict",
+        ),
         (("generate", "--out", "x", "--count", "1e16"), "makes 200000000000 files; at most 1000000 can be written"),
         (("solve-samples", "--out", "x", "--count", "1e16"), "give a larger shard_size, or fewer samples"),
         (("solve-samples", "--out", "x", "--count", "5", "--start", str(2**56 - 4)), "start is 72057594037927932"),
