@@ -59,6 +59,14 @@ def test_outputs_stay_apart_from_inputs(tmp_path):
         check_apart({"--svg": tmp_path / "new", "--gif": str(tmp_path / "new")}, {})
 
 
+def test_a_folder_in_a_file_s_place_is_named(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError) as error:
+        write_text(tmp_path / "folder", "text")
+    assert error.value.filename == str(tmp_path / "folder")
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_a_folder_is_replaced_whole(tmp_path):
     folder = tmp_path / "f"
     write_folder(folder, lambda path: (path / "old").write_text("1"))

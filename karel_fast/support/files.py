@@ -33,7 +33,7 @@ def write_whole(path: str | Path, write: Callable[[Path], object], tag: str | No
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise _named(error, path) from error
+        raise _named(error, path, temporary) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -114,7 +114,7 @@ def write_folder(path: str | Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, path)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise _named(error, path) from error
+        raise _named(error, path, temporary) from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -138,9 +138,9 @@ def _temporary(path: Path, tag: str | None) -> Path:
     return path.with_name(f".{path.name}.{tag or os.getpid()}.tmp")
 
 
-def _named(error: OSError, path: Path) -> OSError:
-    """The error with the file's name, which a full disk's does not have."""
-    if error.filename is not None or error.errno is None:
+def _named(error: OSError, path: Path, temporary: Path) -> OSError:
+    """The error with the file's name: a full disk's has none, and others have the temporary one, which nobody gave."""
+    if error.filename not in (None, temporary, str(temporary)) or error.errno is None:
         return error
     return OSError(error.errno, os.strerror(error.errno), str(path))
 

@@ -112,6 +112,7 @@ def generate(
     """
     whole("draws", draws, 1)
     whole("beam", beam, 0)
+    whole("batch_size", batch_size, 1)
     settings: dict[str, Any] = {"dtype": dtype, "compile": compile_model}
     if not beam:
         sampling = Sampling(temperature, top_p, seed)
