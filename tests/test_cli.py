@@ -78,10 +78,19 @@ def test_counts_as_people_write_them(text):
     assert whole_count(text) == 1000
 
 
-@pytest.mark.parametrize("text", ["1.5", "many", "", "nan", "1e-3", "inf"])
+@pytest.mark.parametrize(
+    "text", ["1.5", "many", "", "nan", "1e-3", "inf", "1,5", "1,0000", "1,000,", ",100", "1e-9999999", "1e" + "9" * 30]
+)
 def test_counts_that_are_none(text):
     with pytest.raises(InputError, match="is no whole number"):
         whole_count(text)
+
+
+@pytest.mark.parametrize("text", ["1e5000", "1e9999999", "1" * 5000, "-1e999"])
+def test_counts_beyond_all(text):
+    with pytest.raises(InputError, match="is far out of range; give at most 72057594037927936") as error:
+        whole_count(text)
+    assert len(str(error.value)) < 200
 
 
 def test_the_list_of_presets(call):
@@ -135,6 +144,9 @@ def test_run_takes_several_worlds(call, tmp_path):
         (("run", "program.karel", "--world", "world.txt", "--max-steps", "0"), "max_steps is 0"),
         (("run", "program.karel", "--world", "world.txt", "--backend", "gpu"), "unknown backend 'gpu'"),
         (("run", "program.karel", "--world", "world.txt", "--on-error", "burn"), "on_error is 'burn'"),
+        (("run", "program.karel", "--world", "world.txt", "--svg", "program.karel"), "would replace the program"),
+        (("run", "program.karel", "--world", "world.txt", "--gif", "./world.txt"), "would replace the world"),
+        (("run", "program.karel", "--world", "world.txt", "--svg", "s", "--gif", "s"), "--gif s would replace --svg"),
         (("run", "program.karel"), "--world"),
         (("fly",), "fly"),
         (("reproduce", "nonsense"), "unknown preset 'nonsense'"),
@@ -154,6 +166,23 @@ def test_run_takes_several_worlds(call, tmp_path):
         (("bench", "model", "--device", "abacus"), "device='abacus': use auto, cpu, cuda or cuda:N"),
         (("report", "nowhere"), "nowhere"),
         (("generate", "--out", "x", "--count", "5", "--recipe", "nonsense"), "nonsense"),
+        (
+            ("generate", "--out", "x", "--count", "1e17"),
+            "count is 100000000000000000; give a whole number from 1 to 720",
+        ),
+        (
+            ("reproduce", "smoke", "--seed", "1", "--set", "training.seed=2"),
+            "--seed 1 and --set training.seed=2 contradict",
+        ),
+        (
+            ("reproduce", "smoke", "--device", "cpu", "--set", "decoding.device='cuda'"),
+            "--device cpu and --set decoding.device=cuda contradict",
+        ),
+        (("generate", "--out", "x", "--count", "1e16"), "makes 200000000000 files; at most 1000000 can be written"),
+        (("solve-samples", "--out", "x", "--count", "1e16"), "give a larger shard_size, or fewer samples"),
+        (("solve-samples", "--out", "x", "--count", "5", "--start", str(2**56 - 4)), "start is 72057594037927932"),
+        (("reproduce", "smoke", "--set", "training.lr=1" + "0" * 400), "lr is about 1e400; give a number from 0 to 10"),
+        (("reproduce", "smoke", "--set", "training.steps=1" + "0" * 5000), "is no TOML value"),
     ],
 )
 def test_wrong_input_is_one_message_and_exit_code_2(call, arguments, message):

@@ -7,10 +7,13 @@ from typer.testing import CliRunner
 
 import karel_fast as kf
 from karel_fast.cli import data as commands
+from karel_fast.cli import training
 from karel_fast.data.storage.manifest import Manifest
+from karel_fast.support.checks import InputError
 
 app = typer.Typer()
 commands.register(app)
+training.register(app)
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +42,44 @@ def test_command_with_traces(tmp_path):
     assert Manifest.read(tmp_path).traces == kf.data.Recipe(semantics="adversarial").semantics
 
 
+def test_no_command_writes_over_what_it_reads(tmp_path):
+    records, recipe = tmp_path / "records.jsonl", tmp_path / "recipe.json"
+    recipe.write_text(RECIPE.to_json())
+    run_command("generate", "--count", 3, "--format", "jsonl", "--out", records)
+    before = records.read_bytes(), recipe.read_bytes()
+    for command in (
+        ("trace", records, "--out", records),
+        ("generate", "--recipe", recipe, "--count", 3, "--format", "jsonl", "--out", recipe),
+        ("evaluate", "no-run", "--data", records, "--output", records),
+        ("evaluate", "no-run", "--recipe", recipe, "--output", recipe),
+    ):
+        done = run_command(*command)
+        assert isinstance(done.exception, InputError)
+        assert "which is the same file; name another one" in str(done.exception)
+    assert (records.read_bytes(), recipe.read_bytes()) == before
+
+
+def test_a_data_set_has_a_recipe_of_its_own(folder, tmp_path):
+    done = run_command("train", tmp_path / "run", "--shards", folder, "--recipe", "paper")
+    assert isinstance(done.exception, InputError)
+    assert "the data set is of another recipe than --recipe says; leave out one of them" in str(done.exception)
+
+
+@pytest.mark.parametrize("option", [("--fraction", 0.01), ("--backend", "foo"), ("--threads", 0)])
+def test_options_of_shards_are_not_ignored_of_a_run(tmp_path, option):
+    (tmp_path / "package.json").write_text("{}")
+    done = run_command("verify", tmp_path, *option)
+    assert isinstance(done.exception, InputError)
+    assert f"{option[0]} is for shards" in str(done.exception)
+
+
+def test_a_folder_of_which_nothing_can_be_compared(tmp_path):
+    (tmp_path / "package.json").write_text("{}")
+    done = run_command("verify", tmp_path)
+    assert isinstance(done.exception, InputError)
+    assert "no file has a checksum, so nothing could be compared" in str(done.exception)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -47,6 +88,8 @@ def test_command_with_traces(tmp_path):
         (("--engine", "spark"), "spark"),
         (("--semantics", "flip"), "--traces"),
         (("--address", "auto"), "--engine ray"),
+        (("--format", "jsonl", "--address", "auto"), "--address is of a folder of shards"),
+        (("--format", "jsonl", "--shard-size", 7), "--shard-size is of a folder of shards"),
         (("--engine", "ray", "--threads", "2"), "--threads"),
         (("--recipe", "tiny"), "tiny"),
         (("--count", "-4"), "-4"),

@@ -87,6 +87,25 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert read_msr(packed).programs == found.programs
 
 
+GRIDS = ("inpgrid_tensor", "outgrid_tensor")
+
+
+def test_the_record_with_a_wrong_grid_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    grids = [places((0, 1, 1), *ring(2, 2)), places(*ring(2, 2))]  # the second has no robot
+    records = [
+        {"program_tokens": ["DEF", "run", "m(", "m)"], "examples": [dict.fromkeys(GRIDS, grids[k == 2])]}
+        for k in range(4)
+    ]
+    path.write_text("\n".join(map(json.dumps, records)) + "\n")
+    with pytest.raises(InputError, match=r"x.json, record 3: a grid has a ring .* and one robot"):
+        read_msr(path)
+    assert len(read_msr(path, most=2).programs) == 2
+    for most in (0, -1, 1.5, True):
+        with pytest.raises((TypeError, ValueError), match=f"most is {most}; give a whole number of at least 1"):
+            read_msr(path, most=most)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -96,7 +115,13 @@ def test_there_and_back(tmp_path: Path) -> None:
         ({"examples": [{"inpgrid_tensor": "5184:1.0", "outgrid_tensor": ""}]}, "'5184:1.0' is no place of a grid"),
         ({"examples": [{"inpgrid_tensor": "1:0.5", "outgrid_tensor": ""}]}, "'1:0.5' is no place"),
         ({"examples": [{"inpgrid_tensor": "1:1.0"}]}, "outgrid_tensor"),
-        ({"examples": [{"inpgrid_tensor": "1:1.0", "outgrid_tensor": "1:1.0"}]}, "a ring around its world"),
+        ({"examples": [{"inpgrid_tensor": "1:1.0", "outgrid_tensor": "1:1.0"}]}, "record 1: a grid has a ring around"),
+        (
+            {"examples": [{name: places((0, 0, 1), *ring(2, 2)) for name in GRIDS}]},
+            "record 1: the robot stands in the ring",
+        ),
+        ({"examples": [{name: places((0, 3, 5), *ring(2, 2)) for name in GRIDS}]}, "outside it"),
+        ({"examples": [{name: places((0, 1, 1), (4, 1, 1), *ring(2, 2)) for name in GRIDS}]}, "in a blocked cell"),
     ],
 )
 def test_wrong_records(tmp_path: Path, change: dict, says: str) -> None:
@@ -122,6 +147,7 @@ def test_what_the_data_set_cannot_hold(tmp_path: Path) -> None:
         (([program] * 2, worlds, worlds), "2 programs, 1 inputs"),
         (([program], worlds, worlds, np.array([[3, 3]])), "rows and columns inside the ring"),
         (([program], worlds, worlds, np.array([[1, 0]])), "rows and columns inside the ring"),
+        (([program], worlds, worlds, np.array([[1, 2]])), "world 0 has free cells outside the 1 x 2 cells of its size"),
     ):
         with pytest.raises(InputError, match=says):
             write_msr(tmp_path / "x.json", *arguments)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import karel_fast as kf
 from karel_fast import Semantics
 from karel_fast.data import ControlFlow, Recipe
 from karel_fast.data.sampling.plan import make_plan
@@ -95,6 +96,8 @@ def test_forms_of_weights():
     ("changes", "says"),
     [
         ({"wall_probability": 1.0}, "wall_probability is 1"),
+        ({"wall_probability": 10**400}, "wall_probability is about 1e400; give a number from 0 to 1"),
+        ({"seed": 10**5000}, "seed is about 1e5000"),
         ({"wall_probability": 0.999999}, "no free cell"),
         ({"wall_probability": 1e-9}, "finer than"),
         ({"marker_probability": -0.1}, "marker_probability is -0.1"),
@@ -167,6 +170,23 @@ def test_program_splits_cover_all_hashes_once():
 def test_split_without_a_share():
     with pytest.raises(ValueError, match="val"):
         make_plan(Recipe(split_by="program", split_shares=(9, 0, 1)), "val")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda recipe: kf.data.generate(recipe),
+        kf.data.Tokenizer,
+        lambda recipe: kf.data.write_shards(recipe, "train", "nowhere", count=1),
+        lambda recipe: kf.exact.solve(*[kf.Worlds.from_text(["####\n#>.#\n####"])] * 2, recipe=recipe, examples=1),
+        lambda recipe: kf.exact.SolutionSet(recipe, "test", 5),
+        lambda recipe: kf.data.import_for(recipe, "nowhere"),
+    ],
+)
+def test_a_preset_s_name_is_no_recipe(use):
+    for wrong, named in (("colm", "colm"), ("papper", "paper"), ({"height": 8}, "paper")):
+        with pytest.raises(TypeError, match=rf"recipe is .*; give a Recipe, such as .*Recipe.preset\('{named}'\)"):
+            use(wrong)
 
 
 def test_unknown_split_and_preset():

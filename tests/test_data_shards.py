@@ -15,6 +15,7 @@ import karel_fast as kf
 from karel_fast.data import Recipe, ShardError, generate, open_shards, verify, write_shards
 from karel_fast.data.storage import packing
 from karel_fast.data.storage.manifest import Manifest
+from karel_fast.exact.solution_files import SolutionSet, write_solutions
 from karel_fast.karel.backends import available_backends
 
 
@@ -84,6 +85,24 @@ def test_slices_make_the_whole(folder, tmp_path):
     assert [process.wait(WAIT) for process in slices] == [0, 0]
     assert digests(Manifest.read(tmp_path)) == digests(Manifest.read(folder))
     assert verify(tmp_path).rows == 2500
+
+
+@pytest.mark.parametrize(
+    ("part", "says"),
+    [
+        ("1/2", r"part is '1/2'; give a pair \(k, n\)"),
+        ((1, 0), "the number of parts is 0"),
+        ((1.0, 2), "the part is 1.0"),
+        ((3, 2), "part 3/2 does not exist"),
+        ((0, 2), "part 0/2 does not exist"),
+    ],
+)
+def test_parts_that_are_none(tmp_path, part, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        write_shards(RECIPE, "train", tmp_path / "x", count=5, part=part)
+    with pytest.raises((TypeError, ValueError), match=says):
+        write_solutions(SolutionSet(RECIPE.replace(control=None), "test", 5), tmp_path / "x", part=part)
+    assert not (tmp_path / "x").exists()
 
 
 def test_control_flow_and_sizes(tmp_path):

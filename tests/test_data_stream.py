@@ -103,3 +103,11 @@ def test_first_sample_outside_the_shards(tmp_path):
         SampleStream(TOKENIZER, batch_size=1, shards=shards, first=10)
     with pytest.raises(ValueError, match="samples is 3, but the shards hold 2 from sample 8 on"):
         SampleStream(TOKENIZER, batch_size=1, shards=shards, first=8, samples=3)
+
+
+def test_the_split_is_that_of_the_shards(tmp_path):
+    write_shards(TOKENIZER.recipe, "val", tmp_path, count=4, shard_size=10)
+    shards = open_shards(tmp_path)
+    assert SampleStream(TOKENIZER, batch_size=1, shards=shards).split == "val"
+    with pytest.raises(ValueError, match="split is 'test', and the shards are of split 'val'; leave it out, or them"):
+        SampleStream(TOKENIZER, "test", batch_size=1, shards=shards)

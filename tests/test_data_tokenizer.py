@@ -9,6 +9,7 @@ from test_data_recipe import recipes
 import karel_fast as kf
 from karel_fast.data import Recipe, Tokenizer, generate
 from karel_fast.data.sampling.symbols import from_symbols
+from karel_fast.data.tokens.interpreter import NAMES, make_tokenizer
 from karel_fast.data.tokens.registry import LAYOUTS
 from karel_fast.karel.backends import available_backends
 
@@ -196,6 +197,17 @@ def test_wide_vocabularies():
     assert tokenizer.dtype == np.uint16
     samples = generate(wide, count=4)
     np.testing.assert_array_equal(tokenizer.encode(samples), tokenizer.encode(samples, backend="reference"))
+
+
+@pytest.mark.parametrize("backend", available_backends())
+@pytest.mark.parametrize("preset", ["paper", "control-flow"])
+@pytest.mark.parametrize("layout", NAMES)
+def test_no_samples_are_no_rows(layout, preset, backend):
+    recipe = Recipe.preset(preset)
+    tokenizer, none = make_tokenizer(recipe, layout), generate(recipe, count=2)[:0]
+    assert tokenizer.encode(none, backend=backend).shape == (0, tokenizer.sequence_length)
+    assert tokenizer.generate("train", 5, 0, backend=backend).shape == (0, tokenizer.sequence_length)
+    assert tokenizer.encode_prompts(none).shape == (0, tokenizer.prompt_length)
 
 
 def test_wrong_input():

@@ -90,6 +90,8 @@ def test_wrong_input_is_refused_before_any_work(tmp_path: Path) -> None:
         SolutionSet(RECIPE.replace(control=ControlFlow()), "test", 5)
     with pytest.raises(ValueError, match="count"):
         SolutionSet(RECIPE, "test", 0)
+    with pytest.raises(ValueError, match="count is 72057594037927937"):
+        SolutionSet(RECIPE, "test", 2**56 + 1)
     with pytest.raises(ValueError, match="part 3/2 does not exist"):
         write_solutions(WANTED, tmp_path, part=(3, 2))
     with pytest.raises(FileNotFoundError, match="holds no solved"):

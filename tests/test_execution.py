@@ -212,6 +212,8 @@ MOVE = "def run() { move() }"
         ({"max_steps": 0}, ValueError, "max_steps is 0"),
         ({"max_steps": -5}, ValueError, "max_steps is -5"),
         ({"max_steps": 2**31}, ValueError, "max_steps is 2147483648"),
+        ({"max_steps": 10**5000}, ValueError, "max_steps is about 1e5000; give a whole number from 1 to"),
+        ({"max_steps": -(10**5000)}, ValueError, "max_steps is about -1e5000"),
         ({"max_steps": 1.5}, TypeError, "max_steps is 1.5"),
         ({"max_steps": True}, TypeError, "max_steps is True"),
         ({"threads": 0}, ValueError, "threads is 0"),

@@ -235,6 +235,10 @@ def test_generation(lab: Lab) -> None:
     for settings, message in (
         ({"draws": 2}, "give a temperature above 0"),
         ({"beam": 2, "temperature": 1.0}, "draws nothing at random"),
+        ({"beam": 2, "top_p": 0.5}, "draws nothing at random"),
+        ({"top_p": 0.5}, "greedy programs draw nothing at random: leave out top_p and seed, or give a temperature"),
+        ({"seed": 1}, "greedy programs draw nothing at random"),
+        ({"length_penalty": 5.0}, "length_penalty ranks the programs of a beam search: leave it out, or give beam="),
         ({"beam": 2, "grammar": False}, "goes by the grammar"),
         ({"temperature": -1.0}, "temperature=-1.0"),
         ({"draws": 0}, "draws is 0"),
@@ -271,5 +275,24 @@ def test_wrong_input(run: Path, lab: Lab, tmp_path: Path) -> None:
         lab.read(["def run() { move() }"] * 2, before)
     with pytest.raises(ValueError, match="another world size"):
         lab.write(generate(Recipe.paper(), "test", 0, 3))
+    for programs, says in (
+        ("def run() { move() }", "programs are str; give a list"),
+        (kf.parse("def run() { move() }"), "programs are Program; give a list"),
+        ((p for p in ()), "programs are generator; give a list"),
+        ([1], "program 0 is int; give programs, or their source"),
+    ):
+        with pytest.raises(InputError, match=says):
+            lab.read(programs, before)
+    with pytest.raises(InputError, match="inputs are list; make them Worlds"):
+        lab.write([1], [1])
+    samples = lab.samples(count=3)
+    for use in (lab.write, lab.read, lab.generate):
+        with pytest.raises(InputError, match="there are no samples; give at least one"):
+            use(samples[:0])
+        for batch_size in (0, -1):
+            with pytest.raises(ValueError, match=f"batch_size is {batch_size}; give a whole number of at least 1"):
+                use(samples, batch_size=batch_size)
+    with pytest.raises(TypeError, match=r"recipe is 'paper'; give a Recipe, such as .*Recipe.preset\('paper'\)"):
+        load(run, recipe="paper")
     with pytest.raises(IndexError, match="world 2: the specifications have 2 examples"):
         lab.read(["def run() { move() }"], before).labels("direction", world=2)

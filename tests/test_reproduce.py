@@ -16,7 +16,7 @@ from karel_fast.analysis.keep import keep_results
 from karel_fast.cli import app
 from karel_fast.data import Recipe, Tokenizer, generate
 from karel_fast.experiment.pieces import OutOfTime, Pieces
-from karel_fast.experiment.preset import faithful_name, load_preset, name_on, preset_names
+from karel_fast.experiment.preset import faithful_name, load_preset, name_on, preset_names, read_changes
 from karel_fast.experiment.reproduce import _train, _write_config, reproduce
 from karel_fast.model import Transformer, model_config
 from karel_fast.runs.folder import RunFolder
@@ -147,6 +147,40 @@ def test_wrong_probes_end_the_call_before_training(tmp_path):
     with pytest.raises(ValueError, match="unknown feature 'speed'"):
         reproduce(load_preset(str(path)), tmp_path / "run", Console(quiet=True))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("evaluation.shortest=9", r"\[evaluation\]: shortest is 9, but the recipe's programs have at most 2"),
+        ("evaluation.start=72057594037927936", r"\[evaluation\]: start is 72057594037927936"),
+        ("probing.shortest=9", r"\[probing\]: shortest is 9"),
+        ("closer.shortest=9", r"\[closer\]: shortest is 9"),
+        ("probing.test_start=72057594037927936", r"\[probing\]: start is 72057594037927936"),
+        ("probing.specifications='nope.jsonl'", "nope.jsonl"),
+        ("probing.seeds=[0,0]", r"\[probing\]: seeds has 0 twice; name each once"),
+        ("probing.offsets=[1,1]", r"\[probing\]: offsets has 1 twice"),
+        ("probing.layers=[0,0]", r"\[probing\]: layers has 0 twice"),
+        ("recipe.control={if_weight=1}", r"\[recipe\]: has control flow, .* leave out control"),
+        ("data.first_sample=72057594037927930", r"\[data\]: first_sample is 72057594037927930"),
+        ("model.heads=5", r"\[model\]: "),
+    ],
+)
+def test_what_would_fail_after_the_training(tiny, tmp_path, change, message):
+    """Each of these was found hours later, and then the folder held another experiment."""
+    with pytest.raises((InputError, FileNotFoundError), match=message):
+        reproduce(load_preset(tiny, read_changes([change])), tmp_path / "run", Console(quiet=True))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_place_to_keep_that_is_a_file(tiny, tmp_path):
+    (tmp_path / "kept").write_text("")
+    for keep in ("kept", "kept/here"):
+        found = CliRunner().invoke(
+            app, ["reproduce", tiny, "--output", str(tmp_path / "run"), "--keep", str(tmp_path / keep)]
+        )
+        assert "kept is a file, not a folder; give another place" in str(found.exception)
+        assert not (tmp_path / "run").exists()
 
 
 def test_a_stopped_run_goes_on(tiny, tmp_path):

@@ -45,6 +45,14 @@ OTHER = {
 """A value that is not the default, for settings where one more, or the opposite, would not do."""
 
 
+NEEDED = {
+    "active_examples": ("random_active", "inactive_outputs"),
+    "draws": ("temperature", "top_p", "draw_seed"),
+    "beam_width": ("length_penalty",),
+}
+"""Settings that decide nothing without another one."""
+
+
 def other(kind: type, name: str):
     default = default_of(flat_fields(kind)[name])
     if name == "schedule" and kind is ProbeRun:
@@ -62,6 +70,9 @@ def with_company(kind: type, name: str, value) -> dict:
     """Settings that this one needs beside it."""
     if name == "accumulate":
         return {name: value, "batch_size": 8}
+    for needed, names in NEEDED.items():
+        if name in names:
+            return {name: value, needed: 2}
     return {name: value, "programs_from": "reference"} if name == "withhold" else {name: value}
 
 
@@ -123,6 +134,16 @@ def test_a_setting_can_be_set_in_all_three(kind, name, tmp_path):
         changes = read_changes([f"{table}.{key}={as_toml(v)}" for key, v in values.items()])
         path.write_text("")
         assert getattr(load_preset(str(path), changes), table) == from_python
+
+
+@pytest.mark.parametrize(("needed", "name"), [(needed, name) for needed, names in NEEDED.items() for name in names])
+def test_a_setting_that_decides_nothing_is_refused(needed, name):
+    says = f"{name} decides nothing without {needed}; give {needed}, or leave out {name}"
+    with pytest.raises(InputError, match=says):
+        build(EvaluationConfig, {name: other(EvaluationConfig, name)}, "evaluate")
+    if name in flat_fields(DataConfig):
+        with pytest.raises(InputError, match=says):
+            build(DataConfig, {name: other(DataConfig, name)}, "train")
 
 
 @pytest.mark.parametrize("kind", KINDS)

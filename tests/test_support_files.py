@@ -8,8 +8,9 @@ import re
 
 import pytest
 
+from karel_fast.support.checks import InputError
 from karel_fast.support.checksums import check_named
-from karel_fast.support.files import read_json, read_json_if_whole, write_folder, write_json, write_text
+from karel_fast.support.files import check_apart, read_json, read_json_if_whole, write_folder, write_json, write_text
 
 
 def fail(_):
@@ -44,6 +45,28 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_text_keeps_its_line_ends(tmp_path):
     write_text(tmp_path / "x", "one\r\ntwo\n")
     assert (tmp_path / "x").read_bytes() == b"one\r\ntwo\n"
+
+
+def test_outputs_stay_apart_from_inputs(tmp_path):
+    (tmp_path / "a").write_text("")
+    (tmp_path / "link").symlink_to("a")
+    here = {"--data": tmp_path / "a", "--recipe": '{"height": 8' + " " * 5000 + "}", "--other": None}
+    check_apart({"--svg": tmp_path / "b", "--gif": tmp_path / "c", "--out": None}, here)
+    for again in (tmp_path / "a", tmp_path / "x" / ".." / "a", tmp_path / "link"):
+        with pytest.raises(
+            InputError, match=r"--out .* would replace --data, which is the same file; name another one"
+        ):
+            check_apart({"--out": again}, here)
+    with pytest.raises(InputError, match=r"--gif .*new would replace --svg, which is the same file"):
+        check_apart({"--svg": tmp_path / "new", "--gif": str(tmp_path / "new")}, {})
+
+
+def test_a_folder_in_a_file_s_place_is_named(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError) as error:
+        write_text(tmp_path / "folder", "text")
+    assert error.value.filename == str(tmp_path / "folder")
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_folder_is_replaced_whole(tmp_path):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from karel_fast.cli.options import SEMANTICS_HELP, Address, Backend, Engine, Threads, check_engine, whole_count
+from karel_fast.data.storage.shards_writing import SHARD_SIZE
 from karel_fast.support.checks import InputError, one_of
-from karel_fast.support.files import read_text
+from karel_fast.support.files import check_apart, read_text
 from karel_fast.support.progress import Progress
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def generate_command(
     recipe: Annotated[str, typer.Option(help="A preset's name or a recipe's JSON file.")] = "paper",
     split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
     seed: Annotated[int | None, typer.Option(help="Of the recipe; default: its own.", min=0)] = None,
-    shard_size: Annotated[int, typer.Option(help="Samples per shard.", parser=whole_count, metavar="INT")] = 50_000,
+    shard_size: Annotated[int, typer.Option(help="Samples per shard.", parser=whole_count, metavar="INT")] = SHARD_SIZE,
     format_: Annotated[
         str,
         typer.Option(
@@ -75,9 +76,12 @@ def generate_command(
             ("--card", card),
             ("--shards", shards != "1/1"),
             ("--engine", engine != "local"),
+            ("--address", address is not None),
+            ("--shard-size", shard_size != SHARD_SIZE),
         ):
             if asked:
                 raise InputError(f"{option} is of a folder of shards: leave it out, or --format {format_}")
+        check_apart({"--out": out}, {"--recipe": recipe})
         _write_file(format_, chosen, split, start, count, out, backend, threads)
         typer.echo(str(out))
         return
@@ -139,6 +143,13 @@ def verify_command(
     if not manifest_file(folder).is_file() and not any(folder.glob("shard-*.parquet")):
         if repair:
             raise InputError(f"{folder}: --repair is for shards; restore a run's files from a copy, or make them again")
+        for option, asked in (
+            ("--fraction", fraction != 1),
+            ("--backend", backend is not None),
+            ("--threads", threads is not None),
+        ):
+            if asked:
+                raise InputError(f"{folder}: {option} is for shards; of a run all files are compared: leave it out")
         _verify_run(folder)
         return
     with Progress(unit="samples") as shown:
@@ -156,6 +167,8 @@ def _verify_run(folder: Path) -> None:
     typer.echo(f"{folder}: {found.right} files match their checksums{unsealed}")
     if found.problems:
         raise InputError("\n".join(found.problems))
+    if not found.right:
+        raise InputError(f"{folder}: no file has a checksum, so nothing could be compared; compare it with a copy")
 
 
 def trace_command(

@@ -27,7 +27,7 @@ from karel_fast.karel.language import Action, Program, parse
 from karel_fast.karel.pictures import run_gif, run_svg
 from karel_fast.karel.status import Status
 from karel_fast.karel.world import Worlds
-from karel_fast.support.files import write_bytes, write_text
+from karel_fast.support.files import check_apart, write_bytes, write_text
 from karel_fast.support.machine import processor
 
 NOT_ENDED = 3
@@ -65,6 +65,8 @@ def run_command(
     """Run a program on worlds and draw them before and after."""
     if program == world == STANDARD_INPUT:
         raise ValueError("only one of the program and --world can come from standard input")
+    read = {"the program": program, "the world": world}
+    check_apart({"--svg": svg, "--gif": gif}, {name: file for name, file in read.items() if file != STANDARD_INPUT})
     parsed = read_named(program, parse)
     worlds = read_worlds(world)
     arguments: dict[str, Any] = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from decimal import Decimal
@@ -15,6 +16,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
+from karel_fast.data.sampling.philox import INDEX_BITS
 from karel_fast.support.checks import InputError, one_of
 from karel_fast.support.plugins import load_plugins
 from karel_fast.support.settings import build, default_of, flat_fields, flat_types
@@ -59,14 +61,21 @@ def check_engine(engine: str, address: str | None) -> None:
 
 def whole_count(text: str | int) -> int:
     """A whole number as people write it: 1000000, 1_000_000, 1,000,000 or 1e6. InputError for anything else."""
-    plain = str(text).replace("_", "").replace(",", "")
+    plain = str(text)
+    given = repr(plain if len(plain) <= 40 else f"{plain[:20]}...{plain[-10:]}")
+    grouped = "," not in plain or re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+", plain)  # 1,5 is no 15
+    exact: Decimal | None = None
+    number: int | None = None
     try:
-        number = int(plain) if plain.lstrip("+-").isdecimal() else int(Decimal(plain))
-        exact = plain.lstrip("+-").isdecimal() or number == Decimal(plain)
+        exact = Decimal(plain.replace("_", "").replace(",", ""))
+        # 1e9999999 would take all memory as a whole number: its size is looked at before.
+        number = int(exact) if exact.adjusted() <= INDEX_BITS else None
     except (ArithmeticError, ValueError):
-        exact = False
-    if not exact:
-        raise InputError(f"{text!r} is no whole number; give one such as 1000000 or 1e6")
+        pass
+    if exact is not None and exact.is_finite() and number is None:
+        raise InputError(f"{given} is far out of range; give at most {2**INDEX_BITS}")
+    if number is None or number != exact or not grouped:
+        raise InputError(f"{given} is no whole number; give one such as 1000000 or 1e6")
     return number
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from karel_fast.cli.options import Plugins
+from karel_fast.support.checks import InputError
 from karel_fast.support.memory import freed_memory_kept
 
 # torch and transformers take seconds to load, so the command imports what it needs when it runs.
@@ -78,6 +79,7 @@ def reproduce_command(
     from karel_fast.experiment.pieces import OutOfTime
     from karel_fast.experiment.preset import faithful_name, is_run, load_preset, name_on, read_changes
     from karel_fast.experiment.reproduce import reproduce
+    from karel_fast.support.files import check_folder
 
     changes = read_changes(set_ or [])
     for table, name, value in (
@@ -85,11 +87,18 @@ def reproduce_command(
         ("training", "device", device),
         ("decoding", "device", device),
     ):
-        if value is not None:
-            changes.setdefault(table, {}).setdefault(name, value)
+        if value is None:
+            continue
+        there = changes.setdefault(table, {}).setdefault(name, value)
+        if there != value and value != "auto":
+            raise InputError(
+                f"--{name} {value} and --set {table}.{name}={there} contradict each other; leave out one of them"
+            )
     chosen = load_preset(faithful_name(preset) if faithful else name_on(preset, device), changes)
     named = f"{chosen.name}-seed{chosen.training.seed}" if chosen.training.seed else chosen.name
     folder = output or (Path(preset) if is_run(preset) else Path("runs") / named)
+    if keep is not None:
+        check_folder("--keep", keep)  # it is made after hours
     try:
         page = reproduce(chosen, folder, Console(stderr=True), minutes=minutes, started=started)
     except OutOfTime as stopped:

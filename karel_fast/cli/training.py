@@ -39,7 +39,9 @@ def train_command(
     config: TrainConfig,
     shape: ModelShape,
     data_config: DataConfig,
-    recipe: Annotated[str, typer.Option(help="Recipe: a preset's name or a JSON file.")] = "paper",
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe: a preset's name or a JSON file (default: paper, or the data set's).")
+    ] = None,
     shards: Annotated[
         Path | None, typer.Option(help="Train on this data set on disk instead, and on its recipe.")
     ] = None,
@@ -71,7 +73,12 @@ def train_command(
     from karel_fast.training.by_settings import train_by_settings
 
     data = None if shards is None else open_shards(shards)
-    chosen = read_recipe(recipe) if data is None else data.recipe
+    if data is not None and recipe is not None and read_recipe(recipe).hash != data.recipe.hash:
+        whose = "--recipe, or the run that goes on," if resume else "--recipe"
+        raise InputError(
+            f"--shards {shards}: the data set is of another recipe than {whose} says; leave out one of them"
+        )
+    chosen = read_recipe(recipe or "paper") if data is None else data.recipe
     if semantics is not None:
         if data is not None:
             raise InputError("--semantics: the outputs on disk are of the data set's own meaning; leave out --shards")
@@ -121,9 +128,10 @@ def evaluate_command(
     from karel_fast.data.tokens.interpreter import make_tokenizer
     from karel_fast.runs.origin import model_folder, origin
     from karel_fast.runs.snapshots import list_snapshots
-    from karel_fast.support.files import write_text
+    from karel_fast.support.files import check_apart, write_text
     from karel_fast.training.by_settings import metrics_by_settings
 
+    check_apart({"--output": output}, {"--data": data, "--recipe": recipe})
     if data is not None:
         for name in ("split", "specifications", "shortest"):
             if getattr(config, name) != getattr(EvaluationConfig(), name):

@@ -23,9 +23,9 @@ class SampleStream(IterableDataset[torch.Tensor]):
     """Endless batches of token rows, (batch_size, T), of the tokenizer's type; int32 for uint16, which torch hardly knows.
 
     Global batch b holds samples b*batch_size .. (b+1)*batch_size-1, modulo `samples` if that is given (epochs), counted
-    from sample `first` of the split. Process `rank` of `world_size` (by default those of torch.distributed if it is in
-    use) gets batches rank, rank + world_size, ..; workers of a DataLoader (which needs batch_size=None) share these so
-    that the loader's order stays the same. So the batches that a process sees depend on neither workers nor restarts.
+    from sample `first` of the split: by default "train", or that of the `shards` which they are read from. Process `rank`
+    of `world_size` (by default those of torch.distributed if it is in use) gets batches rank, rank + world_size, ..;
+    workers of a DataLoader (which needs batch_size=None) share these so that the loader's order stays the same. So the batches that a process sees depend on neither workers nor restarts.
 
     active: which examples tell the truth, and what the others show (by default all do).
 
@@ -36,7 +36,7 @@ class SampleStream(IterableDataset[torch.Tensor]):
     def __init__(
         self,
         tokenizer: Tokenizer,
-        split: str = "train",
+        split: str | None = None,
         *,
         batch_size: int,
         samples: int | None = None,
@@ -49,6 +49,11 @@ class SampleStream(IterableDataset[torch.Tensor]):
         threads: int = 1,
     ) -> None:
         if shards is not None:
+            if split not in (None, shards.split):
+                raise ValueError(
+                    f"split is {split!r}, and the shards are of split {shards.split!r}; leave it out, or them"
+                )
+            split = shards.split
             whole("first", first, 0, len(shards) - 1)
             left = len(shards) - first
             if samples is not None and samples > left:
@@ -64,7 +69,7 @@ class SampleStream(IterableDataset[torch.Tensor]):
             raise ValueError(f"rank {rank} of {world_size} does not exist: ranks are 0..{world_size - 1}")
         self.tokenizer, self.split, self.batch_size, self.samples, self.first = (
             tokenizer,
-            split,
+            split or "train",
             batch_size,
             samples,
             first,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from karel_fast.data.sampling.recipe import Recipe
+from karel_fast.data.sampling.recipe import Recipe, check_recipe
 from karel_fast.data.sampling.samples import Samples
 from karel_fast.karel.world import Worlds
 from karel_fast.support.checks import whole
@@ -24,11 +24,12 @@ class Prior:
 
     @classmethod
     def of(cls, recipe: Recipe) -> Prior:
-        """The recipe's. ValueError if its programs have control flow."""
+        """The recipe's. ValueError if its programs have control flow, TypeError for what is no recipe."""
+        check_recipe(recipe)
         if not recipe.straight_line:
             raise ValueError(
                 "the recipe has control flow (recipe.control), and only straight-line programs can be solved exactly;"
-                " use recipe.replace(control=None)"
+                " use another --recipe, or recipe.replace(control=None); of a model's evaluation leave out ideal"
             )
         return cls(
             *recipe.lengths,

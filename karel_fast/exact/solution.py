@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from karel_fast.data.sampling.samples import Programs, Samples
 from karel_fast.exact.graph import END, Graph
 from karel_fast.exact.problem import Problem, from_samples, from_worlds
 from karel_fast.karel.backends import BackendUnavailableError, available_backends
+from karel_fast.karel.backends import resolve_backend as named_backend
 from karel_fast.karel.language import Program, parse
 from karel_fast.karel.world import Worlds
 from karel_fast.support.checks import one_of, whole
@@ -216,7 +218,10 @@ def prefix_actions(prefix: Program | str | Sequence[int]) -> tuple[int, ...]:
 
 
 def resolve_backend(backend: str | None) -> str:
-    """The name of the backend to use, with a warning if the default is the slow one."""
+    """The name of the backend to use, with a warning if the default is the slow one. KAREL_FAST_BACKEND names one here, too."""
+    if backend is None and os.environ.get("KAREL_FAST_BACKEND"):
+        named = named_backend()  # which refuses a name that is none
+        backend = named if named in BACKENDS else None  # numba has no solver
     if backend is None:
         if "cpp" in available_backends():
             return "cpp"

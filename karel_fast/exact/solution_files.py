@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from karel_fast.data.sampling.generation import check_threads, generate
+from karel_fast.data.sampling.generation import check_set, check_threads, generate
 from karel_fast.data.sampling.philox import GENERATOR_VERSION
 from karel_fast.data.sampling.recipe import Recipe, split_code
 from karel_fast.exact.ideal_loss import floor
 from karel_fast.exact.problem import Prior
 from karel_fast.exact.solution import solve
-from karel_fast.support.checks import InputError, one_of, whole
+from karel_fast.support.checks import InputError, check_part, one_of
 from karel_fast.support.files import remove_leftovers, write_whole
 from karel_fast.support.locks import locked
 from karel_fast.support.ray import connected, results
@@ -54,9 +54,7 @@ class SolutionSet:
     def __post_init__(self) -> None:
         Prior.of(self.recipe)
         split_code(self.split)
-        whole("count", self.count, 1)
-        whole("start", self.start, 0)
-        whole("shard_size", self.shard_size, 1)
+        check_set(self.count, self.shard_size, self.start)
 
     @property
     def shards(self) -> int:
@@ -100,6 +98,7 @@ def write_solutions(
     Raises InputError where the folder holds solutions of other samples or a damaged file, BlockingIOError where another process
     writes the same slice, ValueError as `solve` does, and WorkerLost.
     """
+    check_part(part)
     one_of("engine", engine, ("local", "ray"))
     mine = slice_of(wanted.shards, part)
     k, n = part

@@ -178,7 +178,7 @@ def _read(name: str, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise InputError(f"{place}unknown preset {name!r}; {nearest(name, preset_names())} (or give a .toml file)")
     try:
         source = in_todays_words(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # or a number of more digits than Python reads
         raise InputError(f"{path}: {error}") from error
     except RecursionError:
         raise InputError(f"{path}: is nested too deeply") from None
@@ -221,6 +221,6 @@ def read_changes(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
             raise InputError(f"{text!r} sets nothing; write TABLE.NAME=VALUE, as in training.steps=100")
         try:
             changes.setdefault(table, {})[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:  # or a number of more digits than Python reads
             raise InputError(f"{text!r}: {value!r} is no TOML value ({error}); text stands in quotes") from error
     return changes

@@ -45,20 +45,13 @@ def reproduce(
     Raises ValueError if the folder holds another experiment; BlockingIOError if another process is at it; OutOfTime when the
     minutes were not enough.
     """
-    from karel_fast.data.tokens.interpreter import is_interpreter, make_tokenizer
+    from karel_fast.data.tokens.interpreter import make_tokenizer
+    from karel_fast.experiment.beforehand import check_beforehand
     from karel_fast.experiment.pieces import Pieces
-    from karel_fast.model.compiling import require_compiling
-    from karel_fast.model.device import resolve_device
 
     pieces = Pieces(folder, minutes, started)
     tokenizer = make_tokenizer(preset.recipe, preset.layout)
-    if is_interpreter(tokenizer):
-        preset.evaluation.check_outputs()
-    # Whatever can only fail after the training is looked at before.
-    for device in (preset.training.device, preset.decoding.device):
-        resolve_device(device)
-    if _asks_to_compile(preset):
-        require_compiling()
+    check_beforehand(preset, tokenizer)
     folder.mkdir(parents=True, exist_ok=True)
     busy = f"{folder}: another process is reproducing an experiment in this folder: wait for it, or choose another --output"
     with locked(folder / REPRODUCE_LOCK, busy):
@@ -95,12 +88,6 @@ def _in_stages(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Cons
         print_costs(folder, console)
     console.print(f"{preset.name}: {time.monotonic() - clock:.0f} s in all", highlight=False, markup=False)
     return page
-
-
-def _asks_to_compile(preset: Preset) -> bool:
-    """Whether the preset says so by name; by default, what cannot be compiled runs as it is."""
-    asked = (("training", "compile"), ("decoding", "compile_decoding"))
-    return any(preset.source.get(table, {}).get(name) is True for table, name in asked)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from karel_fast.probing.features import Feature, Setting, label_set, resolve_fea
 from karel_fast.probing.states import forced_states, written_states
 from karel_fast.runs.origin import model_folder, origin
 from karel_fast.runs.snapshots import open_snapshot
-from karel_fast.support.checks import InputError
+from karel_fast.support.checks import InputError, whole
 from karel_fast.training.generation import Written, generate
 from karel_fast.training.written import satisfied
 
@@ -128,6 +128,7 @@ class Lab:
 
         Raises InputError for worlds that make no specifications of this model.
         """
+        whole("batch_size", batch_size, 1)
         samples = self._samples(specifications, outputs)
         capture = Capture(layers, point=point)
         actions, lengths, correct, _, values = written_states(
@@ -164,6 +165,7 @@ class Lab:
         Raises InputError for programs with control flow or longer than the model's recipe has them, or worlds that make no
         specifications of this model.
         """
+        whole("batch_size", batch_size, 1)
         if isinstance(programs, Samples):
             samples = self._samples(programs, None)
             actions, lengths = samples.actions, samples.lengths
@@ -204,11 +206,17 @@ class Lab:
         if isinstance(specifications, Samples):
             if outputs is not None:
                 raise InputError("samples bring their own outputs; leave outputs out")
+            if not len(specifications):
+                raise InputError("there are no samples; give at least one")
             return specifications
         if outputs is None:
             raise InputError("worlds of one's own need outputs: the worlds after")
         recipe, count = self.recipe.replace(held_out=0), self.recipe.examples
         for name, worlds in (("inputs", specifications), ("outputs", outputs)):
+            if not isinstance(worlds, Worlds):
+                raise InputError(
+                    f"{name} are {type(worlds).__name__}; make them Worlds, for example by Worlds.from_text"
+                )
             if (worlds.height, worlds.width) != (recipe.height, recipe.width):
                 raise InputError(
                     f"{name} have {worlds.height} x {worlds.width} cells; this model was trained on {recipe.height} x {recipe.width}"
@@ -222,6 +230,13 @@ class Lab:
         return Samples(recipe, "test", 0, symbols, np.zeros(n, np.int32), specifications, outputs)
 
     def _rows(self, programs: Sequence[Program | str]) -> tuple[np.ndarray, np.ndarray]:
+        if isinstance(programs, str | Program) or not isinstance(programs, Sequence):  # text is one of letters
+            raise InputError(
+                f"programs are {type(programs).__name__}; give a list, of one program for each specification"
+            )
+        for i, program in enumerate(programs):
+            if not isinstance(program, str | Program):
+                raise InputError(f"program {i} is {type(program).__name__}; give programs, or their source as text")
         longest = self.recipe.symbol_width
         rows = np.full((len(programs), longest), PAD, np.uint8)
         lengths = np.zeros(len(programs), np.int32)

@@ -8,7 +8,7 @@ from typing import Any
 
 from karel_fast.probing.features import CODE_FEATURES, sources_of
 from karel_fast.probing.settings import DEPTHS, Grid, ProbeConfig
-from karel_fast.support.checks import one_of, whole
+from karel_fast.support.checks import distinct, one_of, whole
 from karel_fast.support.settings import named, part, setting
 
 REFERENCE_TOKENS = 3
@@ -61,6 +61,7 @@ class LatentGrid:
         for name in ("token_offsets", "withhold", "learn_on"):
             if not getattr(self, name):
                 raise ValueError(f"LatentGrid.{name} is empty: name at least one")
+            distinct(name, getattr(self, name))
         for offset in self.token_offsets:
             if whole("a token offset", offset, -1000) >= 0:
                 raise ValueError(f"token offset {offset}: only states back are read here; use a number below 0")

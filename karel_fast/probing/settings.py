@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from karel_fast.karel.language.semantics import resolve_semantics
 from karel_fast.probing.features import CODE_FEATURES, PAPER_FEATURES, resolve_feature, sources_of
-from karel_fast.support.checks import one_of, whole
+from karel_fast.support.checks import distinct, one_of, whole
 from karel_fast.support.checksums import file_sum
 from karel_fast.support.settings import build, bundle, default_of, named, part, setting
 
@@ -128,6 +128,8 @@ class Grid:
             resolve_feature(feature)
         for name in self.semantics:
             resolve_semantics(name)
+        for name in ("features", "offsets", "semantics", "seeds"):
+            distinct(name, getattr(self, name))
         _check_splits("max_rows", self.max_rows)
         for split in self.actions:
             one_of("a split of actions", split, SPLITS)
@@ -333,11 +335,14 @@ def _without_later(owner: Any, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_layers(layers: Sequence[int], last: int | None = None) -> None:
-    """Raises ValueError or TypeError for a list of states that is empty or that no model, or none of `last` blocks, has."""
+    """Raises ValueError or TypeError for a list of states that is empty, names one twice, or one that no model, or none of `last`
+    blocks, has.
+    """
     if not layers:
         raise ValueError("layers is empty: name at least one state")
     for layer in layers:
         whole("layers", layer, 0, last)
+    distinct("layers", layers)
 
 
 def _depths(depths: Mapping[str, tuple[int, ...]] | tuple[str, ...]) -> dict[str, tuple[int, ...]]:

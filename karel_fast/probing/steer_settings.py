@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from karel_fast.probing.settings import Layers, check_layers
-from karel_fast.support.checks import one_of, real, whole
+from karel_fast.support.checks import distinct, one_of, real, whole
 from karel_fast.support.settings import named, setting
 
 KINDS = ("turned", "moved", "marked", "ending", "written")
@@ -66,6 +66,8 @@ class SteerConfig:
             raise ValueError("ranks is empty: name at least one")
         for rank in self.ranks:
             whole("ranks", rank, 1)
+        for name in ("kinds", "subspace_kinds", "ranks"):
+            distinct(name, getattr(self, name))
         for name in ("choice_pairs", "map_pairs", "test_pairs", "rotation_steps", "rotation_batch", "erasure_train"):
             whole(name, getattr(self, name), 1)
         whole("train_pairs", self.train_pairs, 20)

@@ -9,6 +9,7 @@ import torch
 from transformers import CodeGenConfig
 
 from karel_fast.data import Recipe, Tokenizer
+from karel_fast.data.sampling.recipe import check_recipe
 from karel_fast.data.tokens.interpreter import make_tokenizer
 from karel_fast.data.tokens.registry import LAYOUTS
 from karel_fast.model import Transformer
@@ -55,6 +56,7 @@ def origin(folder: str | Path, recipe: Recipe | None = None, layout: str | None 
                 f"{folder} does not say what it was trained on: give its recipe (recipe=, --recipe: a preset's name or a JSON file)"
             )
         recipe = Recipe.from_json(card["recipe"])
+    check_recipe(recipe)
     layout = layout or card.get("layout")
     if layout:
         tokenizer = Tokenizer(recipe, layout if layout in LAYOUTS else "compact")

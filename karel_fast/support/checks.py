@@ -27,8 +27,16 @@ def whole(name: str, value: object, lowest: int, highest: int | None = None) -> 
     if number is None:
         raise TypeError(f"{name} is {value!r}; give a whole number {expected}")
     if number < lowest or (highest is not None and number > highest):
-        raise ValueError(f"{name} is {number}; give a whole number {expected}")
+        raise ValueError(f"{name} is {shown(number)}; give a whole number {expected}")
     return number
+
+
+def shown(number: int) -> str:
+    """The number, or about what it is where it has more than 40 digits: beyond 4300 Python refuses to write it out."""
+    if abs(number) < 10**40:
+        return str(number)
+    power = math.log10(abs(number))
+    return f"about {'-' if number < 0 else ''}{10 ** (power % 1):.3g}e{int(power)}"
 
 
 def real(name: str, value: object, lowest: float, highest: float) -> float:
@@ -36,7 +44,10 @@ def real(name: str, value: object, lowest: float, highest: float) -> float:
     expected = f"of at least {lowest:g}" if highest == math.inf else f"from {lowest:g} to {highest:g}"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} is {value!r}; give a number {expected}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is {shown(math.trunc(value))}; give a number {expected}") from None
     if not lowest <= number <= highest:
         raise ValueError(f"{name} is {number}; give a number {expected}")
     return number
@@ -48,6 +59,23 @@ def one_of(name: str, value: object, choices: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} is {value!r}; {nearest(str(value), choices)}")
     return value
+
+
+def check_part(part: object) -> None:
+    """TypeError or ValueError unless it is a pair (k, n) of whole numbers: the k-th of n parts of a work."""
+    if not isinstance(part, tuple | list) or len(part) != 2:
+        raise TypeError(f"part is {part!r}; give a pair (k, n) such as (1, 2), the first of two parts")
+    whole("the number of parts", part[1], 1)
+    whole("the part", part[0], 0)
+
+
+def distinct(name: str, values: Iterable[object]) -> None:
+    """ValueError for a list that names something twice, which would be counted twice, or trained over itself."""
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{name} has {value!r} twice; name each once")
+        seen.add(value)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

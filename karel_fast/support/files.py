@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from karel_fast.support.checks import InputError
 from karel_fast.support.checksums import sealed, unsealed
 
 # -- writing ----------------------------------------------------------------------------------------------------------
@@ -32,7 +33,7 @@ def write_whole(path: str | Path, write: Callable[[Path], object], tag: str | No
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise _named(error, path) from error
+        raise _named(error, path, temporary) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -63,6 +64,34 @@ def write_json(
     write_text(path, text + "\n", tag)
 
 
+def check_folder(name: str, path: str | Path) -> None:
+    """Raise InputError if no folder can be made at `path`, because it or a part of it is a file."""
+    path = Path(path)
+    there = next((part for part in (path, *path.parents) if part.exists()), path)
+    if there.exists() and not there.is_dir():
+        raise InputError(f"{name} {path}: {there} is a file, not a folder; give another place")
+
+
+def check_apart(outputs: Mapping[str, str | Path | None], inputs: Mapping[str, str | Path | None]) -> None:
+    """Raise InputError for an output file that would replace an input, or another output. Files by what they are; None: not asked
+    for.
+    """
+    named = [(name, Path(path)) for name, path in inputs.items() if path is not None]
+    for name, path in outputs.items():
+        if path is None:
+            continue
+        for other, there in named:
+            if _is_same(Path(path), there):
+                raise InputError(f"{name} {path} would replace {other}, which is the same file; name another one")
+        named.append((name, Path(path)))
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    # os.path takes a recipe's JSON text in place of a file's name, too: it is too long for Path.exists.
+    there = os.path.exists(path) and os.path.exists(other)
+    return os.path.samefile(path, other) if there else os.path.realpath(path) == os.path.realpath(other)
+
+
 def write_folder(path: str | Path, write: Callable[[Path], object]) -> None:
     """Calls write(temporary folder), then puts the folder in place, which replaces one that is there.
 
@@ -85,7 +114,7 @@ def write_folder(path: str | Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, path)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise _named(error, path) from error
+        raise _named(error, path, temporary) from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -109,9 +138,9 @@ def _temporary(path: Path, tag: str | None) -> Path:
     return path.with_name(f".{path.name}.{tag or os.getpid()}.tmp")
 
 
-def _named(error: OSError, path: Path) -> OSError:
-    """The error with the file's name, which a full disk's does not have."""
-    if error.filename is not None or error.errno is None:
+def _named(error: OSError, path: Path, temporary: Path) -> OSError:
+    """The error with the file's name: a full disk's has none, and others have the temporary one, which nobody gave."""
+    if error.filename not in (None, temporary, str(temporary)) or error.errno is None:
         return error
     return OSError(error.errno, os.strerror(error.errno), str(path))
 

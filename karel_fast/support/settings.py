@@ -134,6 +134,14 @@ def _build(kind: type, values: Mapping[str, Any]) -> Any:
     return kind(**arguments)
 
 
+def check_used(settings: Any, names: Sequence[str], needed: str) -> None:
+    """Raise ValueError for a setting of `names` that is given although it decides nothing without the setting `needed`."""
+    known = flat_fields(type(settings))
+    for name in names:
+        if getattr(settings, name) != default_of(known[name]):
+            raise ValueError(f"{name} decides nothing without {needed}; give {needed}, or leave out {name}")
+
+
 def fits(kind: Any, value: Any) -> bool:
     """Whether a value is of a setting's type; True for types that only the class itself can judge."""
     origin, choices = get_origin(kind), get_args(kind)
@@ -146,7 +154,9 @@ def fits(kind: Any, value: Any) -> bool:
     if origin is tuple or (isinstance(origin, type) and issubclass(origin, Sequence)):
         return isinstance(value, list | tuple) and all(fits(choices[0], inner) for inner in value)
     if kind is float:
-        return isinstance(value, SupportsFloat) and not isinstance(value, bool | str) and not math.isnan(value)
+        if isinstance(value, int):  # which may be too large to be asked whether it is NaN
+            return not isinstance(value, bool)
+        return isinstance(value, SupportsFloat) and not isinstance(value, str) and not math.isnan(value)
     if kind is int:
         return hasattr(value, "__index__") and not isinstance(value, bool)
     return isinstance(value, kind) if kind in (bool, str, NoneType) else True

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from karel_fast.data.sampling.active_examples import ActiveExamples
 from karel_fast.data.sampling.philox import INDEX_BITS
 from karel_fast.support.checks import InputError, one_of, real, whole
-from karel_fast.support.settings import named, part, setting
+from karel_fast.support.settings import check_used, named, part, setting
 from karel_fast.training.schedule import SCHEDULES, Schedule, first_difference
 
 OptimizerName = Literal["muon", "adamw"]
@@ -215,6 +215,10 @@ class SearchConfig:
             object.__setattr__(self, name, real(name, getattr(self, name), low, high))
         if self.top_p == 0:
             raise ValueError("top_p is 0, which leaves no token; give a number above 0, at most 1")
+        if not self.draws:
+            check_used(self, ("temperature", "top_p", "draw_seed"), "draws")
+        if not self.beam_width:
+            check_used(self, ("length_penalty",), "beam_width")
 
 
 @named

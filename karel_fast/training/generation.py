@@ -112,16 +112,23 @@ def generate(
     """
     whole("draws", draws, 1)
     whole("beam", beam, 0)
+    whole("batch_size", batch_size, 1)
     settings: dict[str, Any] = {"batch_size": batch_size, "dtype": dtype, "compile": compile_model}
     if not beam:
         sampling = Sampling(temperature, top_p, seed)
         if draws > 1 and temperature == 0:
             raise InputError(f"{draws} greedy programs would be one and the same: give a temperature above 0, or beam=")
+        if temperature == 0 and (top_p < 1 or seed):
+            raise InputError(
+                "greedy programs draw nothing at random: leave out top_p and seed, or give a temperature above 0"
+            )
+        if length_penalty:
+            raise InputError("length_penalty ranks the programs of a beam search: leave it out, or give beam=")
         drawn = sampling if temperature else None
         written = drawn_programs(model, tokenizer, samples, drawn, draws, constrained=grammar, **settings)
         return _judged(tokenizer, samples, written, None)
-    if temperature or draws > 1:
-        raise InputError("a beam search draws nothing at random: leave out temperature and draws, or beam")
+    if temperature or draws > 1 or top_p != 1 or seed:
+        raise InputError("a beam search draws nothing at random: leave out temperature, top_p, draws and seed, or beam")
     if not grammar:
         raise InputError("a beam search goes by the grammar: leave out grammar=False, or beam")
     beams = beam_search(

@@ -14,6 +14,7 @@ import numpy as np
 
 from karel_fast.data import Recipe, Tokenizer
 from karel_fast.data.sampling.active_examples import ActiveExamples
+from karel_fast.data.sampling.recipe import check_recipe
 from karel_fast.data.storage.shards import Shards
 from karel_fast.data.stream import SampleStream
 
@@ -33,6 +34,7 @@ def generated_rows(
     Unlimited rows are never repeated, so a run sees each sample once. active: which examples tell the truth. Raises ValueError if the
     tokenizer is of another recipe, or the recipe has fewer examples.
     """
+    check_recipe(recipe)
     if tokenizer.recipe.hash != recipe.hash:
         raise ValueError(
             f"the tokenizer is of recipe {tokenizer.recipe.hash}, the rows of {recipe.hash}: make Tokenizer(recipe)"

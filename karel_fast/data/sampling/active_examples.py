@@ -18,7 +18,7 @@ from karel_fast.karel.execution import run
 from karel_fast.karel.language.semantics import NAMED_SEMANTICS, resolve_semantics
 from karel_fast.karel.world import Worlds
 from karel_fast.support.checks import nearest, whole
-from karel_fast.support.settings import named, setting
+from karel_fast.support.settings import check_used, named, setting
 
 _STAND_INS = ("input", "random")
 _FAR = 1 << (INDEX_BITS - 1)  # samples that training never comes to: their worlds stand for random ones
@@ -53,6 +53,8 @@ class ActiveExamples:
                 raise ValueError(
                     f"inactive_outputs is {self.inactive_outputs!r}; {nearest(self.inactive_outputs, known)}"
                 ) from error
+        if self.active_examples is None:
+            check_used(self, ("random_active", "inactive_outputs"), "active_examples")
 
     @property
     def all_active(self) -> bool:

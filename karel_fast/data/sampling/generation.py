@@ -19,6 +19,8 @@ from karel_fast.karel.world import Worlds
 from karel_fast.support.checks import whole
 
 MAX_COUNT = 2**31 - 1
+MOST_FILES = 10**6
+"""Of a folder of shards: more is a slip, and would fill the memory before the first is written."""
 
 
 def generate(
@@ -97,6 +99,18 @@ def check_range(start: int, count: int) -> tuple[int, int]:
     """Both as plain ints. ValueError unless they name samples that exist."""
     count = whole("count", count, 0, MAX_COUNT)
     return whole("start", start, 0, 2**INDEX_BITS - count), count
+
+
+def check_set(count: int, shard_size: int, start: int = 0) -> tuple[int, int, int]:
+    """All as plain ints. ValueError unless they name samples that exist, in no more files than a folder can be asked to hold."""
+    count, shard_size = whole("count", count, 1, 2**INDEX_BITS), whole("shard_size", shard_size, 1)
+    files = -(-count // shard_size)
+    if files > MOST_FILES:
+        raise ValueError(
+            f"count is {count} and shard_size {shard_size}, which makes {files} files; at most {MOST_FILES} can be written: give a "
+            "larger shard_size, or fewer samples"
+        )
+    return count, shard_size, whole("start", start, 0, 2**INDEX_BITS - count)
 
 
 def check_found(

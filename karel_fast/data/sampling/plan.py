@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from karel_fast.data.sampling.recipe import Recipe, split_code
+from karel_fast.data.sampling.recipe import Recipe, check_recipe, split_code
 
 MAX_ATTEMPTS = 100_000  # at one program, before the recipe is called impossible
 
@@ -46,7 +46,8 @@ class Plan:
 
 
 def make_plan(recipe: Recipe, split: str) -> Plan:
-    """ValueError if the split is unknown or has no share of the programs."""
+    """ValueError if the split is unknown or has no share of the programs, TypeError for what is no recipe."""
+    check_recipe(recipe)
     code = split_code(split)
     first, last = 0, 1 << 32
     if recipe.split_by == "program":

@@ -294,6 +294,13 @@ class Recipe:
 PRESETS = ("paper", "paper-short", "colm", "control-flow")
 
 
+def check_recipe(recipe: object) -> None:
+    """TypeError unless it is a Recipe: a preset's name is a usual slip, and strings have no fields to fail by in plain words."""
+    if not isinstance(recipe, Recipe):
+        name = recipe if isinstance(recipe, str) and recipe in PRESETS else "paper"
+        raise TypeError(f"recipe is {recipe!r}; give a Recipe, such as karel_fast.data.Recipe.preset({name!r})")
+
+
 def split_code(split: str) -> int:
     """The split's number in the generator's counter: train 0, val 1, test 2."""
     if split not in SPLITS:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from karel_fast.data.sampling.recipe import SPLITS, ControlFlow, Recipe
+from karel_fast.data.sampling.recipe import SPLITS, ControlFlow, Recipe, check_recipe
 from karel_fast.data.sampling.samples import Samples
 from karel_fast.data.sampling.symbols import (
     CLOSE,
@@ -211,6 +211,7 @@ def import_for(recipe: Recipe, path: str | Path, *, max_steps: int = 1000) -> Sa
     """The records of a file as samples of a model's recipe, whose programs they need not be drawn from: its first recipe.examples
     worlds are shown, the others held out. Errors as `import_jsonl`; InputError for records that are not of the recipe's shape.
     """
+    check_recipe(recipe)
     found = import_jsonl(path, examples=recipe.examples, semantics=recipe.semantics, max_steps=max_steps)
     theirs = found.recipe
     if (theirs.height, theirs.width) != (recipe.height, recipe.width):

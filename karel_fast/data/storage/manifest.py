@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from karel_fast.data.sampling.generation import check_set
 from karel_fast.data.sampling.philox import GENERATOR_VERSION
-from karel_fast.data.sampling.recipe import Recipe, semantics_from_json, semantics_to_json, split_code
+from karel_fast.data.sampling.recipe import Recipe, check_recipe, semantics_from_json, semantics_to_json, split_code
 from karel_fast.data.storage.packing import most_rows, trace_length
 from karel_fast.karel.language import Semantics
 from karel_fast.support.checks import whole
@@ -59,9 +60,10 @@ class Manifest:
     shards: tuple[tuple[int, Entry], ...] = ()
 
     def __post_init__(self) -> None:
+        check_recipe(self.recipe)
         split_code(self.split)
-        for name in ("count", "shard_size"):
-            object.__setattr__(self, name, whole(name, getattr(self, name), 1))
+        for name, value in zip(("count", "shard_size"), check_set(self.count, self.shard_size), strict=False):
+            object.__setattr__(self, name, value)
         for shard, _ in self.shards:
             whole("shard", shard, 0, self.shard_count - 1)
         most = most_rows(self.recipe, self.traces is not None)

@@ -26,7 +26,7 @@ import numpy as np
 from karel_fast.data.storage.jsonl import json_rows
 from karel_fast.karel.language import Program, parse, to_source
 from karel_fast.karel.world import Worlds
-from karel_fast.support.checks import InputError
+from karel_fast.support.checks import InputError, whole
 from karel_fast.support.files import write_whole
 
 CHANNELS, SIDE = 16, 18
@@ -58,6 +58,8 @@ def read_msr(path: str | Path, *, most: int | None = None) -> MsrRecords:
     another number of examples than the first.
     """
     path = Path(path)
+    if most is not None:
+        whole("most", most, 1)
     programs: list[Program] = []
     grids: list[np.ndarray] = []
     examples = None
@@ -82,7 +84,10 @@ def read_msr(path: str | Path, *, most: int | None = None) -> MsrRecords:
         grids += found
     if not programs:
         raise InputError(f"{path} holds no records")
-    worlds, sizes = worlds_of(np.stack(grids))
+    try:
+        worlds, sizes = worlds_of(np.stack(grids))
+    except GridError as error:
+        raise InputError(f"{path}, record {error.number // (examples or 2) + 1}: {error}") from error
     if (sizes[::2] != sizes[1::2]).any():
         record_at = int((sizes[::2] != sizes[1::2]).any(axis=1).argmax()) * 2 // (examples or 2)
         raise InputError(f"{path}, record {record_at + 1}: an output of another size than its input")
@@ -99,7 +104,8 @@ def write_msr(
     """Write programs and their examples, E = len(inputs) / len(programs) of each, as the data set has them.
 
     sizes: rows and columns inside the ring of each world that is smaller than its batch's, as `read_msr` gives them. The file is put
-    in place when it is complete. InputError for worlds of more than 16 x 16 inner cells or with more than 10 markers in a cell.
+    in place when it is complete. InputError for worlds of more than 16 x 16 inner cells or with more than 10 markers in a cell,
+    and for free cells outside a world's size.
     """
     if not programs or len(inputs) != len(outputs) or len(inputs) % len(programs) or not len(inputs):
         raise InputError(
@@ -122,6 +128,14 @@ def write_msr(
     write_whole(path, write)
 
 
+class GridError(ValueError):
+    """A grid that is no world. number: which one, from 0."""
+
+    def __init__(self, number: int, says: str) -> None:
+        super().__init__(says)
+        self.number = number
+
+
 def grid_of(text: str) -> np.ndarray:
     """bool (16, 18, 18) of "place:1.0 place:1.0 ..". ValueError for text that is none."""
     grid = np.zeros(CHANNELS * SIDE * SIDE, bool)
@@ -134,21 +148,29 @@ def grid_of(text: str) -> np.ndarray:
 
 
 def worlds_of(grids: np.ndarray) -> tuple[Worlds, np.ndarray]:
-    """Worlds of bool grids (N, 16, 18, 18), and their sizes int64 (N, 2). ValueError for a grid that is no world."""
+    """Worlds of bool grids (N, 16, 18, 18), and their sizes int64 (N, 2). GridError for one that is no world."""
     ring = grids[:, RING]
     # The ring's left edge and lower edge, counted from the corner, are two longer than the world.
     rows, columns = (np.cumprod(edge, axis=1).sum(axis=1) - 2 for edge in (ring[:, :, 0], ring[:, 0, :]))
     robots = grids[:, :4].reshape(len(grids), -1)
-    if (rows < 1).any() or (columns < 1).any() or (robots.sum(axis=1) != 1).any():
-        raise ValueError("a grid has a ring around its world (channel 5) and one robot (channels 0-3)")
+    _refuse(
+        (rows < 1) | (columns < 1) | (robots.sum(axis=1) != 1),
+        "a grid has a ring around its world (channel 5) and one robot (channels 0-3)",
+    )
     at = np.arange(SIDE)
     inside = ((at >= 1) & (at <= rows[:, None]))[:, :, None] & ((at >= 1) & (at <= columns[:, None]))[:, None, :]
     walls = ~inside | grids[:, BLOCKED]
     markers = (grids[:, FIRST_MARKER:] * np.arange(1, MOST_MARKERS + 1, dtype=np.uint8)[:, None, None]).max(axis=1)
     direction, row, column = np.unravel_index(robots.argmax(axis=1), (4, SIDE, SIDE))
+    _refuse(walls[np.arange(len(walls)), row, column], "the robot stands in the ring, outside it or in a blocked cell")
     robot = np.stack([SIDE - 1 - row, column, direction], axis=1).astype(np.uint8)
     worlds = Worlds(walls=walls[:, ::-1], markers=markers[:, ::-1].astype(np.uint8), robot=robot)
     return worlds, np.stack([rows, columns], axis=1)
+
+
+def _refuse(wrong: np.ndarray, says: str) -> None:
+    if wrong.any():
+        raise GridError(int(wrong.argmax()), says)
 
 
 def tensors_of(worlds: Worlds, sizes: np.ndarray | None = None) -> list[str]:
@@ -158,6 +180,15 @@ def tensors_of(worlds: Worlds, sizes: np.ndarray | None = None) -> list[str]:
     if sizes.shape != (len(worlds), 2) or (sizes < 1).any() or (sizes > inner).any():
         raise InputError(
             f"sizes have shape {sizes.shape}; give rows and columns inside the ring for each of {len(worlds)} worlds"
+        )
+    up = np.arange(worlds.height)[::-1] - 1  # rows are counted from the bottom
+    across = np.arange(worlds.width) - 1
+    inside = (up < sizes[:, :1])[:, :, None] & (across < sizes[:, 1:])[:, None, :]
+    if (~worlds.walls & ~inside).any():
+        number = int((~worlds.walls & ~inside).any(axis=(1, 2)).argmax())
+        rows, columns = sizes[number].tolist()
+        raise InputError(
+            f"world {number} has free cells outside the {rows} x {columns} cells of its size, which would be lost: give its whole size"
         )
     if (sizes > MOST_SIDE).any():
         raise InputError(
@@ -183,7 +214,5 @@ def _tensor(walls: np.ndarray, markers: np.ndarray, robot: np.ndarray, size: Ite
     for number in range(1, MOST_MARKERS + 1):
         grid[(FIRST_MARKER + number - 1, *inside)] = (held == number) & ~blocked
     row, column, direction = (int(value) for value in robot)
-    if not (height - 1 - rows <= row < height - 1 and 1 <= column <= columns):
-        raise InputError(f"the robot stands outside the {rows} x {columns} cells of its world")
     grid[direction, height - 1 - row, column] = True
     return " ".join(f"{place}:1.0" for place in np.flatnonzero(grid))

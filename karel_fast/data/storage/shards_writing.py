@@ -20,6 +20,7 @@ from karel_fast.data.storage.manifest import Entry, Manifest, ShardError
 from karel_fast.data.storage.packing import digest
 from karel_fast.data.storage.shard_file import entry_of, read_shard, write_shard
 from karel_fast.karel.language import Semantics, resolve_semantics
+from karel_fast.support.checks import check_part
 from karel_fast.support.checksums import file_sum
 from karel_fast.support.files import remove_leftovers
 from karel_fast.support.locks import locked
@@ -54,6 +55,7 @@ def write_shards(
     else than the same data set, BlockingIOError if another process is writing the same part, and OSError if the disk
     refuses (nothing half-written is left in place).
     """
+    check_part(part)
     wanted = make_manifest(recipe, split, count, shard_size, traces)
     workers = check_threads(threads)
     with writing(wanted, Path(directory), part) as job:
@@ -93,9 +95,10 @@ class Job:
         self._written: dict[int, Entry] = {}  # of `mine`
         with locked(directory / MANIFEST_LOCK):
             known = self._there().written
+        there = [shard for shard in self.mine if (directory / manifest.file(shard)).is_file()]
         with ThreadPoolExecutor(check_threads(None), "look") as pool:
-            entries = list(pool.map(lambda shard: self._found(shard, known.get(shard)), self.mine))
-        self._written = {shard: entry for shard, entry in zip(self.mine, entries, strict=True) if entry is not None}
+            entries = list(pool.map(lambda shard: self._found(shard, known.get(shard)), there))
+        self._written = {shard: entry for shard, entry in zip(there, entries, strict=True) if entry is not None}
         self.todo = [shard for shard in self.mine if shard not in self._written]
         self.finish()
 
@@ -137,13 +140,11 @@ class Job:
         return there
 
     def _found(self, shard: int, entry: Entry | None) -> Entry | None:
-        """What the manifest should say of the shard's file; None if it is missing, damaged, or not what was noted.
+        """What the manifest should say of the shard's file; None if it is damaged, or not what was noted.
 
         A file that a killed run put in place but did not note is taken for what it says itself.
         """
         path = self.directory / self.manifest.file(shard)
-        if not path.is_file():
-            return None
         if entry is not None and entry.sha256 is not None and file_sum(path) == entry.sha256:
             return entry
         try:

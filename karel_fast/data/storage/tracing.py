@@ -10,7 +10,7 @@ import numpy as np
 from karel_fast.data.storage.jsonl import read_records
 from karel_fast.karel.execution import Trace, trace
 from karel_fast.karel.language import Semantics, compile
-from karel_fast.support.files import write_whole
+from karel_fast.support.files import check_apart, write_whole
 
 CHUNK = 512  # programs traced at a time
 
@@ -33,6 +33,7 @@ def trace_file(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    check_apart({"out": out}, {"the source": source})
     records = read_records(source)
     examples = records.examples
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from karel_fast.data.sampling.generation import check_found, check_range, check_threads, generate
 from karel_fast.data.sampling.plan import make_plan
-from karel_fast.data.sampling.recipe import Recipe
+from karel_fast.data.sampling.recipe import Recipe, check_recipe
 from karel_fast.data.sampling.samples import Samples
 from karel_fast.data.tokens.folding import folding_of
 from karel_fast.data.tokens.grammar import Grammar, make_grammar
@@ -37,6 +37,7 @@ class Tokenizer:
     """
 
     def __init__(self, recipe: Recipe, layout: str = "compact") -> None:
+        check_recipe(recipe)
         self.recipe = recipe
         self._layout = make_layout(layout, recipe)
         self._code = len(self._layout.template)
@@ -195,8 +196,10 @@ class Tokenizer:
         inputs, outputs = samples.shown()
         out = np.empty((len(samples), self._code), self._folding.plain_dtype)
         out[:] = self._layout.template
-        cells = np.stack([_cells(inputs), _cells(outputs)], axis=1).reshape(len(samples), -1)
-        out[:, self._layout.cell_positions] = cells + self._layout.first_cell
+        positions = self._layout.cell_positions
+        # No samples give no hint at how long a row of them is.
+        cells = np.stack([_cells(inputs), _cells(outputs)], axis=1).reshape(len(samples), len(positions))
+        out[:, positions] = cells + self._layout.first_cell
         return out
 
     def action_positions(self, samples: Samples) -> np.ndarray:
@@ -258,4 +261,4 @@ class Tokenizer:
 
 def _cells(worlds: Worlds) -> np.ndarray:
     """What each interior cell shows (see `Worlds.cells`): uint8 (N, cells)."""
-    return worlds.cells()[:, 1:-1, 1:-1].reshape(len(worlds), -1)
+    return worlds.cells()[:, 1:-1, 1:-1].reshape(len(worlds), (worlds.height - 2) * (worlds.width - 2))
