@@ -25,7 +25,8 @@ class SampleStream(IterableDataset[torch.Tensor]):
     Global batch b holds samples b*batch_size .. (b+1)*batch_size-1, modulo `samples` if that is given (epochs), counted
     from sample `first` of the split: by default "train", or that of the `shards` which they are read from. Process `rank`
     of `world_size` (by default those of torch.distributed if it is in use) gets batches rank, rank + world_size, ..;
-    workers of a DataLoader (which needs batch_size=None) share these so that the loader's order stays the same. So the batches that a process sees depend on neither workers nor restarts.
+    workers of a DataLoader (which needs batch_size=None) share these so that the loader's order stays the same. So the
+    batches that a process sees depend on neither workers nor restarts.
 
     active: which examples tell the truth, and what the others show (by default all do).
 
