@@ -53,7 +53,9 @@ def test_outputs_stay_apart_from_inputs(tmp_path):
     here = {"--data": tmp_path / "a", "--recipe": '{"height": 8' + " " * 5000 + "}", "--other": None}
     check_apart({"--svg": tmp_path / "b", "--gif": tmp_path / "c", "--out": None}, here)
     for again in (tmp_path / "a", tmp_path / "x" / ".." / "a", tmp_path / "link"):
-        with pytest.raises(InputError, match=r"--out .* would replace --data, which is the same file; name another one"):
+        with pytest.raises(
+            InputError, match=r"--out .* would replace --data, which is the same file; name another one"
+        ):
             check_apart({"--out": again}, here)
     with pytest.raises(InputError, match=r"--gif .*new would replace --svg, which is the same file"):
         check_apart({"--svg": tmp_path / "new", "--gif": str(tmp_path / "new")}, {})
