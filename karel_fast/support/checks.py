@@ -44,7 +44,7 @@ def real(name: str, value: object, lowest: float, highest: float) -> float:
     try:
         number = float(value)
     except OverflowError:
-        raise ValueError(f"{name} is {shown(int(math.floor(value)))}; give a number {expected}") from None
+        raise ValueError(f"{name} is {shown(int(math.floor(value)))}; give a number {expected}") from None  # noqa: RUF046
     if not lowest <= number <= highest:
         raise ValueError(f"{name} is {number}; give a number {expected}")
     return number
