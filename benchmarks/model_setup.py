@@ -218,7 +218,7 @@ class Workbench:
     # Decoding: greedy under the grammar.
 
     def decoder(self, dtype: torch.dtype) -> Decoder:
-        steps = self.tokenizer.sequence_length - self.tokenizer.prompt_length
+        steps = self.tokenizer.program_length
         ids = {"pad_id": self.tokenizer.pad_id, "end_id": self.tokenizer.end_id}
         return Decoder(self.model, self.tokenizer.grammar(), steps, Capture("mean"), dtype=dtype, **ids)
 
@@ -229,7 +229,7 @@ class Workbench:
     def stock_decode(self, dtype: torch.dtype, prompts: np.ndarray) -> tuple[np.ndarray, Tensor]:
         """Tokens (n, S) and the mean state that predicted each, (n, S, D)."""
         tokenizer, grammar = self.tokenizer, self.tokenizer.grammar()
-        steps = tokenizer.sequence_length - tokenizer.prompt_length
+        steps = tokenizer.program_length
         tokens, states = [], []
         for start in range(0, len(prompts), self.size.decode_batch):
             batch = torch.from_numpy(prompts[start : start + self.size.decode_batch].astype(np.int64)).to(self.device)

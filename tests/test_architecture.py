@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -63,6 +64,17 @@ def test_a_room_imports_only_rooms_above_it():
         if ROOMS.index(room(other)) > ROOMS.index(room(module))
     }
     assert upward == set()
+
+
+def test_each_room_imports_the_rooms_that_the_documentation_says():
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE)
+    said = {name: set(re.findall(r"`(\w+)`", cell)) for name, cell in rows}
+    used: dict[str, set[str]] = {name: set() for name in ROOMS}
+    for module, found in GRAPH.items():
+        if room(module) in ROOMS:
+            used[room(module)] |= {room(other) for other in found}
+    assert said == {name: rooms - {name, "support"} for name, rooms in used.items()}
 
 
 def test_no_circles():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 
@@ -217,6 +219,23 @@ main()
     assert done.returncode == 1
     assert "Traceback (most recent call last)" in done.stderr
     assert done.stderr.rstrip().endswith(f"{error.__name__}: from the depths")
+
+
+def test_what_the_core_refuses_is_wrong_input(tmp_path):
+    """Its exceptions come from no `raise` of Python's, and are one line all the same."""
+    (tmp_path / "w.txt").write_text("#####\n#>..#\n#...#\n#####\n")
+    (tmp_path / "p.karel").write_text("def run() { move() }")
+    world = str(tmp_path / "w.txt")
+    for arguments, setting, said in (
+        (("solve", "--inputs", world, "--outputs", world, "--longest", "200"), {}, "max_states"),
+        (("run", str(tmp_path / "p.karel"), "--world", world), {"KAREL_FAST_ISA": "foo"}, "KAREL_FAST_ISA=foo"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "karel_fast", *arguments, *(("--backend", "cpp") if setting else ())],
+            env={**os.environ, **setting}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout) == (2, "")
+        assert re.fullmatch(rf"karel-fast: .*{said}.*\n", done.stderr), done.stderr
 
 
 def test_a_fault_at_a_call_of_ours(call, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -81,6 +82,9 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert (own.status == kf.Status.CRASHED).any()
     assert not kf.check(programs, found.inputs, theirs.worlds, on_error="crash")[theirs.status != kf.Status.OK].any()
     assert len(read_msr(path, most=7).programs) == 7
+    packed = tmp_path / "val.json.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert read_msr(packed).programs == found.programs
 
 
 GRIDS = ("inpgrid_tensor", "outgrid_tensor")
@@ -184,6 +188,13 @@ def test_the_command(tmp_path: Path) -> None:
             call("--out", str(tmp_path / "no"), *words)
     call("--card", "--out", str(tmp_path / "shards"))
     assert (tmp_path / "shards" / "README.md").read_text().startswith("---\npretty_name")
+    # A README of somebody's own is not replaced, and looked for before anything is made.
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("# my project")
+    with pytest.raises(InputError, match=r"README.md is no card of karel_fast, and would be replaced"):
+        call("--card", "--out", str(tmp_path / "mine"))
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["README.md"]
+    assert (tmp_path / "mine" / "README.md").read_text() == "# my project"
 
 
 def test_a_card_says_what_there_is(tmp_path: Path) -> None:

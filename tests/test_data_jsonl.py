@@ -152,3 +152,48 @@ def test_records_as_samples_of_a_models_recipe(tmp_path):
     path = write(tmp_path, {"code": "def run() { while (markers_present()) { move() } }", **worlds})
     with pytest.raises(InputError, match="programs with control flow"):
         import_for(ours.replace(height=3, width=5), path)
+
+
+WORLD, OTHER = "####\n#>.#\n####", "####\n#.>#\n####"
+LOOP = "def run() { while (front_is_clear()) { turn_left(); turn_right() } }"
+
+
+@pytest.mark.parametrize(
+    ("records", "says"),
+    [
+        ([{"code": LOOP, "input0": WORLD}], r"record 1: its program does not come to its end on input0 .*step limit"),
+        ([{"code": "def run() { move() }", "input0": WORLD, "input2": WORLD}], r"line 1: it has input2 and no input1"),
+        ([{"code": "def run() { move() }", "input0": WORLD},
+          {"code": "def run() { move() }", "input0": WORLD, "output0": WORLD}], r"line 2: another number of outputs .*\(0\)"),
+        ([{"code": "def run() { move() }", "input0": WORLD, "output0": OTHER},
+          {"code": "def run() { move() }", "input0": WORLD}], r"line 2: no text output0"),
+        ([{"code": "def run() { if (front_is_clear()) { } }", "input0": WORLD}], r"record 1: a program with an empty block"),
+        ([{"code": "def run() { move() }", "input0": WORLD},
+          {"code": "def run() { repeat (100) { move() } }", "input0": WORLD}], r"record 2: repeat"),
+        ([{"code": "def run() { " + "if (front_is_clear()) { " * 9 + "move() " + "} " * 9 + "}", "input0": WORLD}],
+         r"x.jsonl cannot be described by a recipe: control.depth"),
+        ([{"code": "def run() { move() }", "input0": WORLD}] * 2048 + [{"code": "def run() { move() }", "input0": "###\n#>#\n###"}],
+         r"x.jsonl: worlds of 3 x 3 and 3 x 4 cells"),
+    ],
+)  # fmt: skip
+def test_records_that_would_be_read_wrong(tmp_path, records, says):
+    with pytest.raises(ValueError, match=says):
+        import_jsonl(write(tmp_path, *records))
+
+
+def test_a_split_that_is_none(tmp_path):
+    with pytest.raises(ValueError, match=r"split is .foo."):
+        import_jsonl(write(tmp_path, {"code": "def run() { move() }", "input0": WORLD}), split="foo")
+
+
+@pytest.mark.parametrize("at", [5, 40, 120, -20, -6])
+def test_a_damaged_parquet_file_is_one_line(tmp_path, at):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"code": ["def run() { move() }"] * 50, "input0": [WORLD] * 50}), path)
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0xFF
+    path.write_bytes(content)
+    done = CliRunner().invoke(app, ["trace", str(path), "--out", str(tmp_path / "out.parquet")])
+    if done.exit_code:
+        assert isinstance(done.exception, ValueError), done.exception
+        assert str(path) in str(done.exception)

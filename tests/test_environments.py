@@ -212,7 +212,7 @@ def test_what_a_robot_does_that_can_not() -> None:
     for _ in range(12):
         full.step([PUT])
     assert full.worlds.markers.max() == 9
-    assert full.steps[0] == 12 - 3  # what does nothing is no action of the executor's
+    assert full.steps[0] == 12  # what does nothing is a step all the same, or an episode need never end
 
 
 def test_observations_are_those_of_leaps() -> None:
@@ -299,3 +299,39 @@ def test_wrong_arguments() -> None:
     ):
         with pytest.raises(ValueError, match=says):
             Episodes(**{"count": 1, **arguments})
+
+
+def test_an_episode_of_steps_without_effect_is_cut_off() -> None:
+    """Alone or in company, and whatever the others do: after max_steps."""
+    env = kf.KarelEnv("explore", max_steps=20)
+    env.reset(seed=1)
+    assert [env.step(PUT)[3] for _ in range(20)] == [False] * 19 + [True]
+    envs = kf.KarelVectorEnv(2, "explore", max_steps=12)
+    envs.reset(seed=1)
+    cut = [envs.step(np.array([PUT, LEFT]))[3].tolist() for _ in range(12)]
+    assert cut == [[False, False]] * 11 + [[True, True]]
+
+
+@pytest.mark.parametrize("action", [1.9, "1", True, np.array(1.7), 5, -1, None])
+def test_an_action_is_a_whole_number(action) -> None:
+    env = kf.KarelEnv()
+    env.reset(seed=0)
+    with pytest.raises((TypeError, ValueError), match=r"action is .*; give a whole number from 0 to 4"):
+        env.step(action)
+    for right in (1, np.int32(1), np.array(1)):
+        env.step(right)
+
+
+def test_what_is_wrong_with_an_environment_is_said_when_it_is_made_or_used_first() -> None:
+    for env in (kf.KarelEnv(render_mode="ansi"), kf.KarelVectorEnv(2, render_mode="ansi")):
+        for use in (lambda env=env: env.step(1), env.render):
+            with pytest.raises(InputError, match=r"not reset; call reset\(\) first"):
+                use()
+    with pytest.raises(ValueError, match="foo"):
+        kf.KarelEnv(backend="foo")
+    with pytest.raises(ValueError, match="threads is 0"):
+        kf.KarelVectorEnv(2, threads=0)
+    for height, width in ((3, 3), (3, 12), (12, 3)):
+        env = kf.KarelEnv("stair_climber", height=height, width=width)
+        with pytest.raises(InputError, match=f"worlds of {height} x {width} cells are too small for stairs"):
+            env.reset()

@@ -267,20 +267,6 @@ def test_divergence_of_a_model():
         found.divergence(uniform[0])
 
 
-def test_the_contender():
-    samples = generate(RECIPE, count=30)
-    solution = kf.exact.solve(samples)
-    found = kf.exact.contend(samples)
-    assert found.solved == 1
-    assert found.mode_generalises == solution.mode_generalises.mean()
-    assert found.draw_generalises == pytest.approx(solution.generalises.mean())
-    assert json.loads(json.dumps(found.to_json()))["specifications"] == 30
-    with pytest.raises(ValueError, match="no held-out examples"):
-        kf.exact.contend(generate(RECIPE.replace(held_out=0), count=1))
-    with pytest.raises(ValueError, match="no samples"):
-        kf.exact.contend(samples[:0])
-
-
 @compiled
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_the_first_specification_that_is_too_large_is_named(threads):
@@ -383,3 +369,13 @@ def test_command_wrong_input(call, arguments, message):
     code, out, errors = call(*arguments)
     assert (code, out) == (2, "")
     assert message in errors
+
+
+def test_the_floor_takes_no_solution_of_others():
+    recipe = Recipe.paper_short()
+    samples = generate(recipe, "test", 50, 4)
+    for other in (generate(recipe, "test", 0, 4), samples[:3], generate(recipe.replace(lengths=(1, 4)), "test", 50, 4)):
+        with pytest.raises(ValueError, match="the solution is of other samples than these"):
+            kf.exact.floor(samples, kf.exact.solve(other))
+    same = kf.exact.solve(samples.shown()[0], samples.shown()[1], recipe=recipe)
+    assert kf.exact.floor(samples, same).mean_loss == kf.exact.floor(samples).mean_loss

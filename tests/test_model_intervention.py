@@ -189,28 +189,6 @@ def test_compiled_decoding_without_recompiles():
         assert np.array_equal(written(quick, 1), written(slow, 1))
 
 
-def test_beginnings_are_written_as_given(model):
-    prompts = TOKENS[:, :PROMPT].numpy()
-    settings = {"batch_size": 2, "compile": False, **IDS}
-    free = write_programs(model, prompts, GRAMMAR, STEPS, Capture(), **settings)
-    given = np.full((ROWS, 3), -1)
-    given[1, :2] = free.tokens[1, :2]
-    given[2, :2] = 5, 1
-    made = write_programs(model, prompts, GRAMMAR, STEPS, Capture(), beginnings=given, **settings)
-    others = [0, 1, 3, 4]
-    assert np.array_equal(made.tokens[others], free.tokens[others])
-    assert made.tokens[2, :2].tolist() == [5, 1]
-    assert made.actions[2, :2].tolist() == [4, 0]
-    for wrong, message in (
-        (given[:2], r"need integers \(5"),
-        (given.astype(float), "need integers"),
-        (given + 20, "beginnings reach from 19"),
-        (np.zeros((ROWS, STEPS + 1), int), f"at most {STEPS}"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            write_programs(model, prompts, GRAMMAR, STEPS, beginnings=wrong, **settings)
-
-
 def test_scoring_takes_each_row_its_own_edit(model):
     edit = Intervention.set(torch.randn(ROWS, 2, 2, WIDTH), layers=[0, 2], positions=PICKED_ROWS)
     capture = Capture("mean", PICKED_ROWS + 1)

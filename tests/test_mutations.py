@@ -251,7 +251,7 @@ def table(tmp_path_factory):
 def read_table(folder: Path) -> list[np.ndarray]:
     opened = HiddenTable(folder)
     return [
-        opened.actions, opened.lengths, opened.correct, opened.finished, opened.sample, opened.first_row,
+        opened.actions, opened.lengths, opened.correct, opened.finished, opened.first_row,
         opened.hidden(np.arange(min(opened.rows, 27))),
     ]  # fmt: skip
 

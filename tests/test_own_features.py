@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,7 @@ def test_wrong_labels(function, message) -> None:
         ({"name": "own", "classes": 1}, "classes is 1"),
         ({"name": "own", "classes": 3, "names": ("a", "b")}, "3 classes and 2 names"),
         ({"name": "own", "heads": ()}, "give a list of names"),
+        ({"name": "own", "heads": "column"}, "heads is 'column'; give a list of names"),
         ({}, "feature '<lambda>': give a name"),
     ],
 )
@@ -141,10 +143,45 @@ def test_wrong_settings(settings, message) -> None:
         kf.probing.feature(**settings)(lambda trace, worlds: 0)
 
 
+def test_a_function_without_a_name_or_words_of_its_own() -> None:
+    with pytest.raises(ValueError, match="give a name of letters"):
+        kf.probing.feature(partial(lambda trace, worlds: 0))
+    for description in (None, "  ", "\n"):
+        own = kf.probing.feature(name="never_mind", description=description)(partial(lambda trace, worlds: 0))
+        assert own.description == "never mind"
+
+
+def test_masked_labels_are_none() -> None:
+    def own(trace, worlds):
+        return np.ma.masked_array(np.ones(trace.markers_here.shape, int), mask=trace.front_clear)
+
+    made = kf.probing.feature(name="masked")(own)
+    labels = written([0, 1], "#####\n#>..#\n#####").labels(made)
+    assert set(np.unique(labels)) == {-1, 1}
+
+
+def test_what_one_feature_is_given_no_other_can_change() -> None:
+    trace = kf.trace("def run() { move() }", kf.Worlds.from_text("#####\n#>..#\n#####"))
+    for name in (
+        "actions",
+        "robot",
+        "markers_here",
+        "front_clear",
+        "left_clear",
+        "right_clear",
+        "steps",
+        "status",
+        "walls",
+    ):
+        with pytest.raises(ValueError, match="read-only"):
+            getattr(trace, name)[..., :1] = 0
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("x = 1\ndef f(:", "line 2: SyntaxError"),
+        ("import sys\nsys.exit()", "line 2: SystemExit"),
         ("x = 1\nx = y", "line 2: NameError: name 'y' is not defined"),
         (PLUGIN.replace("beside_wall", "walls"), "line 7: ValueError: feature 'walls' is one of karel_fast's own"),
     ],

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 import karel_fast as kf
 from karel_fast.cli import karel as commands
-from karel_fast.karel.pictures import MOST_FRAMES, PIXELS, frame, run_gif, run_svg
-from karel_fast.karel.svg import MOST_SHOWN
+from karel_fast.karel.pictures import MOST_FRAMES, MOST_PIXELS, PIXELS, frame, run_gif, run_svg
+from karel_fast.karel.svg import WORLDS_SHOWN
 
 PROGRAM = "def run() { repeat (3) { if (front_is_clear()) { move() } else { turn_left() }; put_marker() } }"
 WORLDS = ["######\n#>.2.#\n#..#.#\n######", "######\n#<.2.#\n#.9#.#\n######"]
@@ -37,8 +37,8 @@ def counts(svg: ElementTree.Element) -> list[str]:
 def test_worlds_in_a_notebook(worlds: kf.Worlds) -> None:
     found = drawings(worlds._repr_html_())
     assert [counts(svg) for svg in found] == [["2"], ["2", "9"]]
-    many = kf.Worlds.random(MOST_SHOWN + 3, seed=0)._repr_html_()
-    assert len(drawings(many)) == MOST_SHOWN
+    many = kf.Worlds.random(WORLDS_SHOWN + 3, seed=0)._repr_html_()
+    assert len(drawings(many)) == WORLDS_SHOWN
     assert "and 3 more worlds" in many
     assert "more" not in worlds._repr_html_()
     assert drawings(worlds[:0]._repr_html_()) == []
@@ -113,3 +113,9 @@ def test_the_command(tmp_path: Path) -> None:
     assert (tmp_path / "o.gif").read_bytes().startswith(b"GIF89a")
     with pytest.raises(ValueError, match="--animate needs a terminal; --gif FILE"):
         CliRunner().invoke(app, [*words, "--animate"], catch_exceptions=False)
+
+
+def test_a_gif_that_would_be_too_wide():
+    worlds = kf.Worlds.from_text(["####\n#>.#\n####"] * (MOST_PIXELS // (5 * PIXELS) + 2))
+    with pytest.raises(ValueError, match=r"pixels wide; a GIF holds at most 65535: give fewer"):
+        run_gif(kf.trace("def run() { move() }", worlds))

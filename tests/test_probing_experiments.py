@@ -12,6 +12,7 @@ from scipy import stats
 
 import karel_fast as kf
 from karel_fast.karel.language import CompiledPrograms
+from karel_fast.karel.language.semantics import parse_mapping
 from karel_fast.model.tensors import write_tensors
 from karel_fast.probing.clusters import read_clusters
 from karel_fast.probing.controls import control_tasks, forms_of
@@ -22,7 +23,6 @@ from karel_fast.probing.experiments import (
     Split,
     differences,
     gather_rows,
-    parse_mapping,
     run_experiment,
     trace_programs,
 )
@@ -200,11 +200,17 @@ def test_splitting_by_program_keeps_beginnings_apart(splits):
         Grid(split_by="length")
 
 
+def programs_and_places(table: HiddenTable) -> tuple[np.ndarray, np.ndarray]:
+    """Of each row of a table, its program, and which of the program's actions it predicted."""
+    return np.nonzero((np.arange(table.max_actions) < table.lengths[:, None]) & table.kept[:, None])
+
+
 def test_rows_are_labelled_as_the_table_says(splits):
     rows = gather_rows(splits["test"], GRID, "test", 10_000)
     table = splits["test"].table
-    np.testing.assert_array_equal(rows.sample, table.sample[rows.rows])
-    np.testing.assert_array_equal(rows.action, table.action[rows.rows])
+    sample, action = programs_and_places(table)
+    np.testing.assert_array_equal(rows.sample, sample[rows.rows])
+    np.testing.assert_array_equal(rows.action, action[rows.rows])
     # The state itself says the true direction; the label must be the same.
     said = table.hidden(rows.rows, 1).reshape(-1, EXAMPLES, 4).argmax(-1)
     labels = rows.labels["original", 0, "direction"][..., 0]
@@ -234,8 +240,9 @@ def test_programs_that_were_cut_off(tmp_path):
     assert len(more.rows) > len(usual.rows)
     np.testing.assert_array_equal(kept.table.hidden(usual.rows, 1), left.table.hidden(
         gather_rows(left, GRID, "test", 999).rows, 1))  # fmt: skip
-    np.testing.assert_array_equal(kept.table.action[more.rows], more.action)
-    np.testing.assert_array_equal(kept.table.sample[more.rows], more.sample)
+    sample, action = programs_and_places(kept.table)
+    np.testing.assert_array_equal(sample[more.rows], more.sample)
+    np.testing.assert_array_equal(action[more.rows], more.action)
     with pytest.raises(ValueError, match="keeps no states of unfinished programs"):
         gather_rows(left, replace(GRID, unfinished=True), "test", 999)
 
@@ -293,7 +300,7 @@ def test_most_rows_and_program_choice(splits):
     assert (np.diff(few.rows) > 0).all()
     for kind, wanted in (("correct", True), ("wrong", False)):
         rows = gather_rows(splits["train"], replace(GRID, outcome=kind), "train", 10_000)
-        assert set(splits["train"].table.right[rows.rows]) == {wanted}
+        assert set(splits["train"].table.correct[rows.sample]) == {wanted}
 
 
 def test_learning_on_some_positions_and_testing_on_others(splits):

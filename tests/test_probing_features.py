@@ -7,11 +7,15 @@ import pytest
 
 import karel_fast as kf
 from karel_fast.karel.language import CompiledPrograms
-from karel_fast.probing.features import FEATURES, PAPER_FEATURES, Setting, kept, label_set, labels, resolve_feature
+from karel_fast.probing.features import FEATURES, PAPER_FEATURES, Setting, kept, label_set, resolve_feature
 
 LENGTHS = np.array([1, 3, 7, 5, 7, 2])
 EXAMPLES = 3
 SETTING = Setting(6, 9, 7)
+
+
+def labels(trace, feature, offset=0, **options) -> np.ndarray:
+    return label_set(trace, (feature,), offset, **options)[feature]
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def test_pass_at_k_of_many_draws():
 def test_draws_counted_by_hand(model):
     metrics = search_metrics(model, TOKENIZER, SAMPLES, SearchConfig(draws=4, temperature=0.9, draw_seed=3), **FAST)
     shown, both = [], []
-    steps = TOKENIZER.sequence_length - TOKENIZER.prompt_length
+    steps = TOKENIZER.program_length
     for draw in range(4):
         made = write_programs(
             model, TOKENIZER.encode_prompts(SAMPLES), TOKENIZER.grammar(), steps, sampling=Sampling(0.9, seed=3),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from karel_fast.analysis.intervals import interval as interval
 from karel_fast.analysis.results import results_of
 from karel_fast.analysis.series import Run, regressions_of
 from karel_fast.runs.folder import RunFolder
+from karel_fast.support.csv_text import csv_text
 
 
 @dataclass(frozen=True)
@@ -43,16 +42,10 @@ class Comparison:
         }
 
     def to_csv(self) -> str:
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
         names = ("run", "step", *self.columns)
-        writer.writerow(names)
-        for row in self.rows:
-            writer.writerow(["" if row[name] is None else row[name] for name in names])
-        for kind in ("mean", "low", "high"):
-            cells = [self.summary[name][kind] for name in self.columns]
-            writer.writerow([kind, "", *("" if cell is None else cell for cell in cells)])
-        return out.getvalue()
+        rows = [[row[name] for name in names] for row in self.rows]
+        means = [[kind, "", *(self.summary[name][kind] for name in self.columns)] for kind in ("mean", "low", "high")]
+        return csv_text(names, rows + means)
 
 
 def read_runs(paths: Sequence[str | Path], readings: str = "probing") -> list[Run]:

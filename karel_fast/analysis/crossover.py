@@ -11,9 +11,7 @@ only where the runs of a kind are alike but for their seeds, and the two kinds b
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +24,7 @@ from karel_fast.analysis.crossover_cells import Key, cells_of, last_step, text_o
 from karel_fast.analysis.series import Run
 from karel_fast.data import Recipe
 from karel_fast.support.checks import InputError
+from karel_fast.support.csv_text import csv_text
 from karel_fast.support.settings import build
 
 CELLS = ("a_a", "a_b", "b_a", "b_b")
@@ -55,11 +54,7 @@ class Crossover:
         }  # fmt: skip
 
     def to_csv(self) -> str:
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(["" if row[name] is None else row[name] for name in COLUMNS] for row in self.rows)
-        return out.getvalue()
+        return csv_text(COLUMNS, ([row[name] for name in COLUMNS] for row in self.rows))
 
 
 def crossover(
@@ -79,8 +74,8 @@ def crossover(
     recipes = [(run, recipe_of(run)) for run in (*runs, *against)]
     first = recipes[0][1]
     for run, recipe in recipes[1:]:
-        names = [f.name for f in dataclasses.fields(Recipe) if f.name != "semantics"]
-        differ = [name for name in names if getattr(recipe, name) != getattr(first, name)]
+        fields = [f.name for f in dataclasses.fields(Recipe) if f.name != "semantics"]
+        differ = [name for name in fields if getattr(recipe, name) != getattr(first, name)]
         if differ:
             raise InputError(
                 f"{run.name} was trained on another recipe than {runs[0].name} ({', '.join(differ)}); "

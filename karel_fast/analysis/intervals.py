@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from scipy import stats
+
+from karel_fast.probing.differences import paired
 
 
 def interval(
     values: Sequence[float | None], confidence: float = 0.95, bounds: bool = True
 ) -> dict[str, float | int | None]:
     """Mean and Student t interval of the numbers that are there, and how many they are; bounds: else no interval."""
-    known = np.array([v for v in values if v is not None], float)
-    if not len(known):
+    known = [v for v in values if v is not None]
+    if not known:
         return {"mean": None, "low": None, "high": None, "runs": 0}
-    middle, low, high = float(known.mean()), None, None
-    if bounds and len(known) > 1 and np.ptp(known) > 0:
-        half = float(stats.t.ppf((1 + confidence) / 2, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known)))
-        low, high = middle - half, middle + half
-    return {"mean": middle, "low": low, "high": high, "runs": len(known)}
+    found = paired(known, confidence)
+    low, high = (found["low"], found["high"]) if bounds else (None, None)
+    return {"mean": found["mean"], "low": low, "high": high, "runs": len(known)}
 
 
 def wilson(share: float, samples: float | None) -> tuple[float | None, float | None]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from karel_fast.cli.options import SEMANTICS_HELP, whole_count
+from karel_fast.cli.options import SEMANTICS_HELP, Address, Backend, Engine, Threads, check_engine, whole_count
 from karel_fast.data.storage.shards_writing import SHARD_SIZE
 from karel_fast.support.checks import InputError, one_of
 from karel_fast.support.files import check_apart, read_text
@@ -56,13 +56,13 @@ def generate_command(
         str | None, typer.Option(help=f"For --traces; by default the recipe's. {SEMANTICS_HELP}")
     ] = None,
     shards: Annotated[str, typer.Option(help="k/n writes the k-th of n slices only, for job arrays.")] = "1/1",
-    engine: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
-    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; without one a local Ray starts.")] = None,
-    backend: Annotated[str | None, typer.Option(help="cpp, numba or reference; by default the best available.")] = None,
-    threads: Annotated[int | None, typer.Option(help="By default one per processor.")] = None,
+    engine: Engine = "local",
+    address: Address = None,
+    backend: Backend = None,
+    threads: Threads = None,
 ) -> None:
     """Write a data set as Parquet shards, or samples as one file of another format."""
-    from karel_fast.data.storage.card import write_card
+    from karel_fast.data.storage.card import check_card, write_card
     from karel_fast.data.storage.shards_on_ray import write_shards_ray
     from karel_fast.data.storage.shards_writing import write_shards
 
@@ -87,8 +87,11 @@ def generate_command(
         return
     if start:
         raise InputError("--start is of one file: shards begin at 0, or give --format text, jsonl or msr")
+    check_engine(engine, address)
     traced = (semantics or chosen.semantics) if traces else None
     part = part_of(shards)
+    if card:
+        check_card(out)
     with Progress(unit="samples") as shown:
         progress = shown.bar("generate").show
         if engine == "ray":
@@ -98,15 +101,11 @@ def generate_command(
                 chosen, split, out, count=count, shard_size=shard_size, traces=traced, address=address, backend=backend,
                 progress=progress,
             )  # fmt: skip
-        elif engine == "local":
-            if address is not None:
-                raise ValueError("--address is a Ray cluster's: give --engine ray too")
+        else:
             write_shards(
                 chosen, split, out, count=count, shard_size=shard_size, traces=traced, part=part, backend=backend,
                 threads=threads, progress=progress,
             )  # fmt: skip
-        else:
-            raise ValueError(f"engine {engine!r} is unknown: local or ray")
     if card:
         write_card(out)
     typer.echo(str(out))
@@ -136,8 +135,8 @@ def verify_command(
     folder: Annotated[Path, typer.Argument(help="Folder of shards, a run's folder, a snapshot or a table.")],
     fraction: Annotated[float, typer.Option(help="How much of the shards to look at, up to 1 for all.")] = 1.0,
     repair: Annotated[bool, typer.Option("--repair", help="Make shards that are missing or wrong again.")] = False,
-    backend: Annotated[str | None, typer.Option(help="cpp, numba or reference; by default the best available.")] = None,
-    threads: Annotated[int | None, typer.Option(help="By default one per processor.")] = None,
+    backend: Backend = None,
+    threads: Threads = None,
 ) -> None:
     """Look for damage: generate shards again and compare, or compare a run's files with their checksums.
 
@@ -183,8 +182,8 @@ def trace_command(
     semantics: Annotated[str, typer.Option(help=SEMANTICS_HELP)] = "original",
     max_steps: Annotated[int, typer.Option(help="Actions a run may take.")] = 1000,
     on_error: Annotated[str, typer.Option(help="ignore or crash.")] = "ignore",
-    backend: Annotated[str | None, typer.Option(help="cpp, numba or reference; by default the best available.")] = None,
-    threads: Annotated[int | None, typer.Option(help="By default one per processor.")] = None,
+    backend: Backend = None,
+    threads: Threads = None,
 ) -> None:
     """Run programs of one's own and store every step of every run."""
     from karel_fast.data.storage.tracing import trace_file

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from karel_fast.cli.options import SEMANTICS_HELP
+from karel_fast.cli.options import SEMANTICS_HELP, Backend
 from karel_fast.cli.worlds import STANDARD_INPUT, animate_runs, draw_runs, read_named, read_worlds
 from karel_fast.karel.backends import (
     BACKENDS,
@@ -53,7 +53,7 @@ def run_command(
     on_error: Annotated[
         str, typer.Option(help="ignore: blocked moves and empty picks do nothing; crash: they stop the run.")
     ] = "ignore",
-    backend: Annotated[str | None, typer.Option(help="cpp, numba or reference; by default the best available.")] = None,
+    backend: Backend = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of drawings.")] = False,
     svg: Annotated[Path | None, typer.Option(help="Also draw the worlds before and after into this SVG file.")] = None,
     gif: Annotated[Path | None, typer.Option(help="Also draw every step into this animated GIF file.")] = None,

@@ -9,12 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from karel_fast.cli.options import Plugins, with_settings
+from karel_fast.cli.options import Address, Engine, Plugins, check_engine, with_settings
 from karel_fast.cli.snapshots import on_one_snapshot
 from karel_fast.cli.tables import columns
 from karel_fast.model.shape import DecodingConfig
 from karel_fast.probing.latent_settings import LatentGrid
-from karel_fast.support.checks import InputError, one_of
 from karel_fast.support.memory import freed_memory_kept
 
 # torch takes seconds to load, so the command imports what it needs when it runs.
@@ -33,8 +32,8 @@ def latent_command(
     decoding: DecodingConfig,
     step: Annotated[int | None, typer.Option(help="The snapshot's step (default: the last).")] = None,
     plugin: Plugins = None,
-    engine: Annotated[str, typer.Option(help="local, or ray: pieces over a cluster.")] = "local",
-    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; without one a local Ray starts.")] = None,
+    engine: Engine = "local",
+    address: Address = None,
 ) -> None:
     """The grid of latent causal probing (COLM 2024): read programs of 15 actions with outputs withheld, probe what is held.
 
@@ -43,9 +42,7 @@ def latent_command(
     from karel_fast.probing.latent_grid import probe_latent_grid
     from karel_fast.runs.contents import read_result
 
-    one_of("--engine", engine, ("local", "ray"))
-    if address is not None and engine != "ray":
-        raise InputError("--address is a Ray cluster's: give --engine ray too")
+    check_engine(engine, address)
     work: Callable[..., Path] = probe_latent_grid
     if engine == "ray":
         from karel_fast.probing.latent_on_ray import latent_on_ray

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import typer
 
 from karel_fast.data.sampling.philox import INDEX_BITS
-from karel_fast.support.checks import InputError
+from karel_fast.support.checks import InputError, one_of
 from karel_fast.support.plugins import load_plugins
 from karel_fast.support.settings import build, default_of, flat_fields, flat_types
 
@@ -44,6 +44,19 @@ Plugins = Annotated[
     ),
 ]
 """Read before other options, whose values may name what a plugin defines."""
+
+
+Backend = Annotated[str | None, typer.Option(help="cpp, numba or reference; by default the best available.")]
+Threads = Annotated[int | None, typer.Option(help="By default one per processor.")]
+Engine = Annotated[str, typer.Option(help="local, or ray for a cluster.")]
+Address = Annotated[str | None, typer.Option(help="Of the Ray cluster; without one a local Ray starts.")]
+
+
+def check_engine(engine: str, address: str | None) -> None:
+    """Raise ValueError for an engine that there is not, or an address without Ray."""
+    one_of("--engine", engine, ("local", "ray"))
+    if address is not None and engine != "ray":
+        raise InputError("--address is a Ray cluster's: give --engine ray too")
 
 
 def whole_count(text: str | int) -> int:

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from karel_fast.cli.options import LAYOUT_HELP, Plugins, with_settings
-from karel_fast.cli.snapshots import prepared, tell_beside
+from karel_fast.cli.options import LAYOUT_HELP, Address, Engine, Plugins, check_engine, with_settings
+from karel_fast.cli.snapshots import tell_beside
 from karel_fast.cli.tables import columns
 from karel_fast.model.shape import DecodingConfig
 from karel_fast.probing.settings import ProbeRun
 from karel_fast.runs.contents import read_result
-from karel_fast.support.checks import InputError, one_of
+from karel_fast.support.checks import InputError
 from karel_fast.support.memory import freed_memory_kept
 from karel_fast.support.progress import Progress
 
@@ -58,15 +58,14 @@ def probe_command(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what was read as JSON, a list for each snapshot, in place of tables.")
     ] = False,
-    engine: Annotated[str, typer.Option(help="local, or ray: snapshots over a cluster.")] = "local",
-    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; without one a local Ray starts.")] = None,
+    engine: Engine = "local",
+    address: Address = None,
 ) -> None:
     """Train probes on the hidden states of a run's snapshots; goes on where it stopped."""
+    from karel_fast.probing.decoding import prepared
     from karel_fast.runs.snapshots import choose_snapshots
 
-    one_of("--engine", engine, ("local", "ray"))
-    if address is not None and engine != "ray":
-        raise InputError("--address is a Ray cluster's: give --engine ray too")
+    check_engine(engine, address)
     if save_probes and (engine == "ray" or probe_run.pieces):
         raise InputError("--save-probes: pieces and Ray's tasks keep no weights; leave out --pieces and --engine ray")
     run = _run_of(run, recipe, layout, output)

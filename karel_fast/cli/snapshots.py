@@ -1,11 +1,10 @@
-"""What commands that probe snapshots share: the device and precision of the work, and the bar over one snapshot."""
+"""What commands that probe snapshots share: the bar over one snapshot, and where results went."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import typer
 
@@ -13,31 +12,6 @@ from karel_fast.model.shape import DecodingConfig
 from karel_fast.support.progress import Progress
 
 # torch takes seconds to load, so it is imported when it is needed.
-
-Experiment = TypeVar("Experiment", bound=Any)
-
-
-def prepared(experiment: Experiment, decoding: DecodingConfig) -> tuple[Experiment, dict[str, Any]]:
-    """The experiment with the precision of its probes' products decided, and where and how its models run.
-
-    experiment: a settings class with a `config` of probes (`probing.settings.ProbeConfig`).
-    """
-    import torch
-
-    from karel_fast.model.device import resolve_device, resolve_precision
-
-    place = resolve_device(decoding.device)
-    dtype = resolve_precision(decoding.precision, place)
-    products = "bfloat16" if dtype == torch.bfloat16 else "float32"
-    return (
-        dataclasses.replace(experiment, config=dataclasses.replace(experiment.config, precision=products)),
-        {
-            "device": str(place),
-            "dtype": dtype,
-            "batch_size": decoding.decode_batch_size,
-            "compile_model": decoding.compile_decoding,
-        },
-    )
 
 
 def tell_beside(run: Path, written: Sequence[Path]) -> None:
@@ -53,6 +27,8 @@ def on_one_snapshot(
     work: Callable[..., Path], run: Path, step: int | None, experiment: Any, decoding: DecodingConfig
 ) -> Path:
     """Probe the run's snapshot of this step (None: the last), with a bar; says where the file went, and returns it."""
+    from karel_fast.probing.decoding import prepared
+
     experiment, settings = prepared(experiment, decoding)
     path = with_bar(work, run, step, experiment, settings)
     tell_beside(run, [path])

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from karel_fast.cli.data import part_of, read_recipe
-from karel_fast.cli.options import SEMANTICS_HELP, whole_count
+from karel_fast.cli.options import SEMANTICS_HELP, Address, Engine, Threads, check_engine, whole_count
 from karel_fast.cli.worlds import STANDARD_INPUT, draw_runs, read_worlds
 from karel_fast.data.sampling.recipe import PRESETS, Recipe, semantics_from_json
 from karel_fast.exact.graph import END
@@ -76,19 +76,18 @@ def solve_samples_command(
     start: Annotated[int, typer.Option(help="Number of the first.")] = 0,
     shard_size: Annotated[int, typer.Option(help="Specifications per file.")] = 5_000,
     shards: Annotated[str, typer.Option(help="k/n solves the k-th of n slices only, for job arrays.")] = "1/1",
-    engine: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
-    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; without one a local Ray starts.")] = None,
-    threads: Annotated[int | None, typer.Option(help="By default one per processor.")] = None,
+    engine: Engine = "local",
+    address: Address = None,
+    threads: Threads = None,
 ) -> None:
     """Solve specifications of a recipe's split exactly, and store what is found: one row each."""
     from karel_fast.exact.solution_files import SolutionSet, read_solutions, write_solutions
 
     wanted = SolutionSet(read_recipe(recipe), split, count, start, shard_size)
     part = part_of(shards)
+    check_engine(engine, address)
     if engine == "ray" and (part != (1, 1) or threads is not None):
         raise ValueError("--engine ray shares the files out itself: leave out --shards and --threads")
-    if engine != "ray" and address is not None:
-        raise ValueError("--address is a Ray cluster's: give --engine ray too")
     with Progress(unit="specifications") as shown:
         write_solutions(
             wanted, out, part=part, engine=engine, address=address, threads=threads, progress=shown.bar("solve").show

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -69,10 +69,8 @@ def train_command(
     from karel_fast.data.tokens.interpreter import make_tokenizer
     from karel_fast.karel.language import resolve_semantics
     from karel_fast.support.interrupt import StopSignals
-    from karel_fast.training import train
     from karel_fast.training.bar import TrainingBar
-    from karel_fast.training.new_model import config_for
-    from karel_fast.training.rows import generated_rows, shard_rows
+    from karel_fast.training.by_settings import train_by_settings
 
     data = None if shards is None else open_shards(shards)
     if data is not None and recipe is not None and read_recipe(recipe).hash != data.recipe.hash:
@@ -86,32 +84,11 @@ def train_command(
             raise InputError("--semantics: the outputs on disk are of the data set's own meaning; leave out --shards")
         chosen = chosen.replace(semantics=resolve_semantics(semantics))
     tokenizer = make_tokenizer(chosen, layout)
-    limit = data_config.samples or (None if data is None else len(data) - data_config.first_sample)
-    model = config_for(tokenizer, shape)
-    first = data_config.first_sample
-    rows = (
-        generated_rows(chosen, tokenizer, limit=limit, first=first, active=data_config.active)
-        if data is None
-        else shard_rows(data, tokenizer, limit, first, data_config.active)
-    )
     with TrainingBar(config.steps) as bar, StopSignals() as signals:
-        result = train(
-            config,
-            model,
-            rows,
-            run,
-            pad_id=tokenizer.pad_id,
-            tokenizer=tokenizer,
-            recipe=chosen.to_json(),
-            layout=layout,
-            samples=limit or 0,
-            first_sample=first,
-            active=data_config.active,
-            shards="" if shards is None else str(shards.resolve()),
-            resume=resume,
-            progress=bar,
+        result = train_by_settings(
+            config, shape, data_config, tokenizer, run, shards=data, resume=resume, progress=bar,
             stop=lambda _: signals.asked,
-        )
+        )  # fmt: skip
     if result.step < config.steps:
         typer.echo(f"{run}: stopped after {result.step} of {config.steps} updates; --resume goes on", err=True)
         raise typer.Exit(130)
@@ -148,12 +125,11 @@ def evaluate_command(
     """
     from karel_fast.analysis.outcome import evaluation_lines
     from karel_fast.data import generate
-    from karel_fast.data.tokens.interpreter import InterpreterTokenizer, make_tokenizer
+    from karel_fast.data.tokens.interpreter import make_tokenizer
     from karel_fast.runs.origin import model_folder, origin
     from karel_fast.runs.snapshots import list_snapshots
     from karel_fast.support.files import check_apart, write_text
-    from karel_fast.training.evaluate import evaluate
-    from karel_fast.training.interpret import interpret
+    from karel_fast.training.by_settings import metrics_by_settings
 
     check_apart({"--output": output}, {"--data": data, "--recipe": recipe})
     if data is not None:
@@ -171,28 +147,7 @@ def evaluate_command(
         if data is None
         else _of_file(data, chosen, config.start)
     )
-    common: dict[str, Any] = {
-        "batch_size": decoding.decode_batch_size,
-        "device": decoding.device,
-        "precision": decoding.precision,
-        "any_recipe": any_recipe,
-        "compile_model": decoding.compile_decoding,
-    }
-    if isinstance(tokenizer, InterpreterTokenizer):
-        config.check_outputs()
-        metrics = interpret(snapshot, tokenizer, samples, **common)
-    else:
-        metrics = evaluate(
-            snapshot,
-            tokenizer,
-            samples,
-            free=config.free,
-            ideal=config.ideal,
-            text=config.text,
-            search=config.search,
-            active=config.active,
-            **common,
-        ).metrics
+    metrics = metrics_by_settings(snapshot, tokenizer, samples, config, decoding, any_recipe=any_recipe)
     source = {"split": config.split} if data is None else {"data": str(data)}
     text = json.dumps({"snapshot": str(snapshot), **source, "start": config.start, **metrics}, indent=2)
     if as_json:

@@ -11,6 +11,7 @@ from karel_fast.karel.execution import Result, Trace
 from karel_fast.karel.language import Action, Direction
 from karel_fast.karel.status import Status
 from karel_fast.karel.world import Worlds
+from karel_fast.support.files import as_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,23 +35,17 @@ def read_worlds(name: str) -> Worlds:
 
 def read_named(name: str, parse: Callable[[str], Parsed]) -> Parsed:
     """What `parse` makes of a file's text, or of standard input's. Raises ValueError that names the input."""
-    try:
-        return parse(_read(name))
-    except ValueError as error:
-        raise ValueError(f"{'standard input' if name == STANDARD_INPUT else name}: {error}") from error
-
-
-def _read(name: str) -> str:
-    if name == STANDARD_INPUT:
-        if sys.stdin is None:
-            raise ValueError("it is closed")
-        data = sys.stdin.buffer.read()
+    if name != STANDARD_INPUT:
+        where, content = name, Path(name).read_bytes()
+    elif sys.stdin is None:
+        raise ValueError("standard input: it is closed")
     else:
-        data = Path(name).read_bytes()
+        where, content = "standard input", sys.stdin.buffer.read()
+    text = as_text(content, where)
     try:
-        return data.decode("utf-8-sig")  # some editors begin their files with a mark
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 text (byte {error.start})") from error
+        return parse(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _split_worlds(text: str) -> list[str]:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from karel_fast.support.lazy import lazy
 
 if TYPE_CHECKING:
-    from karel_fast.exact.contender import Contender as Contender
-    from karel_fast.exact.contender import contend as contend
     from karel_fast.exact.graph import Graph as Graph
     from karel_fast.exact.ideal_loss import Floor as Floor
     from karel_fast.exact.ideal_loss import floor as floor
@@ -23,14 +21,12 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Ceiling": "ideal_states",
-    "Contender": "contender",
     "Floor": "ideal_loss",
     "Graph": "graph",
     "Solution": "solution",
     "SolutionSet": "solution_files",
     "StateCodes": "ideal_states",
     "ceiling": "ideal_states",
-    "contend": "contender",
     "floor": "ideal_loss",
     "read_solutions": "solution_files",
     "solve": "solution",

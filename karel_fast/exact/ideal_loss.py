@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from karel_fast.data.sampling.samples import Samples
 from karel_fast.exact.graph import END
+from karel_fast.exact.problem import from_samples, same_specifications
 from karel_fast.exact.solution import Solution, solve
 
 
@@ -71,9 +72,13 @@ class Floor:
 def floor(samples: Samples, solution: Solution | None = None, *, threads: int | None = None) -> Floor:
     """The floor on the samples' own programs.
 
-    solution: of the same samples, if there is one already; else they are solved here. Raises ValueError and TypeError as `solve`.
+    solution: of the same samples, if there is one already; else they are solved here. Raises ValueError and TypeError as `solve`, and
+    ValueError for the solution of others.
     """
-    solution = solve(samples, threads=threads) if solution is None else solution
+    if solution is None:
+        solution = solve(samples, threads=threads)
+    elif not same_specifications(solution.problem, from_samples(samples)):
+        raise ValueError("the solution is of other samples than these; solve these, or leave solution out")
     posteriors, _ = solution.along(samples.actions, samples.lengths)
     tokens = np.full(posteriors.shape[:2], END)
     for t in range(samples.actions.shape[1]):

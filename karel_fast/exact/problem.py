@@ -62,6 +62,19 @@ class Problem:
         return self.inputs[span], self.outputs[span]
 
 
+def same_specifications(one: Problem, other: Problem) -> bool:
+    """Whether a reader who sees the shown examples, as text, is asked the same by both under the same prior."""
+    if (len(one), one.shown, one.prior) != (len(other), other.shown, other.prior):
+        return False
+
+    def shown(problem: Problem) -> tuple[Worlds, Worlds]:
+        chosen = np.arange(len(problem.inputs)).reshape(len(problem), problem.examples)[:, : problem.shown].ravel()
+        return problem.inputs[chosen], problem.outputs[chosen]
+
+    pairs = zip(shown(one), shown(other), strict=True)
+    return all(mine.walls.shape == theirs.walls.shape and bool(mine.same_text(theirs).all()) for mine, theirs in pairs)
+
+
 def from_samples(samples: Samples) -> Problem:
     """The samples' specifications under their recipe, held-out examples included."""
     recipe = samples.recipe

@@ -26,6 +26,7 @@ from karel_fast.support.checks import InputError, check_part, one_of
 from karel_fast.support.files import remove_leftovers, write_whole
 from karel_fast.support.locks import locked
 from karel_fast.support.ray import connected, results
+from karel_fast.support.slices import slice_of
 
 SHARD_SIZE = 5_000
 REMEDY = "delete it and solve again into the same folder"
@@ -99,16 +100,14 @@ def write_solutions(
     """
     check_part(part)
     one_of("engine", engine, ("local", "ray"))
+    mine = slice_of(wanted.shards, part)
     k, n = part
-    if not 1 <= k <= n:
-        raise ValueError(f"part {k}/{n} does not exist: use 1/{n} .. {n}/{n}")
     folder = Path(directory).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     tag = f"{k}-of-{n}"
     workers = check_threads(threads)
     with locked(folder / f".solving-{tag}.lock", f"{folder}: another process is solving part {k}/{n}: wait for it"):
         remove_leftovers(folder, tag)
-        mine = range((k - 1) * wanted.shards // n, k * wanted.shards // n)
         todo = [shard for shard in mine if not _is_there(wanted, folder, shard)]
         total = sum(wanted.rows(shard)[1] for shard in mine)
         done = total - sum(wanted.rows(shard)[1] for shard in todo)
@@ -136,9 +135,8 @@ def _on_ray(
 ) -> Iterator[int]:
     with connected(address) as ray:
         task = ray.remote(num_cpus=1, max_retries=retries)(_write_shard)
-        at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
         start = lambda shard: task.remote(wanted, folder, shard, tag, 1)  # noqa: E731
-        for shard, _, error in results(ray, start, todo, at_once):
+        for shard, _, error in results(ray, start, todo):
             if error is not None:
                 raise error
             yield shard

@@ -176,38 +176,17 @@ def _train(preset: Preset, tokenizer: Tokenizer, folder: Path, pieces: Pieces) -
     from karel_fast.experiment.pieces import OutOfTime
     from karel_fast.runs.snapshots import has_state, snapshot_path
     from karel_fast.support.interrupt import StopSignals
-    from karel_fast.training import train
     from karel_fast.training.bar import TrainingBar
-    from karel_fast.training.new_model import config_for
-    from karel_fast.training.rows import generated_rows
+    from karel_fast.training.by_settings import train_by_settings
 
     config = preset.training
     if snapshot_path(folder, config.steps).is_dir():
         return
-    shape = config_for(tokenizer, preset.model)
     with pieces.piece("train", "before training"), TrainingBar(config.steps) as bar, StopSignals() as signals:
-        result = train(
-            config,
-            shape,
-            generated_rows(
-                preset.recipe,
-                tokenizer,
-                limit=preset.data.samples or None,
-                first=preset.data.first_sample,
-                active=preset.data.active,
-            ),
-            folder,
-            pad_id=tokenizer.pad_id,
-            tokenizer=tokenizer,
-            recipe=preset.recipe.to_json(),
-            layout=preset.layout,
-            samples=preset.data.samples,
-            first_sample=preset.data.first_sample,
-            active=preset.data.active,
-            resume=has_state(folder),
-            progress=bar,
+        result = train_by_settings(
+            config, preset.model, preset.data, tokenizer, folder, resume=has_state(folder), progress=bar,
             stop=lambda seconds: signals.asked or not pieces.fits(seconds),
-        )
+        )  # fmt: skip
     if signals.asked:
         raise KeyboardInterrupt
     if result.step < config.steps:
@@ -216,13 +195,11 @@ def _train(preset: Preset, tokenizer: Tokenizer, folder: Path, pieces: Pieces) -
 
 def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Console, pieces: Pieces) -> None:
     from karel_fast.data import generate
-    from karel_fast.data.tokens.interpreter import InterpreterTokenizer
     from karel_fast.runs.folder import RunFolder
     from karel_fast.runs.snapshots import list_snapshots, read_card, weights_digest
     from karel_fast.support.files import read_json_if_whole, remove_temporaries, write_json
     from karel_fast.support.progress import Progress
-    from karel_fast.training.evaluate import evaluate
-    from karel_fast.training.interpret import interpret
+    from karel_fast.training.by_settings import metrics_by_settings
 
     run = RunFolder(folder)
     snapshots = list_snapshots(folder)
@@ -239,36 +216,17 @@ def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Conso
                     samples = generate(
                         recipe, split=preset.evaluation.split, start=preset.evaluation.start, count=count
                     )
-                    common: dict[str, Any] = {
-                        "batch_size": preset.decoding.decode_batch_size,
-                        "device": preset.decoding.device,
-                        "precision": preset.decoding.precision,
-                        "compile_model": preset.decoding.compile_decoding,
-                    }
-                    if isinstance(tokenizer, InterpreterTokenizer):
-                        metrics = interpret(snapshot, tokenizer, samples, **common)
-                    else:
-                        metrics = evaluate(
-                            snapshot,
-                            tokenizer,
-                            samples,
-                            free=preset.evaluation.free,
-                            ideal=preset.evaluation.ideal,
-                            text=preset.evaluation.text,
-                            search=preset.evaluation.search,
-                            active=preset.evaluation.active,
-                            **common,
-                        ).metrics
+                    metrics = metrics_by_settings(snapshot, tokenizer, samples, preset.evaluation, preset.decoding)
                     write_json(path, {"step": step, "weights": weights, **metrics})
             bar.advance()
 
 
 def _probe(preset: Preset, folder: Path, console: Console, pieces: Pieces) -> None:
+    from karel_fast.probing.decoding import prepared
     from karel_fast.runs.snapshots import list_snapshots
     from karel_fast.support.progress import Progress
 
-    precision, settings = _probe_settings(preset)
-    probe_run = _with_precision(preset.probing, precision)
+    probe_run, settings = prepared(preset.probing, preset.decoding)
     # Examples and baselines (shuffled labels, an untrained model) are reported of the last snapshot only.
     bare = dataclasses.replace(
         probe_run,
@@ -286,30 +244,11 @@ def _probe(preset: Preset, folder: Path, console: Console, pieces: Pieces) -> No
 
 
 def _look_closer(preset: Preset, closer: ProbeRun, folder: Path, pieces: Pieces) -> None:
+    from karel_fast.probing.decoding import prepared
     from karel_fast.runs.snapshots import list_snapshots
 
-    precision, settings = _probe_settings(preset)
-    _probe_one(folder, list_snapshots(folder)[-1], _with_precision(closer, precision), settings, pieces)
-
-
-def _probe_settings(preset: Preset) -> tuple[str, dict[str, Any]]:
-    """The precision of the probes' products, and `probe_snapshot`'s keywords."""
-    import torch
-
-    from karel_fast.model.device import resolve_device, resolve_precision
-
-    device = resolve_device(preset.decoding.device)
-    dtype = resolve_precision(preset.decoding.precision, device)
-    return "bfloat16" if dtype == torch.bfloat16 else "float32", {
-        "device": str(device),
-        "dtype": dtype,
-        "batch_size": preset.decoding.decode_batch_size,
-        "compile_model": preset.decoding.compile_decoding,
-    }
-
-
-def _with_precision(probe_run: ProbeRun, precision: str) -> ProbeRun:
-    return dataclasses.replace(probe_run, config=dataclasses.replace(probe_run.config, precision=precision))
+    probe_run, settings = prepared(closer, preset.decoding)
+    _probe_one(folder, list_snapshots(folder)[-1], probe_run, settings, pieces)
 
 
 def _probe_one(folder: Path, snapshot: Path, probe_run: ProbeRun, settings: dict[str, Any], pieces: Pieces) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from karel_fast.karel.backends import resolve_backend
 from karel_fast.karel.execution import run
 from karel_fast.karel.language import Action, CompiledPrograms
 from karel_fast.karel.status import Status
@@ -54,7 +55,10 @@ class Episodes:
         self.width = self.task.width if width is None else whole("width", width, 3, 64)
         if self.task.fixed and (self.height, self.width) != (self.task.height, self.task.width):
             raise InputError(f"task {self.task.name} has worlds of {self.task.height} x {self.task.width} cells only")
-        self._execution = {"threads": threads, "backend": backend}
+        self._execution = {
+            "threads": None if threads is None else whole("threads", threads, 1),
+            "backend": resolve_backend(backend),
+        }
         self._rng = np.random.default_rng()
         self._ones = np.ones(self.count, np.int32)
         self._first = np.arange(self.count, dtype=np.int64) * (
@@ -132,7 +136,7 @@ class Episodes:
             worlds, self.goal, over = self.task.change(before, blocked, worlds, self.goal)
             ended = ended | over
         self.worlds = worlds
-        self.steps += lengths > 0 if still is None else ~still
+        self.steps += 1 if still is None else ~still
         reward, done = self.task.score((worlds.markers, worlds.robot), self.goal)
         return np.where(crashed, np.float32(0), reward), done | ended
 

@@ -70,7 +70,8 @@ class KarelEnv(gymnasium.Env):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Perform an action: observation, reward, whether the task is done, whether the episode is cut off, {}."""
-        reward, done = self._episodes.step(np.array([action], dtype=np.int64))
+        _check_begun(self._begun)
+        reward, done = self._episodes.step(np.array([whole("action", action, 0, len(Action) - 1)]))
         cut = not done[0] and self._episodes.steps[0] >= self.max_steps
         return self._episodes.observations()[0], float(reward[0]), bool(done[0]), bool(cut), {}
 
@@ -78,13 +79,19 @@ class KarelEnv(gymnasium.Env):
         """The world as `render_mode` says; None without one."""
         if self.render_mode is None:
             return None
-        world = self._episodes.worlds
+        world = self.world
         return frame(world) if self.render_mode == "rgb_array" else world.to_text()[0]
 
     @property
     def world(self) -> Any:
-        """Where the robot is: a batch of one world."""
+        """Where the robot is: a batch of one world. InputError before the first reset."""
+        _check_begun(self._begun)
         return self._episodes.worlds
+
+
+def _check_begun(begun: bool) -> None:
+    if not begun:
+        raise InputError("the environment was not reset; call reset() first")
 
 
 class KarelVectorEnv(VectorEnv):
@@ -143,6 +150,7 @@ class KarelVectorEnv(VectorEnv):
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Perform an action in each world: observations, rewards float64, done, cut off, {}."""
+        _check_begun(self._begun)
         anew = self._ended
         some = anew.any()
         if some:
@@ -161,10 +169,11 @@ class KarelVectorEnv(VectorEnv):
         """Each world as `render_mode` says, in a tuple; None without one."""
         if self.render_mode is None:
             return None
-        worlds = self._episodes.worlds
+        worlds = self.worlds
         return tuple(frame(world) for world in worlds) if self.render_mode == "rgb_array" else tuple(worlds.to_text())
 
     @property
     def worlds(self) -> Any:
-        """Where the robots are: a batch of `num_envs` worlds."""
+        """Where the robots are: a batch of `num_envs` worlds. InputError before the first reset."""
+        _check_begun(self._begun)
         return self._episodes.worlds

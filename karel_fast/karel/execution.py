@@ -55,7 +55,7 @@ class Trace:
     steps: int32 (N,), actions performed.
     status: uint8 (N,), values of `Status`.
 
-    Past a run's end its final state repeats, so `robot[:, -1]` is where every robot ended.
+    Past a run's end its final state repeats, so `robot[:, -1]` is where every robot ended. The arrays are read-only.
     """
 
     actions: NDArray[np.int8]
@@ -152,9 +152,10 @@ def trace(
     """
     compiled, arguments = _prepare(programs, worlds, semantics, max_steps, on_error, threads)
     name = resolve_backend(backend)
-    actions, robot, here, front, left, right, steps, status = load_backend(name).trace_batch(
-        compiled, worlds, *arguments
-    )
+    arrays = load_backend(name).trace_batch(compiled, worlds, *arguments)
+    for array in arrays:
+        array.flags.writeable = False  # what one reader of a trace changes, the next would take for what happened
+    actions, robot, here, front, left, right, steps, status = arrays
     return Trace(actions, robot, here, front, left, right, steps, status, _start=worlds, _backend=name)
 
 

@@ -10,13 +10,14 @@ import numpy as np
 from karel_fast.karel.drawing import describe_robot
 from karel_fast.karel.language import Action
 from karel_fast.karel.status import Status
-from karel_fast.karel.svg import MOST_SHOWN, Drawn, more, row_of_worlds, stacked, wrapped
+from karel_fast.karel.svg import WORLDS_SHOWN, Drawn, more, row_of_worlds, stacked, wrapped
 from karel_fast.karel.world import Worlds
 
 MOST_RUNS = 3
 """Runs of a trace that a notebook shows."""
 
 MOST_FRAMES = 300
+MOST_PIXELS = 65_535  # of a GIF, across
 """States of a trace that a notebook's slider or a GIF goes through."""
 
 PIXELS = 16  # of a cell in a GIF
@@ -59,7 +60,7 @@ def result_html(result: Result) -> str:
     """The first worlds after their runs, with how each ended."""
     shown: list[Drawn] = [
         (f"world {i}: {_ended(result.steps[i], result.status[i])}", rows_of(result.worlds[i]), None)
-        for i in range(min(len(result.steps), MOST_SHOWN))
+        for i in range(min(len(result.steps), WORLDS_SHOWN))
     ]
     return wrapped(shown, more(len(result.steps), len(shown), "runs"))
 
@@ -117,13 +118,18 @@ def run_svg(before: Worlds, result: Result, trace: Trace | None = None) -> str:
 def run_gif(trace: Trace, seconds: float = 0.3) -> bytes:
     """All runs of a trace side by side as an animated GIF, a frame for each state; the last one stays a while. It needs Pillow.
 
-    ValueError for more than MOST_FRAMES states.
+    ValueError for more than MOST_FRAMES states, or more than MOST_PIXELS across.
     """
     from PIL import Image, ImageDraw
 
     last = int(trace.steps.max(initial=0))
     if last >= MOST_FRAMES:
         raise ValueError(f"the runs take {last} actions; a GIF holds at most {MOST_FRAMES - 1}: give a lower max_steps")
+    across = frame(trace.worlds_at(0)).shape[1]
+    if across > MOST_PIXELS:
+        raise ValueError(
+            f"the worlds side by side are {across} pixels wide; a GIF holds at most {MOST_PIXELS}: give fewer"
+        )
     frames = []
     for t in range(last + 1):
         worlds = trace.worlds_at(t)

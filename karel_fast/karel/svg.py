@@ -15,7 +15,7 @@ _LABEL = f'font-family="sans-serif" font-size="8" fill="{INK}"'
 _COUNT = 'font-family="sans-serif" font-size="7" text-anchor="middle"'
 GAP, LABEL_ROOM = 2 * CELL, 14
 
-MOST_SHOWN = 12
+WORLDS_SHOWN = 12
 """Worlds of a batch that a notebook shows."""
 
 

@@ -18,7 +18,7 @@ from karel_fast.karel.task import State as State
 from karel_fast.karel.task import Task as Task
 from karel_fast.karel.task import done, robots, room
 from karel_fast.karel.world import Worlds
-from karel_fast.support.checks import nearest
+from karel_fast.support.checks import InputError, nearest
 
 # -- explore: worlds as the paper's, and no reward
 
@@ -122,6 +122,8 @@ def _stairs(height: int, width: int) -> tuple[NDArray[np.bool_], NDArray[np.bool
 
 def _stair_climber_starts(count: int, height: int, width: int, rng: np.random.Generator) -> tuple[Worlds, NDArray]:
     walls, valid, steps = _stairs(height, width)
+    if len(steps) < 2:
+        raise InputError(f"worlds of {height} x {width} cells are too small for stairs: give a larger height or width")
     chosen = np.array([np.sort(rng.choice(len(steps), 2, replace=False)) for _ in range(count)]).reshape(count, 2)
     places = np.array(steps)[chosen]
     robot = np.concatenate([places[:, 0], np.full((count, 1), int(Direction.EAST))], axis=1).astype(np.uint8)

@@ -126,9 +126,9 @@ class Worlds:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the first worlds, drawn."""
-        from karel_fast.karel.svg import MOST_SHOWN, more, wrapped
+        from karel_fast.karel.svg import WORLDS_SHOWN, more, wrapped
 
-        shown = self[:MOST_SHOWN].to_text()
+        shown = self[:WORLDS_SHOWN].to_text()
         drawn = ((f"world {i}", text.split("\n"), None) for i, text in enumerate(shown))
         return wrapped(drawn, more(len(self), len(shown), "worlds"))
 

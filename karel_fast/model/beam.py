@@ -19,6 +19,7 @@ from torch import Tensor
 from karel_fast.model.cache import Cache, WritingAttention
 from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import Decoder, Generated, GrammarTables, Tables, read_out
+from karel_fast.model.device import autocast
 from karel_fast.model.transformer import Transformer
 
 
@@ -110,7 +111,7 @@ def _search(
         written=torch.zeros(rows, width, dtype=torch.int64, device=device),
     )
     logits = logits_BV.repeat_interleave(width, 0)
-    with decoder.autocast():
+    with autocast(device, decoder.dtype):
         for number in torch.arange(decoder.steps, device=device).split(1):
             logits, new, state = step(decoder.model, decoder.tables, wide, new, state, logits, number.clone(), penalty)
     tokens, found = state.tokens[:keep].cpu().numpy(), state.log_probability[:keep].cpu().numpy()

@@ -38,7 +38,6 @@ class Capture:
     taken
         from the model's config), "all", or token indices, a tensor or an array: (K,) for all rows alike, (B, K) for each
         row its own. The state that *predicted* token t is the one at position t - 1.
-    dtype: of the result (None: that of the residual stream, float32).
     final_norm: state N after the final LayerNorm, as transformers has it (default), or before.
     point: "resid_post" (the states), or what block 1..N adds to them: "attn_out" or "mlp_out"; "mean" is then over the N blocks.
 
@@ -51,7 +50,6 @@ class Capture:
 
     layers: Literal["mean"] | Sequence[int] = "mean"
     positions: Positions = "program"
-    dtype: torch.dtype | None = None
     final_norm: bool = True
     point: Point = "resid_post"
     _last_position: int = field(init=False, repr=False, default=-1)
@@ -75,7 +73,7 @@ class Capture:
         if not isinstance(self.positions, Tensor):
             return self
         positions = self.positions if self.positions.ndim == 1 else self.positions[numbers]
-        return Capture(self.layers, positions.to(device), self.dtype, self.final_norm, self.point)
+        return Capture(self.layers, positions.to(device), self.final_norm, self.point)
 
     def check(self, rows: int, length: int, states: int) -> None:
         """Raise ValueError if this request does not fit tokens (rows, length) and a model with that many states."""
@@ -118,7 +116,5 @@ class Recorder:
     def result(self) -> Tensor:
         """(B, K, D) for the mean, (B, K, len(layers), D) for a list of layers."""
         if self.sum is not None:
-            hidden = self.sum * (1.0 / self.of_mean)
-        else:
-            hidden = torch.stack([self.kept[int(layer)] for layer in self.capture.layers], dim=2)
-        return hidden if self.capture.dtype is None else hidden.to(self.capture.dtype)
+            return self.sum * (1.0 / self.of_mean)
+        return torch.stack([self.kept[int(layer)] for layer in self.capture.layers], dim=2)

@@ -18,9 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from karel_fast.model.batches import row_batches
 from karel_fast.model.cache import Cache, ReadingAttention, WritingAttention
 from karel_fast.model.capture import Capture, Recorder
 from karel_fast.model.compiling import compiled
+from karel_fast.model.device import autocast
 from karel_fast.model.intervention import Editor, Intervention, check_finite
 from karel_fast.model.sampling import Sampling, draw_tokens, uniform_numbers
 from karel_fast.model.transformer import Transformer
@@ -73,7 +75,6 @@ def write_programs(
     pad_id: int,
     end_id: int,
     intervention: Intervention | None = None,
-    beginnings: np.ndarray | None = None,
     constrained: bool = True,
     sampling: Sampling | None = None,
     draw: int = 0,
@@ -88,22 +89,21 @@ def write_programs(
     prompts: integers (n, P), all of one length. constrained: only tokens that the grammar allows (False: any token;
     `valid` then tells which programs obey it). capture: which layers to keep per action (its positions do not matter
     here). intervention: edits, whose positions count from the prompt's beginning; "program" is the prompt's last position
-    and all that are written. beginnings: integers (n, at most max_new_tokens), the program's first tokens where they are
-    given, -1 where the model chooses. sampling: how tokens are drawn (None: the most probable one, greedily); draw
-    numbers the programs drawn for the same prompt. The same seed, prompt's place and draw give the same program in batches
-    of any size. dtype: float32, or bfloat16 for products in bfloat16. max_actions: most actions kept of a program (default:
-    max_new_tokens). The model's device is used; results are on the CPU. progress is called with the number of rows done.
+    and all that are written. sampling: how tokens are drawn (None: the most probable one, greedily); draw numbers the programs
+    drawn for the same prompt. The same seed, prompt's place and draw give the same program in batches of any size. dtype:
+    float32, or bfloat16 for products in bfloat16. max_actions: most actions kept of a program (default: max_new_tokens). The
+    model's device is used; results are on the CPU. progress is called with the number of rows done.
 
-    Raises ValueError for prompts or beginnings that do not fit the context or the vocabulary, a grammar of another
-    vocabulary, or an intervention that does not fit the model, the prompts or max_new_tokens; NotFiniteError for one that makes a
-    number that is not finite.
+    Raises ValueError for prompts that do not fit the context or the vocabulary, a grammar of another vocabulary, or an
+    intervention that does not fit the model, the prompts or max_new_tokens; NotFiniteError for one that makes a number that is
+    not finite.
     """
     decoder = Decoder(
         model, grammar, max_new_tokens, capture, pad_id=pad_id, end_id=end_id, max_actions=max_actions, dtype=dtype,
         compile=compile,
     )  # fmt: skip
     parts = []
-    for read in decoder.read(prompts, batch_size, intervention, beginnings):
+    for read in decoder.read(prompts, batch_size, intervention):
         parts.append(decoder.write(read, constrained, sampling, draw))
         if progress is not None:
             progress(sum(map(len, parts)))
@@ -138,7 +138,6 @@ class ReadPrompts:
     hidden: Tensor | None
     cache: Cache
     intervention: Intervention | None
-    beginnings_BS: Tensor | None
 
 
 class Decoder:
@@ -169,7 +168,7 @@ class Decoder:
                 f"the grammar is over {grammar.allowed.shape[1]} tokens, the model over {model.config.vocab_size}"
             )
         if capture is not None:
-            capture = Capture(capture.layers, "all", capture.dtype, capture.final_norm, capture.point)
+            capture = Capture(capture.layers, "all", capture.final_norm, capture.point)
             capture.check(1, 1, model.states)
         self.model, self.steps, self.capture = model, max_new_tokens, capture
         self.device = model.wte.weight.device
@@ -187,11 +186,7 @@ class Decoder:
         self.step: Any = compiled(step) if compile else step
 
     def read(
-        self,
-        prompts: np.ndarray | Tensor,
-        batch_size: int,
-        intervention: Intervention | None = None,
-        beginnings: np.ndarray | None = None,
+        self, prompts: np.ndarray | Tensor, batch_size: int, intervention: Intervention | None = None
     ) -> Iterator[ReadPrompts]:
         """Prefill integers (n, P), batch by batch; a short last batch is filled up so that the same graph serves it."""
         prompts_nP = np.asarray(prompts)
@@ -209,36 +204,13 @@ class Decoder:
         self.model.check_length(whole)
         if intervention is not None:
             intervention.check(rows, whole, self.model.states, self.model.config.n_embd, length)
-        beginnings_nS = None if beginnings is None else self.check_beginnings(beginnings, rows)
-        batch_size = min(batch_size, rows)
-        for start in range(0, rows, batch_size):
-            keep = min(batch_size, rows - start)
-            numbers = torch.arange(start, start + batch_size).clamp(max=rows - 1)
+        for numbers, keep in row_batches(rows, batch_size):
             batch = torch.from_numpy(prompts_nP[numbers.numpy()].astype(np.int64)).to(self.device)
             edits = None if intervention is None else intervention.rows(numbers, self.device)
-            given = None if beginnings_nS is None else beginnings_nS[numbers].to(self.device)
             # Left before the yield: what the caller does in between is not to run under our settings.
-            with torch.no_grad(), self.autocast():
+            with torch.no_grad(), autocast(self.device, self.dtype):
                 logits_BV, hidden, cache = self.prefill(self.model, batch, self.capture, edits, whole)
-            yield ReadPrompts(keep, numbers.numpy(), logits_BV, hidden, cache, edits, given)
-
-    def check_beginnings(self, beginnings: np.ndarray, rows: int) -> Tensor:
-        """The beginnings as int64 (n, S), -1 where the model chooses. Raises ValueError as `write_programs`."""
-        shape, vocabulary = beginnings.shape, self.model.words
-        if len(shape) != 2 or shape[0] != rows or shape[1] > self.steps or beginnings.dtype.kind not in "iu":
-            raise ValueError(
-                f"beginnings of {beginnings.dtype} and shape {shape}: need integers ({rows}, at most {self.steps})"
-            )
-        if beginnings.size and not -1 <= int(beginnings.min()) <= int(beginnings.max()) < vocabulary:
-            raise ValueError(
-                f"beginnings reach from {beginnings.min()} to {beginnings.max()}: use -1 or tokens 0..{vocabulary - 1}"
-            )
-        whole = torch.full((rows, self.steps), -1)
-        whole[:, : shape[1]] = torch.from_numpy(beginnings.astype(np.int64))
-        return whole
-
-    def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
+            yield ReadPrompts(keep, numbers.numpy(), logits_BV, hidden, cache, edits)
 
     @torch.no_grad()
     def write(
@@ -266,12 +238,12 @@ class Decoder:
             drawn = uniform_numbers(sampling.seed, draw, read.numbers, self.steps)
             uniform_BS = torch.from_numpy(drawn).to(device)
         numbers = [number.clone() for number in torch.arange(self.steps, device=device).split(1)]
-        with self.autocast():
+        with autocast(self.device, self.dtype):
             # The last step's logits are not needed, but the graph that chooses a token is the one that goes on from it.
             for number in numbers:
                 logits_BV, hidden, new, writer = self.step(
                     self.model, tables, forbidden, read.cache, new, writer, logits_BV, hidden, number, self.capture,
-                    read.intervention, read.beginnings_BS, sampling, uniform_BS,
+                    read.intervention, sampling, uniform_BS,
                 )  # fmt: skip
         if read.intervention is not None:
             check_finite(read.logits_BV)
@@ -337,14 +309,13 @@ def step(
     number: Tensor,
     capture: Capture | None,
     intervention: Intervention | None,
-    beginnings_BS: Tensor | None,
     sampling: Sampling | None,
     uniform_BS: Tensor | None,
 ) -> tuple[Tensor, Tensor | None, Cache, Writer]:
     """Choose token `number` (a tensor of one element) from the logits, write it down, and compute the logits after
     it.
     """
-    chosen_B = choose(forbidden, writer, logits_BV, number, beginnings_BS, sampling, uniform_BS)
+    chosen_B = choose(forbidden, writer, logits_BV, number, sampling, uniform_BS)
     token_B, writer = write(tables, writer, chosen_B, hidden, number)
     length = prompt_cache[0][0].shape[2]
     at = number + length
@@ -368,20 +339,14 @@ def choose(
     writer: Writer,
     logits_BV: Tensor,
     number: Tensor,
-    beginnings_BS: Tensor | None,
     sampling: Sampling | None,
     uniform_BS: Tensor | None,
 ) -> Tensor:
-    """The next token of every row: the one given, the most probable one, or one drawn with a uniform number of its own."""
+    """The next token of every row: the most probable one, or one drawn with a uniform number of its own."""
     logits_BV = logits_BV.float().masked_fill(forbidden[writer.state], float("-inf"))
     if sampling is None or uniform_BS is None:
-        chosen_B = logits_BV.argmax(dim=-1)
-    else:
-        chosen_B = draw_tokens(logits_BV, uniform_BS.index_select(1, number)[:, 0], sampling)
-    if beginnings_BS is not None:
-        given_B = beginnings_BS.index_select(1, number)[:, 0]
-        chosen_B = torch.where(given_B >= 0, given_B, chosen_B)
-    return chosen_B
+        return logits_BV.argmax(dim=-1)
+    return draw_tokens(logits_BV, uniform_BS.index_select(1, number)[:, 0], sampling)
 
 
 def write(

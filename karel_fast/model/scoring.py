@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from karel_fast.model.batches import row_batches
 from karel_fast.model.capture import Capture
 from karel_fast.model.compiling import compiled
+from karel_fast.model.device import autocast
 from karel_fast.model.intervention import Intervention, check_finite
 from karel_fast.model.transformer import Transformer
 
@@ -49,19 +51,15 @@ def hidden_states(
     if intervention is not None:
         intervention.check(rows, length, model.states, model.config.n_embd, model.prompt_length)
     device = model.wte.weight.device
-    batch_size = min(batch_size, rows)
     run = compiled(_states) if compile else _states
-    for start in range(0, rows, batch_size):
-        stop = min(start + batch_size, rows)
-        # Repeating the last row keeps a short last batch in the shape of the others.
-        numbers = torch.arange(start, start + batch_size).clamp(max=stop - 1)
+    for numbers, keep in row_batches(rows, batch_size):
         edits = None if intervention is None else intervention.rows(numbers, device)
         batch = torch.from_numpy(tokens[numbers.numpy()].astype(np.int64)).to(device)
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+        with torch.no_grad(), autocast(device, dtype):
             hidden = run(model, batch, capture.rows(numbers, device), edits)
         if intervention is not None:
             check_finite(hidden)
-        yield hidden[: stop - start].cpu()
+        yield hidden[:keep].cpu()
 
 
 def _states(model: Transformer, tokens_BT: Tensor, capture: Capture, intervention: Intervention | None) -> Tensor:

@@ -1,18 +1,17 @@
 """Probing: what of a program's state can be read from the hidden states of the model that wrote it."""
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
-from karel_fast.probing.own_features import feature
+from typing import TYPE_CHECKING
+
+from karel_fast.support.lazy import lazy
 
 if TYPE_CHECKING:
-    from karel_fast.probing.probes.storage import load_probes
+    from karel_fast.probing.own_features import feature as feature
+    from karel_fast.probing.probes.storage import load_probes as load_probes
 
-__all__ = ["feature", "load_probes"]
+_HOME = {"feature": "own_features", "load_probes": "probes.storage"}
 
+__all__ = sorted(_HOME)
 
-def __getattr__(name: str) -> Any:
-    if name == "load_probes":  # it needs torch, which features of one's own do without
-        from karel_fast.probing.probes.storage import load_probes
-
-        return load_probes
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazy(__name__, _HOME)

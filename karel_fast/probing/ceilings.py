@@ -11,6 +11,7 @@ import numpy as np
 from karel_fast.data.sampling.samples import Samples
 from karel_fast.exact.ideal_states import MOST_LABELS, Ceiling, StateCodes, ceiling
 from karel_fast.exact.ideal_states import READERS as READERS
+from karel_fast.karel.backends.reference import AHEAD
 from karel_fast.karel.execution import trace
 from karel_fast.karel.language import CompiledPrograms
 from karel_fast.karel.language.semantics import Semantics, resolve_semantics
@@ -60,7 +61,7 @@ def all_states(worlds: Worlds, levels: int) -> _States:
     by_cell = walls.reshape(n, height, width)
 
     def clear(quarters: int) -> np.ndarray:
-        step = np.array([(-1, 0), (0, 1), (1, 0), (0, -1)])[(at[..., 2] + quarters) % 4]
+        step = np.array(AHEAD)[(at[..., 2] + quarters) % 4]
         return with_first(~by_cell[world, at[..., 0] + step[..., 0], at[..., 1] + step[..., 1]])
 
     def with_first(values: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from karel_fast.data.sampling.symbols import PAD
 from karel_fast.probing.probes.types import TRAIN, Task
 
 FORM = 3
@@ -58,7 +59,7 @@ def _present(tasks: Sequence[Task]) -> list[Task]:
 
 def forms_of(actions: np.ndarray, sample: np.ndarray, action: np.ndarray) -> np.ndarray:
     """(R,) a number per surface form of the rows (program `sample`, predicted action `action`); actions are (n, L)."""
-    padded = np.pad(actions.astype(np.int64), ((0, 0), (FORM - 1, 0)), constant_values=255)
+    padded = np.pad(actions.astype(np.int64), ((0, 0), (FORM - 1, 0)), constant_values=PAD)
     codes = np.zeros(len(sample), np.int64)
     for place in range(FORM):
         codes = codes * 256 + padded[sample, action + place]
@@ -71,7 +72,7 @@ def on_its_side(actions: np.ndarray, split: str) -> np.ndarray:
     Half of the beginnings are for training, 15 % for validation, the rest for testing, drawn from the beginning alone, so
     that a program is on the same side in every snapshot. A shorter program is its own beginning.
     """
-    first = np.pad(actions[:, :FORM], ((0, 0), (0, max(0, FORM - actions.shape[1]))), constant_values=255)
+    first = np.pad(actions[:, :FORM], ((0, 0), (0, max(0, FORM - actions.shape[1]))), constant_values=PAD)
     beginnings, of_program = np.unique(first, axis=0, return_inverse=True)
     drawn = np.array([np.random.default_rng(list(map(int, one))).random() for one in beginnings])
     low, high = _SHARES[split]

@@ -153,11 +153,9 @@ def _contrast(
 def paired(values: Iterable[float], confidence: float = 0.95) -> dict[str, Any]:
     """Mean, Student t interval and p of a mean of zero; None where there is no spread to tell them from."""
     known = np.array(list(values), float)
-    mean, low, high, p = float(known.mean()), None, None, None
-    spread = float(known.std(ddof=1)) if len(known) > 1 else 0.0
-    if spread > 0:
-        error = spread / np.sqrt(len(known))
-        half = float(stats.t.ppf((1 + confidence) / 2, len(known) - 1)) * error
-        low, high = mean - half, mean + half
-        p = float(2 * stats.t.sf(abs(mean / error), len(known) - 1))
-    return {"mean": mean, "low": low, "high": high, "p": p, "seeds": len(known)}
+    low = high = p = None
+    if len(known) > 1 and np.ptp(known) > 0:
+        test = stats.ttest_1samp(known, 0.0)
+        low, high = map(float, test.confidence_interval(confidence))
+        p = float(test.pvalue)
+    return {"mean": float(known.mean()), "low": low, "high": high, "p": p, "seeds": len(known)}

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from karel_fast.karel.language.semantics import parse_mapping as parse_mapping
 from karel_fast.karel.language.semantics import resolve_semantics
 from karel_fast.probing.clusters import cluster_sums, write_clusters
 from karel_fast.probing.controls import control_tasks, forms_of, on_its_side, shuffled_tasks

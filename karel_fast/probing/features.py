@@ -21,6 +21,7 @@ from typing import Protocol
 
 import numpy as np
 
+from karel_fast.karel.backends.reference import AHEAD
 from karel_fast.karel.language.vocabulary import DIRECTION_NAMES
 from karel_fast.karel.world import Worlds
 from karel_fast.support.checks import nearest
@@ -160,11 +161,8 @@ def _walls_around(
     trace: TraceArrays, head: int, window: slice, lengths: np.ndarray, setting: Setting, out: np.ndarray
 ) -> None:
     row, column = (trace.robot[:, window, axis].astype(np.intp) for axis in (0, 1))
-    down, right = _STEPS[head]
+    down, right = AHEAD[head]
     np.copyto(out, trace.walls[np.arange(len(row))[:, None], row + down, column + right], casting="unsafe")
-
-
-_STEPS = ((-1, 0), (0, 1), (1, 0), (0, -1))  # rows and columns from a cell to the next, by direction
 
 
 def _markers(
@@ -305,28 +303,6 @@ def kept(
     return by_run.transpose(0, 2, 1)
 
 
-def labels(
-    trace: TraceArrays,
-    feature: str | Feature,
-    offset: int = 0,
-    *,
-    lengths: np.ndarray,
-    setting: Setting,
-    first_state: bool = False,
-    last_state: bool = False,
-) -> np.ndarray:
-    """Labels of one feature: int8 (int16 above 128 classes) (n, L, E, heads), -1 where there is none.
-
-    `trace` holds n * E runs, example-minor; `lengths` (n,) are the programs' actions, at most `setting.max_actions` =
-    L. `offset` is in actions: 0 the state after the action, +j that many later, -j earlier. `first_state` and
-    `last_state` keep the states before the first and after the last action, which the specification shows. Raises
-    ValueError for arrays that do not fit together.
-    """
-    return label_set(
-        trace, (feature,), offset, lengths=lengths, setting=setting, first_state=first_state, last_state=last_state
-    )[resolve_feature(feature).name]
-
-
 def label_set(
     trace: TraceArrays,
     features: tuple[str | Feature, ...],
@@ -337,7 +313,13 @@ def label_set(
     first_state: bool = False,
     last_state: bool = False,
 ) -> dict[str, np.ndarray]:
-    """`labels` of several features at once, by name; the mask is worked out once."""
+    """Labels by feature's name: int8 (int16 above 128 classes) (n, L, E, heads), -1 where there is none.
+
+    `trace` holds n * E runs, example-minor; `lengths` (n,) are the programs' actions, at most `setting.max_actions` =
+    L. `offset` is in actions: 0 the state after the action, +j that many later, -j earlier. `first_state` and
+    `last_state` keep the states before the first and after the last action, which the specification shows. Raises
+    ValueError for arrays that do not fit together.
+    """
     max_actions = setting.max_actions
     mask = kept(trace, lengths, max_actions, offset, first_state=first_state, last_state=last_state)
     lengths, examples = _checked(trace, lengths, max_actions)

@@ -19,6 +19,7 @@ import torch
 
 from karel_fast.data import Recipe, Samples, Tokenizer
 from karel_fast.data import generate as generate_samples
+from karel_fast.data.sampling.symbols import PAD
 from karel_fast.data.tokens.interpreter import program_tokenizer
 from karel_fast.karel.language import CompiledPrograms, Program, parse
 from karel_fast.karel.world import Worlds
@@ -33,8 +34,6 @@ from karel_fast.runs.snapshots import open_snapshot
 from karel_fast.support.checks import InputError, whole
 from karel_fast.training.generation import Written, generate
 from karel_fast.training.written import satisfied
-
-PAD = 255
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,8 +62,7 @@ def latent_on_ray(
                 def start(number: int) -> Any:
                     return task.remote(step, plugins, run, snapshot, grid, settings, threads, number)
 
-                at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
-                for done, (_, _, error) in enumerate(results(ray, start, numbers, at_once), 1):
+                for done, (_, _, error) in enumerate(results(ray, start, numbers), 1):
                     if error is not None:
                         raise error
                     if progress:

@@ -66,7 +66,7 @@ def feature(
     """
 
     def made(function: LabelFunction) -> Feature:
-        own = _feature(function, classes, tuple(heads), names, name, description)
+        own = _feature(function, classes, heads, names, name, description)
         _register(own, function)
         return own
 
@@ -76,14 +76,14 @@ def feature(
 def _feature(
     function: LabelFunction,
     classes: Classes,
-    heads: tuple[str, ...],
+    heads: Sequence[str],
     names: Sequence[str] | None,
     name: str | None,
     description: str | None,
 ) -> Feature:
     if not callable(function):
         raise TypeError(f"a feature is made of a function (trace, worlds), not of {function!r}")
-    name = function.__name__ if name is None else name
+    name = getattr(function, "__name__", "") if name is None else name
     if not re.fullmatch(r"[A-Za-z]\w*", name):
         raise ValueError(f"feature {name!r}: give a name of letters, digits and _ by name=")
     if not heads or isinstance(heads, str):
@@ -92,12 +92,14 @@ def _feature(
         number = whole(f"feature {name!r}: classes", classes, 2, MOST_CLASSES)
         if names is not None and len(names) != number:
             raise ValueError(f"feature {name!r} has {number} classes and {len(names)} names of them; give one for each")
-    lines = (description or function.__doc__ or name.replace("_", " ")).strip().splitlines()
+    own_words = function.__doc__ if hasattr(function, "__name__") else None  # else it is its class's
+    said = (text.strip() for text in (description, own_words) if text)
+    first = next((text for text in said if text), name.replace("_", " ")).splitlines()[0]
     counted = partial(_classes, name, classes)
     return Feature(
         name=name,
-        heads=heads,
-        description=lines[0].rstrip("."),
+        heads=tuple(heads),
+        description=first.rstrip("."),
         classes=counted,
         _fill=partial(_fill, name, function, counted),
         _names=partial(_named, None if names is None else tuple(names)),
@@ -153,7 +155,8 @@ def _fill(
     out: np.ndarray,
 ) -> None:
     try:
-        values = np.asarray(function(trace, trace.start))
+        found = function(trace, trace.start)
+        values = np.asarray(found.filled(MASKED) if isinstance(found, np.ma.MaskedArray) else found)
     except Exception as error:
         place = where_it_failed(error, _place(function))
         raise InputError(f"feature {name!r} failed at {place}: {type(error).__name__}: {error}") from error

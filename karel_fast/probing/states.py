@@ -14,8 +14,8 @@ import torch
 
 from karel_fast.data import Samples, Tokenizer, generate
 from karel_fast.model import Capture, Transformer
-from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import write_programs
+from karel_fast.model.scoring import hidden_states
 from karel_fast.probing.settings import Layers
 from karel_fast.probing.table import HiddenTable, TableWriter
 from karel_fast.training.written import satisfied
@@ -141,7 +141,7 @@ def written_states(
         model,
         tokenizer.encode_prompts(samples),
         tokenizer.grammar(),
-        tokenizer.sequence_length - tokenizer.prompt_length,
+        tokenizer.program_length,
         capture,
         pad_id=tokenizer.pad_id,
         end_id=tokenizer.end_id,
@@ -164,7 +164,6 @@ def written_states(
     )
 
 
-@torch.no_grad()
 def forced_states(
     model: Transformer,
     tokenizer: Tokenizer,
@@ -195,26 +194,13 @@ def forced_states(
         raise ValueError(
             f"after is {after}: an action of layout {tokenizer.layout} has {tokenizer.tokens_per_action} tokens"
         )
-    device = model.wte.weight.device
     # Every program's action k is predicted at one place, so one row of positions serves all.
-    where_K = torch.from_numpy(np.maximum(positions.max(0), 0) + after).to(device)
-    capture = Capture(capture.layers, where_K, None, capture.final_norm, capture.point)
-    read = compiled(_read) if compile_model else _read
-    batch_size = min(batch_size, len(tokens))
-    parts = []
-    for begin in range(0, len(tokens), batch_size):
-        rows = np.minimum(np.arange(begin, begin + batch_size), len(tokens) - 1)  # one shape for every batch
-        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-            hidden = read(model, torch.from_numpy(tokens[rows]).to(device), capture)
-        parts.append(hidden[: min(batch_size, len(tokens) - begin)].float().cpu().numpy())
-    states = np.concatenate(parts)
+    where_K = torch.from_numpy(np.maximum(positions.max(0), 0) + after)
+    capture = Capture(capture.layers, where_K, capture.final_norm, capture.point)
+    parts = hidden_states(model, tokens, capture, batch_size=batch_size, dtype=dtype, compile=compile_model)
+    states = torch.cat(list(parts)).float().numpy()
     states[positions < 0] = 0
     return states
-
-
-def _read(model: Transformer, tokens_BT: torch.Tensor, capture: Capture) -> torch.Tensor:
-    _, hidden = model(tokens_BT, capture=capture, logits_from=tokens_BT.shape[1] - 1)
-    return hidden
 
 
 def withheld(samples: Samples, withhold: str | None) -> Samples:

@@ -1,7 +1,7 @@
 """Hidden states on disk: one row per action that a model wrote, kept as memory-mapped arrays.
 
     TABLE/table.json            what it holds, which parts are whole, and their files' checksums
-    TABLE/part-00000/hidden.npy (rows, layers, D) float32, or uint16 holding bfloat16
+    TABLE/part-00000/hidden.npy (rows, layers, D) float32
                      actions.npy (programs, L) uint8 padded with 255, lengths.npy, correct.npy, finished.npy (programs,)
 
 Programs are appended in order, a part at a time; a part is put in place whole, then
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from karel_fast.data.sampling.symbols import PAD
 from karel_fast.support.checks import one_of, whole
 from karel_fast.support.checksums import FILES, check_named, sums_of
 from karel_fast.support.files import read_json, remove_temporaries, write_folder, write_json
@@ -26,16 +27,6 @@ from karel_fast.support.files import read_json, remove_temporaries, write_folder
 VERSION = 1
 HEAD = "table.json"
 MOST = 2**20  # values in a state, or actions of a program: a head that says more is damaged
-
-
-def _to_bfloat16(values: np.ndarray) -> np.ndarray:
-    """float32 -> the upper 16 bits, rounded to nearest even."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-
-
-def _from_bfloat16(bits: np.ndarray) -> np.ndarray:
-    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 class TableWriter:
@@ -54,18 +45,15 @@ class TableWriter:
         layers: Sequence[int | str],
         max_actions: int,
         identity: Mapping[str, Any],
-        dtype: str = "float32",
         unfinished: bool = False,
     ) -> None:
-        if dtype not in ("float32", "bfloat16"):
-            raise ValueError(f"a table's dtype must be 'float32' or 'bfloat16', got {dtype!r}")
         self.directory = Path(directory)
         self._head = {
             "version": VERSION,
             "width": width,
             "layers": list(layers),
             "max_actions": max_actions,
-            "dtype": dtype,
+            "dtype": "float32",
             "identity": json.loads(json.dumps(dict(identity))),
         }
         if unfinished:
@@ -115,7 +103,7 @@ class TableWriter:
                 f"actions {actions.shape} and hidden states {hidden.shape} do not fit a table of at most {most} "
                 f"actions, {layers} layers and width {width}"
             )
-        padded = np.full((programs, most), 255, np.uint8)
+        padded = np.full((programs, most), PAD, np.uint8)
         padded[:, :columns] = actions
         rows = np.arange(columns) < np.asarray(lengths)[:, None]
         if not self._head.get("unfinished"):
@@ -123,8 +111,6 @@ class TableWriter:
         states = np.ascontiguousarray(hidden[rows], np.float32)
         if not np.isfinite(states).all():
             raise ValueError("the hidden states hold values that are not finite; the snapshot's training has diverged")
-        if self._head["dtype"] == "bfloat16":
-            states = _to_bfloat16(states)
         name = f"part-{len(self._parts):05d}"
         arrays = {
             "hidden": states,
@@ -159,7 +145,7 @@ class HiddenTable:
     version.
 
     programs: count n. actions uint8 (n, L), lengths int32 (n,), correct, finished and kept (has rows) bool (n,) per program;
-    sample int32, action int16, length int16, right bool (rows,) per row; `hidden` reads states.
+    `first_row` says which rows are a program's, `hidden` reads their states.
     """
 
     def __init__(self, directory: str | Path) -> None:
@@ -177,7 +163,7 @@ class HiddenTable:
             self.width = whole("width", values["width"], 1, MOST)
             self.layers: list[int | str] = list(values["layers"])
             self.max_actions = whole("max_actions", values["max_actions"], 0, MOST)
-            self.dtype = one_of("dtype", values["dtype"], ("float32", "bfloat16"))
+            one_of("dtype", values["dtype"], ("float32",))
             self.identity: dict[str, Any] = dict(values["identity"])
             self._rows = [whole("rows", part["rows"], 0, MOST**2) for part in parts]
             self._programs = [whole("programs", part["programs"], 0, MOST**2) for part in parts]
@@ -198,7 +184,7 @@ class HiddenTable:
         """
         programs, rows = self._programs[part], self._rows[part]
         shape, dtype = {
-            "hidden": ((rows, len(self.layers), self.width), np.uint16 if self.dtype == "bfloat16" else np.float32),
+            "hidden": ((rows, len(self.layers), self.width), np.float32),
             "actions": ((programs, self.max_actions), np.uint8),
             "lengths": ((programs,), np.int32),
             "correct": ((programs,), np.bool_),
@@ -248,31 +234,6 @@ class HiddenTable:
         """(n + 1,) each program's first row, one per action from there; last, the number of rows."""
         return np.concatenate([[0], np.cumsum(np.where(self.kept, self.lengths, 0))])
 
-    @cached_property
-    def _index(self) -> tuple[np.ndarray, np.ndarray]:
-        sample, action = np.nonzero((np.arange(self.max_actions) < self.lengths[:, None]) & self.kept[:, None])
-        return sample.astype(np.int32), action.astype(np.int16)
-
-    @property
-    def sample(self) -> np.ndarray:
-        """The program of each row."""
-        return self._index[0]
-
-    @property
-    def action(self) -> np.ndarray:
-        """Which of its program's actions each row predicted, from 0."""
-        return self._index[1]
-
-    @property
-    def length(self) -> np.ndarray:
-        """The length of each row's program, in actions."""
-        return self.lengths[self.sample].astype(np.int16)
-
-    @property
-    def right(self) -> np.ndarray:
-        """Whether each row's program is correct."""
-        return self.correct[self.sample]
-
     def hidden(self, rows: np.ndarray, layer: int = 0) -> np.ndarray:
         """float32 (len(rows), D): the states of some rows at the table's `layer`-th kept layer; only these are read."""
         rows = np.asarray(rows)
@@ -282,6 +243,5 @@ class HiddenTable:
         for number in range(len(self._rows)):
             here = np.flatnonzero(part == number)
             if len(here):
-                states = self._read(number, "hidden")[rows[here] - starts[number], layer]
-                out[here] = _from_bfloat16(states) if self.dtype == "bfloat16" else states
+                out[here] = self._read(number, "hidden")[rows[here] - starts[number], layer]
         return out

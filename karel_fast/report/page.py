@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from importlib.resources import files
@@ -30,6 +28,7 @@ from karel_fast.report.slider import snapshots_of
 from karel_fast.report.style import render, render_for_page, styled
 from karel_fast.report.words import WORDS
 from karel_fast.runs.folder import RunFolder, step_name
+from karel_fast.support.csv_text import csv_text
 from karel_fast.support.files import remove_leftovers, remove_temporaries, write_bytes, write_json, write_text
 from karel_fast.support.locks import alone
 
@@ -83,7 +82,7 @@ def _write(folder: RunFolder, run: Run) -> Path:
         ]
         write_text(figures / f"{plot.name}.svg", file_svg)
         write_bytes(figures / f"{plot.name}.png", png)
-        write_text(figures / f"{plot.name}.csv", _csv(plot))
+        write_text(figures / f"{plot.name}.csv", csv_text(plot.columns, plot.rows))
     write_summary(folder, run)
     write_text(folder.page, _page(run, plots, drawings))
     write_json(folder.results, results_of(run))
@@ -199,15 +198,3 @@ def _examples(run: Run) -> tuple[list[str], int, str, str]:
         if examples:
             return examples, step, str(stored.get("reader", "probes")), ""
     return [], 0, "", "the run folder has no examples"
-
-
-def _csv(plot: Plot) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(plot.columns)
-    writer.writerows([_cell(value) for value in row] for row in plot.rows)
-    return out.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    return "" if value is None else value

@@ -5,7 +5,8 @@
     RUN/resume.safetensors              the newest state of training, see there
     RUN/metrics.jsonl                   one training log line per entry: {"step": int, "loss": float, ...}
     RUN/tensorboard/                    the same for TensorBoard, if asked
-    RUN/evaluation/step-000100.json     what the snapshot generates: see EVALUATION_FIELDS
+    RUN/evaluation/step-000100.json     what the snapshot generates: the metrics of `karel_fast.training.evaluate.evaluate`,
+                                        or of karel_fast.training.interpret, any of which may be missing or null
     RUN/probing/step-000100.json        probe scores: {"step", "records", "differences", "notes", ...}
     RUN/probing/step-000100.npz         sums of every probe, per test program and per place in a program; closer, latent too
     RUN/probing/step-000100.safetensors the weights of those probes, if asked; closer, latent too
@@ -40,28 +41,6 @@ from karel_fast.runs.contents import CONFIG_SHAPE, check_result, checked
 from karel_fast.support.checksums import CARD as CARD
 from karel_fast.support.files import as_text, parse_json, read_json_if_whole
 from karel_fast.support.shapes import anything
-
-EVALUATION_FIELDS = {
-    "generative_accuracy": "share of specifications whose program is right on the shown worlds",
-    "generalization": "share whose program is right on the held-out worlds too",
-    "perplexity": "of the reference programs, per token",
-    "distinct_programs": "how many different programs were written",
-    "diversity": "share of different programs among the first thousand",
-    "top_share": "share of the most frequent program",
-    "mean_length": "actions per written program",
-    "reference_mean_length": "actions per reference program",
-    "floor_perplexity": "the least perplexity that any reader of the specifications can have on those programs",
-    "divergence": "how far the model is from that reader: KL(ideal || model) in nats per token",
-    "solver_generalization": "share whose most probable program of all, found by the exact solver, is right on the held-out worlds",
-    "excess_length": "actions of correct programs beyond the shortest that would do",
-    "parse_rate": "share of outputs that are whole programs without the grammar's help",
-    "pass_at_k": "share with a right program among k drawn at random, by k; see karel_fast.training.search",
-    "written_perplexity": "of the programs that the model wrote, per token; more of this kind: karel_fast.training.text",
-    "world_accuracy": "of a model that writes outputs: share of worlds right; see karel_fast.training.interpret",
-    "beam_accuracy": "share whose best program of a beam search is right on the shown worlds",
-}
-"""What an evaluation file holds, besides "step" and "samples" (specifications): the metrics of
-`karel_fast.training.evaluate.evaluate`. Any may be missing or null."""
 
 CONFIG, METRICS, TENSORBOARD, TIME = "config.json", "metrics.jsonl", "tensorboard", "time.json"
 """Files that are written before there is a folder to be read; the folder makes paths of all others."""

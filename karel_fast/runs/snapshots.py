@@ -12,7 +12,6 @@ karel_fast.json has the checksums of all files beside it, and the state one of i
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,7 @@ from karel_fast.model.tensors import read_metadata, read_tensors, write_tensors
 from karel_fast.runs.folder import CARD as CARD
 from karel_fast.runs.folder import SNAPSHOTS as SNAPSHOTS
 from karel_fast.runs.folder import step_name, step_of
-from karel_fast.support.checksums import FILES, sums_of
+from karel_fast.support.checksums import FILES, file_sum, sums_of
 from karel_fast.support.files import parse_json, read_json, write_folder, write_json
 from karel_fast.support.version import VERSION
 
@@ -113,8 +112,7 @@ def read_card(snapshot: str | Path) -> dict[str, Any]:
 
 def weights_digest(snapshot: str | Path) -> str:
     """Which weights a snapshot holds: 16 hexadecimal digits. Raises FileNotFoundError if it holds none."""
-    with open(Path(snapshot) / WEIGHTS, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return file_sum(Path(snapshot) / WEIGHTS)[:16]
 
 
 def open_snapshot(directory: str | Path, tokenizer: Tokenizer, any_recipe: bool = False) -> Transformer:

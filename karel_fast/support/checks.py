@@ -20,9 +20,12 @@ class NotFiniteError(ArithmeticError):
 def whole(name: str, value: object, lowest: int, highest: int | None = None) -> int:
     """The value as a plain int. TypeError unless it is a whole number (NumPy's are), ValueError unless in the range."""
     expected = f"of at least {lowest}" if highest is None else f"from {lowest} to {highest}"
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:  # arrays have __index__, whatever they hold
+        number = None
+    if number is None:
         raise TypeError(f"{name} is {value!r}; give a whole number {expected}")
-    number = operator.index(value)
     if number < lowest or (highest is not None and number > highest):
         raise ValueError(f"{name} is {shown(number)}; give a whole number {expected}")
     return number

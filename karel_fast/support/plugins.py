@@ -63,7 +63,10 @@ def _run(plugin: Plugin) -> None:
     sys.modules[module.__name__] = module  # dataclasses and pickle look for it
     try:
         exec(compile(plugin.text, plugin.path, "exec"), module.__dict__)
-    except Exception as error:
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a file that ends the process would end the command, and look like success
         del sys.modules[module.__name__]
         if earlier is None:
             del _LOADED[plugin.path]
@@ -80,5 +83,5 @@ def where_it_failed(error: BaseException, path: str) -> str:
     return f"{path}, line {lines[-1]}" if lines else path
 
 
-def _said(error: Exception) -> str:
+def _said(error: Exception | SystemExit) -> str:
     return error.msg if isinstance(error, SyntaxError) else str(error)

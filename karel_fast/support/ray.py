@@ -53,14 +53,16 @@ def task_resources(ray: Any, device: str, threads: int) -> tuple[dict[str, int],
 
 
 def results(
-    ray: Any, start: Callable[[Item], Any], items: Iterable[Item], at_once: int
+    ray: Any, start: Callable[[Item], Any], items: Iterable[Item], at_once: int | None = None
 ) -> Iterator[tuple[Item, Any, Exception | None]]:
     """(item, result, None) or (item, None, what went wrong) of each item's task, in the order in which they end.
 
-    start: begins the item's task and returns its reference. at_once: most tasks begun and not ended. What a task raised
-    comes as itself, a worker that died more often than the task is tried again as `WorkerLost`. Left early (an error,
-    Ctrl-C), the tasks that still run are cancelled.
+    start: begins the item's task and returns its reference. at_once: most tasks begun and not ended; None: two
+    for each processor of the cluster. What a task raised comes as itself, a worker that died more often than the task is
+    tried again as `WorkerLost`. Left early (an error, Ctrl-C), the tasks that still run are cancelled.
     """
+    if at_once is None:
+        at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
     running: dict[Any, Item] = {}
     todo = iter(items)
     try:

@@ -20,8 +20,3 @@ def stored(path: Path, identity: Mapping[str, Any], make: Callable[[], Mapping[s
         found = {_IDENTITY: wanted, **make()}
         write_json(path, found)
     return {key: value for key, value in found.items() if key != _IDENTITY}
-
-
-def is_stored(path: Path, identity: Mapping[str, Any]) -> bool:
-    """Whether the file is there, whole and of this identity."""
-    return (read_json_if_whole(path) or {}).get(_IDENTITY) == json.loads(json.dumps(identity))

@@ -103,8 +103,6 @@ def evaluate(
     place = resolve_device(device)
     dtype = resolve_precision(precision, place)
     model = model.to(place).eval()
-    steps = tokenizer.sequence_length - tokenizer.prompt_length
-    grammar = tokenizer.grammar()
     seen, mask = samples, None
     if active is not None and not active.all_active:
         if ideal or (search is not None and (search.draws or search.beam_width)):
@@ -116,8 +114,8 @@ def evaluate(
 
     with memory_advice(f"lower batch_size ({batch_size})"):
         decoder = Decoder(
-            model, grammar, steps, capture, pad_id=tokenizer.pad_id, end_id=tokenizer.end_id, dtype=dtype,
-            compile=compile_model,
+            model, tokenizer.grammar(), tokenizer.program_length, capture, pad_id=tokenizer.pad_id,
+            end_id=tokenizer.end_id, dtype=dtype, compile=compile_model,
         )  # fmt: skip
         parts, parsed, done = [], 0, 0
         for read in decoder.read(prompts, batch_size):
@@ -165,7 +163,7 @@ def evaluate(
         if ideal:
             metrics |= divergence_metrics(model, tokenizer, samples, **settings)
         if text:
-            metrics |= text_metrics(model, tokenizer, seen, generated, correct, **settings)
+            metrics |= text_metrics(model, tokenizer, seen, generated, correct, loss, **settings)
         if search is not None:
             metrics |= search_metrics(model, tokenizer, samples, search, **settings)
     return Evaluation(metrics, generated, correct, generalizes)

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 
 from karel_fast.data import Samples, Tokenizer
-from karel_fast.data.sampling.symbols import from_symbols
+from karel_fast.data.sampling.symbols import PAD, from_symbols
 from karel_fast.karel.language import Program
 from karel_fast.model import Transformer
 from karel_fast.model.beam import beam_search
-from karel_fast.model.decode import Decoder, Generated, join
+from karel_fast.model.decode import Generated
 from karel_fast.model.sampling import Sampling
 from karel_fast.support.checks import InputError, whole
-from karel_fast.training.search import pass_at_k
+from karel_fast.training.search import drawn_programs, pass_at_k
 from karel_fast.training.written import generated_programs, satisfied
 
 AXES = ("specification", "program")
@@ -113,7 +113,7 @@ def generate(
     whole("draws", draws, 1)
     whole("beam", beam, 0)
     whole("batch_size", batch_size, 1)
-    settings: dict[str, Any] = {"dtype": dtype, "compile": compile_model}
+    settings: dict[str, Any] = {"batch_size": batch_size, "dtype": dtype, "compile": compile_model}
     if not beam:
         sampling = Sampling(temperature, top_p, seed)
         if draws > 1 and temperature == 0:
@@ -124,43 +124,19 @@ def generate(
             )
         if length_penalty:
             raise InputError("length_penalty ranks the programs of a beam search: leave it out, or give beam=")
-        written = _drawn(model, tokenizer, samples, sampling, draws, grammar, batch_size, settings)
+        drawn = sampling if temperature else None
+        written = drawn_programs(model, tokenizer, samples, drawn, draws, constrained=grammar, **settings)
         return _judged(tokenizer, samples, written, None)
     if temperature or draws > 1 or top_p != 1 or seed:
         raise InputError("a beam search draws nothing at random: leave out temperature, top_p, draws and seed, or beam")
     if not grammar:
         raise InputError("a beam search goes by the grammar: leave out grammar=False, or beam")
     beams = beam_search(
-        model, tokenizer.encode_prompts(samples), tokenizer.grammar(), _steps(tokenizer), beam, pad_id=tokenizer.pad_id,
-        end_id=tokenizer.end_id, length_penalty=length_penalty, batch_size=batch_size, **settings,
+        model, tokenizer.encode_prompts(samples), tokenizer.grammar(), tokenizer.program_length, beam,
+        pad_id=tokenizer.pad_id, end_id=tokenizer.end_id, length_penalty=length_penalty, **settings,
     )  # fmt: skip
     # Places beyond the last program that there is hold padding, which is none.
     return _judged(tokenizer, samples, [beams.programs(rank) for rank in range(beam)], beams.log_probability)
-
-
-def _steps(tokenizer: Tokenizer) -> int:
-    return tokenizer.sequence_length - tokenizer.prompt_length
-
-
-def _drawn(
-    model: Transformer,
-    tokenizer: Tokenizer,
-    samples: Samples,
-    sampling: Sampling,
-    draws: int,
-    grammar: bool,
-    batch_size: int,
-    settings: dict[str, Any],
-) -> list[Generated]:
-    decoder = Decoder(
-        model, tokenizer.grammar(), _steps(tokenizer), pad_id=tokenizer.pad_id, end_id=tokenizer.end_id, **settings
-    )
-    parts: list[list[Generated]] = [[] for _ in range(draws)]
-    for read in decoder.read(tokenizer.encode_prompts(samples), batch_size):
-        read.numbers = read.numbers + samples.start
-        for draw, of_draw in enumerate(parts):
-            of_draw.append(decoder.write(read, grammar, sampling if sampling.temperature else None, draw))
-    return [join(of_draw) for of_draw in parts]
 
 
 def _judged(
@@ -175,7 +151,7 @@ def _judged(
         if held_out is not None:
             generalizes.append(shown & held_out & ended)
     longest = max(1, max(int(one.lengths.max()) for one in written))
-    actions = np.full((len(samples), len(written), longest), 255, np.uint8)
+    actions = np.full((len(samples), len(written), longest), PAD, np.uint8)
     for k, one in enumerate(written):
         width = min(longest, one.actions.shape[1])
         actions[:, k, :width] = one.actions[:, :width]

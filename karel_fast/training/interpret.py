@@ -17,6 +17,7 @@ from torch import Tensor
 from karel_fast.data import Samples
 from karel_fast.data.tokens.interpreter import InterpreterTokenizer
 from karel_fast.model import Transformer
+from karel_fast.model.batches import row_batches
 from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import write_programs
 from karel_fast.model.device import autocast, memory_advice, resolve_device, resolve_precision
@@ -63,9 +64,9 @@ def interpret(
     rows_nT = tokenizer.encode(samples)
     with memory_advice(f"lower batch_size ({batch_size})"):
         made = write_programs(
-            model, rows_nT[:, : tokenizer.prompt_length], tokenizer.grammar(),
-            tokenizer.sequence_length - tokenizer.prompt_length, pad_id=tokenizer.pad_id, end_id=tokenizer.end_id,
-            batch_size=batch_size, dtype=dtype, compile=compile_model, progress=progress,
+            model, rows_nT[:, : tokenizer.prompt_length], tokenizer.grammar(), tokenizer.program_length,
+            pad_id=tokenizer.pad_id, end_id=tokenizer.end_id, batch_size=batch_size, dtype=dtype,
+            compile=compile_model, progress=progress,
         )  # fmt: skip
         losses_nS, best_nS = predictions(model, tokenizer, rows_nT, batch_size, dtype, compile_model)
     before_EC, after_EC = tokenizer.cell_positions.transpose(1, 0, 2)
@@ -123,16 +124,13 @@ def predictions(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of each token after the prompt, (n, S), given the true ones before it: its loss in nats, and the most probable cell."""
     device = model.wte.weight.device
-    batch_size = min(batch_size, len(rows_nT))
     predict = compiled(row_predictions) if compile_model else row_predictions
     parts = []
-    for start in range(0, len(rows_nT), batch_size):
-        # Repeating the last row keeps a short last batch in the shape of the others.
-        numbers = np.minimum(np.arange(start, start + batch_size), len(rows_nT) - 1)
-        tokens_BT = torch.from_numpy(rows_nT[numbers].astype(np.int64)).to(device)
+    for numbers, keep in row_batches(len(rows_nT), batch_size):
+        tokens_BT = torch.from_numpy(rows_nT[numbers.numpy()].astype(np.int64)).to(device)
         with autocast(device, dtype):
             both = predict(model, tokens_BT, tokenizer.prompt_length, tokenizer.cell_ids.start, tokenizer.cell_ids.stop)
-        parts.append([part[: len(rows_nT) - start].cpu().numpy() for part in both])
+        parts.append([part[:keep].cpu().numpy() for part in both])
     losses, best = zip(*parts, strict=True)
     return np.concatenate(losses), np.concatenate(best)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from karel_fast.model import Transformer
+from karel_fast.model.batches import row_batches
 from karel_fast.model.compiling import compiled
 from karel_fast.model.device import autocast
 
@@ -26,14 +27,11 @@ def row_scores(
 ) -> np.ndarray:
     """What score(model, tokens (B, T), *arguments) returns for all n rows, (n, ..)."""
     device = model.wte.weight.device
-    batch_size = min(batch_size, len(rows_nT))
     run = compiled(score) if compile_model else score
     parts = []
-    for start in range(0, len(rows_nT), batch_size):
-        # Repeating the last row keeps a short last batch in the shape of the others.
-        numbers = np.minimum(np.arange(start, start + batch_size), len(rows_nT) - 1)
-        tokens_BT = torch.from_numpy(rows_nT[numbers].astype(np.int64)).to(device)
+    for numbers, keep in row_batches(len(rows_nT), batch_size):
+        tokens_BT = torch.from_numpy(rows_nT[numbers.numpy()].astype(np.int64)).to(device)
         with autocast(device, dtype):
             scores = run(model, tokens_BT, *arguments)
-        parts.append(scores[: len(rows_nT) - start].cpu().numpy())
+        parts.append(scores[:keep].cpu().numpy())
     return np.concatenate(parts)

@@ -57,21 +57,11 @@ def draw_metrics(
     4, .. and the number of draws, by `pass_at_k`; pass_at_k_generalization: the same of every held-out example as well (None
     without any); pass_at_k_prior: its base rate, with the reference programs of other samples in place of the draws (None if
     there are too few); drawn_distinct: different programs of a sample, on average.
-
-    The programs of a sample depend on the seed and on which sample of its split it is, not on its company.
     """
     sampling = Sampling(search.temperature, search.top_p, search.draw_seed)
-    steps = tokenizer.sequence_length - tokenizer.prompt_length
-    decoder = Decoder(
-        model, tokenizer.grammar(), steps, pad_id=tokenizer.pad_id, end_id=tokenizer.end_id, dtype=dtype,
-        compile=compile,
-    )  # fmt: skip
-    parts: list[list[Generated]] = [[] for _ in range(search.draws)]
-    for read in decoder.read(tokenizer.encode_prompts(samples), batch_size):
-        read.numbers = read.numbers + samples.start
-        for draw, of_draw in enumerate(parts):
-            of_draw.append(decoder.write(read, sampling=sampling, draw=draw))
-    written = [join(of_draw) for of_draw in parts]
+    written = drawn_programs(
+        model, tokenizer, samples, sampling, search.draws, batch_size=batch_size, dtype=dtype, compile=compile
+    )
     found = [right_programs(tokenizer, one, samples) for one in written]
     tokens = np.stack([one.tokens for one in written], axis=1)
     return {
@@ -83,6 +73,34 @@ def draw_metrics(
         "pass_at_k_prior": prior_passes(samples, search.draws),
         "drawn_distinct": float(np.mean([len(np.unique(rows, axis=0)) for rows in tokens])),
     }
+
+
+def drawn_programs(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    samples: Samples,
+    sampling: Sampling | None,
+    draws: int,
+    *,
+    constrained: bool = True,
+    batch_size: int,
+    dtype: torch.dtype,
+    compile: bool,
+) -> list[Generated]:
+    """N programs for each sample's shown examples, draw by draw; the other arguments as `karel_fast.model.write_programs` takes them.
+
+    The programs of a sample depend on the seed and on which sample of its split it is, not on its company.
+    """
+    decoder = Decoder(
+        model, tokenizer.grammar(), tokenizer.program_length, pad_id=tokenizer.pad_id, end_id=tokenizer.end_id,
+        dtype=dtype, compile=compile,
+    )  # fmt: skip
+    parts: list[list[Generated]] = [[] for _ in range(draws)]
+    for read in decoder.read(tokenizer.encode_prompts(samples), batch_size):
+        read.numbers = read.numbers + samples.start
+        for draw, of_draw in enumerate(parts):
+            of_draw.append(decoder.write(read, constrained, sampling, draw))
+    return [join(of_draw) for of_draw in parts]
 
 
 def beam_metrics(
@@ -102,10 +120,9 @@ def beam_metrics(
     beam_log_probability: of the best programs that ended, nats, on average (None if none did).
     """
     beams = beam_search(
-        model, tokenizer.encode_prompts(samples), tokenizer.grammar(),
-        tokenizer.sequence_length - tokenizer.prompt_length, search.beam_width, pad_id=tokenizer.pad_id,
-        end_id=tokenizer.end_id, length_penalty=search.length_penalty, batch_size=batch_size, dtype=dtype,
-        compile=compile,
+        model, tokenizer.encode_prompts(samples), tokenizer.grammar(), tokenizer.program_length,
+        search.beam_width, pad_id=tokenizer.pad_id, end_id=tokenizer.end_id, length_penalty=search.length_penalty,
+        batch_size=batch_size, dtype=dtype, compile=compile,
     )  # fmt: skip
     found = [right_programs(tokenizer, beams.programs(rank), samples) for rank in range(search.beam_width)]
     shown, both = found[0]

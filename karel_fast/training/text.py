@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 from karel_fast.data import Samples, Tokenizer
@@ -35,6 +36,7 @@ def text_metrics(
     samples: Samples,
     generated: Generated,
     correct: np.ndarray,
+    reference_loss: float,
     *,
     batch_size: int = 256,
     dtype: torch.dtype = torch.float32,
@@ -45,7 +47,8 @@ def text_metrics(
     written_loss: of the programs that the model wrote, with their end tokens; written_perplexity: its exponential;
     loss_gap: how much more the reference programs cost it. Greedy programs are the probable ones, so it is above 0.
 
-    generated, correct: the greedy programs, and bool (n,) which of them satisfy every shown example.
+    generated, correct: the greedy programs, and bool (n,) which of them satisfy every shown example. reference_loss: of
+    the reference programs with their end tokens.
     """
     settings: dict[str, Any] = {"batch_size": batch_size, "dtype": dtype, "compile_model": compile_model}
     rows_nT = tokenizer.encode(samples)
@@ -54,10 +57,7 @@ def text_metrics(
     written_nT[:, first:] = generated.tokens
     losses_nT = token_losses(model, rows_nT, tokenizer.pad_id, **settings)
     written_losses_nT = token_losses(model, written_nT, tokenizer.pad_id, **settings)
-    written_loss, reference_loss = (
-        mean_loss(losses[:, first - 1 :], rows[:, first:] != tokenizer.pad_id)
-        for losses, rows in ((written_losses_nT, written_nT), (losses_nT, rows_nT))
-    )
+    written_loss = mean_loss(written_losses_nT[:, first - 1 :], written_nT[:, first:] != tokenizer.pad_id)
     return {
         "written_loss": written_loss,
         "written_perplexity": perplexity(written_loss),
@@ -158,8 +158,7 @@ def mean_loss(losses: np.ndarray, counted: np.ndarray) -> float:
 def entropy(values: np.ndarray) -> float:
     """Of the values' frequencies, in nats."""
     _, counts = np.unique(values, return_counts=True)
-    shares = counts / counts.sum()
-    return float(-(shares * np.log(shares)).sum())
+    return float(stats.entropy(counts))
 
 
 def uniform_program_loss(tokenizer: Tokenizer, programs: np.ndarray) -> float:

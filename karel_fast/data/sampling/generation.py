@@ -11,7 +11,7 @@ from karel_fast.data.sampling.philox import INDEX_BITS
 from karel_fast.data.sampling.plan import MAX_ATTEMPTS, Plan, make_plan
 from karel_fast.data.sampling.recipe import Recipe
 from karel_fast.data.sampling.samples import Samples
-from karel_fast.data.sampling.symbols import from_symbols
+from karel_fast.data.sampling.symbols import PAD, from_symbols
 from karel_fast.karel.backends import resolve_backend
 from karel_fast.karel.execution import MAX_THREADS, available_threads, run
 from karel_fast.karel.language import compile
@@ -64,7 +64,7 @@ def _control_flow(
     """Draw programs, run them, and draw again those that hit a limit in any of their worlds, until none does."""
     assert recipe.control is not None
     count = len(inputs) // plan.worlds
-    symbols = np.full((count, plan.symbol_width), 255, np.uint8)
+    symbols = np.full((count, plan.symbol_width), PAD, np.uint8)
     lengths = np.zeros(count, np.int32)
     attempts = np.zeros(count, np.int64)
     out_markers, out_robot = inputs.markers.copy(), inputs.robot.copy()

@@ -17,7 +17,19 @@ import numpy as np
 
 from karel_fast.data.sampling.philox import PROGRAM_STREAM, Stream
 from karel_fast.data.sampling.plan import ControlPlan, Plan
-from karel_fast.data.sampling.symbols import CLOSE, CONDITION, COUNT, ELSE, IF, IFELSE, NOT, OPEN, REPEAT, program_hash
+from karel_fast.data.sampling.symbols import (
+    CLOSE,
+    CONDITION,
+    COUNT,
+    ELSE,
+    IF,
+    IFELSE,
+    NOT,
+    OPEN,
+    PAD,
+    REPEAT,
+    program_hash,
+)
 from karel_fast.karel.backends.reference import State
 from karel_fast.karel.language import Action
 
@@ -122,7 +134,7 @@ def straight(plan: Plan, start: int, count: int, threads: int) -> tuple[np.ndarr
     uint8 (n*E, H, W), robot uint8 (n*E, 3), and the final markers and robot. `threads` has no meaning here.
     """
     walls, markers, robot = worlds(plan, start, count, threads)
-    symbols = np.full((count, plan.symbol_width), 255, np.uint8)
+    symbols = np.full((count, plan.symbol_width), PAD, np.uint8)
     lengths = np.zeros(count, np.int32)
     out_markers, out_robot = markers.copy(), robot.copy()
     for i in range(count):
@@ -154,7 +166,7 @@ def programs(plan: Plan, indices: np.ndarray, attempts: np.ndarray, threads: int
 
     Returns symbols uint8 (n, W), lengths int32 (n,) (-1 where no program was found), and int64 (n,) the attempts used.
     """
-    symbols = np.full((len(indices), plan.symbol_width), 255, np.uint8)
+    symbols = np.full((len(indices), plan.symbol_width), PAD, np.uint8)
     lengths, used = np.zeros(len(indices), np.int32), np.zeros(len(indices), np.int64)
     for i, (index, attempt) in enumerate(zip(indices.tolist(), attempts.tolist(), strict=True)):
         program, used[i] = draw_program(plan, index, attempt, [])

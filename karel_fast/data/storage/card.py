@@ -14,9 +14,11 @@ from karel_fast.data.storage.manifest import Manifest
 from karel_fast.data.storage.packing import column_widths
 from karel_fast.karel.language.vocabulary import ACTION_NAMES
 from karel_fast.karel.status import Status
+from karel_fast.support.checks import InputError
 from karel_fast.support.files import write_text
 
 CARD = "README.md"
+_BEGINNING = "---\npretty_name: Karel programs and worlds"
 
 COLUMNS = {
     "length": "symbols of the program",
@@ -46,10 +48,20 @@ _SIZES = (
 
 
 def write_card(directory: str | Path) -> Path:
-    """Write README.md into a folder of shards; the same folder gets the same text. FileNotFoundError if it is none, or ShardError."""
+    """Write README.md into a folder of shards; the same folder gets the same text. FileNotFoundError if it is none, or ShardError;
+    InputError, see `check_card`.
+    """
     directory = Path(directory)
-    path = directory / CARD
+    path = check_card(directory)
     write_text(path, card_text(Manifest.read(directory)))
+    return path
+
+
+def check_card(directory: str | Path) -> Path:
+    """Where a folder's card lies or would. InputError if a README.md of another kind lies there, which it would replace."""
+    path = Path(directory) / CARD
+    if path.is_file() and not path.read_text(encoding="utf-8", errors="replace").startswith(_BEGINNING):
+        raise InputError(f"{path} is no card of karel_fast, and would be replaced: move it, or choose another folder")
     return path
 
 
@@ -61,8 +73,7 @@ def card_text(manifest: Manifest) -> str:
     columns = [f"| `{name}` | {width} | {COLUMNS[name]} |" for name, width in widths.items()]
     worlds = recipe.worlds_per_sample
     split = {"val": "validation"}.get(manifest.split, manifest.split)
-    return f"""---
-pretty_name: Karel programs and worlds
+    return f"""{_BEGINNING}
 size_categories:
 - {size}
 tags:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from karel_fast.data.sampling.recipe import ControlFlow, Recipe, check_recipe
+from karel_fast.data.sampling.recipe import SPLITS, ControlFlow, Recipe, check_recipe
 from karel_fast.data.sampling.samples import Samples
 from karel_fast.data.sampling.symbols import (
     CLOSE,
@@ -31,8 +31,9 @@ from karel_fast.data.sampling.symbols import (
 )
 from karel_fast.karel.execution import run
 from karel_fast.karel.language import CompiledPrograms, Program, Semantics, compile, parse
+from karel_fast.karel.status import Status
 from karel_fast.karel.world import Worlds
-from karel_fast.support.checks import InputError
+from karel_fast.support.checks import InputError, one_of
 from karel_fast.support.files import as_text, lines_of, parse_json, write_whole
 
 CHUNK = 2048  # lines or samples handled at a time
@@ -63,7 +64,7 @@ def read_records(path: str | Path, code: bool = True) -> Records:
     programs: list[Program] = []
     worlds: list[Worlds] = []
     outputs: list[str] = []
-    rows = _parquet_rows(path) if _is_parquet(path) else _json_rows(path)
+    rows = _parquet_rows(path) if _is_parquet(path) else json_rows(path)
     names: tuple[list[str], list[str]] | None = None
     while chunk := list(islice(rows, CHUNK)):
         texts: list[str] = []
@@ -73,8 +74,11 @@ def read_records(path: str | Path, code: bool = True) -> Records:
                 names = _names(record, where)
             wanted = ("code", *names[0], *names[1]) if code else (*names[0], *names[1])
             missing = [name for name in wanted if not isinstance(record.get(name), str)]
-            if missing or len(_numbered(record, "input")) != len(names[0]):
-                raise ValueError(f"{where}: {'no text ' + missing[0] if missing else 'another number of inputs'}")
+            if missing:
+                raise ValueError(f"{where}: no text {missing[0]}")
+            for kind, known in zip(("input", "output"), names, strict=True):
+                if len(_numbered(record, kind, where)) != len(known):
+                    raise ValueError(f"{where}: another number of {kind}s than in the first record ({len(known)})")
             if code:
                 try:
                     programs.append(parse(_LOST_SEMICOLON.sub(r"};\1", record["code"])))
@@ -88,6 +92,10 @@ def read_records(path: str | Path, code: bool = True) -> Records:
             raise ValueError(f"{path}, lines {chunk[0][0]}..{chunk[-1][0]}: {error}") from error
     if names is None:
         raise ValueError(f"{path} holds no records")
+    sizes = {(part.height, part.width) for part in worlds}
+    if len(sizes) > 1:
+        told = " and ".join(f"{height} x {width}" for height, width in sorted(sizes))
+        raise ValueError(f"{path}: worlds of {told} cells; all records must have worlds of one size")
     return Records(programs, Worlds.concatenate(worlds), outputs, len(names[0]))
 
 
@@ -97,7 +105,8 @@ def _is_parquet(path: Path) -> bool:
         return file.read(4) == b"PAR1" or path.suffix.lower() == ".parquet"
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The lines of a .jsonl or .jsonl.gz file that are not empty: number, from 1, and record. ValueError names one that is none."""
     for line, content in enumerate(lines_of(path), 1):
         where = f"{path}, line {line}"
         text = as_text(content, path if line == 1 else where)
@@ -120,19 +129,22 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 for record in batch.to_pylist():
                     line += 1
                     yield line, record
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # pyarrow's own are of all three kinds
         raise ValueError(f"{path} is no readable Parquet file: {error}") from error
 
 
-def _numbered(record: dict[str, Any], kind: str) -> list[str]:
+def _numbered(record: dict[str, Any], kind: str, where: str) -> list[str]:
     names: list[str] = []
     while record.get(f"{kind}{len(names)}") is not None:
         names.append(f"{kind}{len(names)}")
+    there = [name for name, value in record.items() if value is not None and re.fullmatch(rf"{kind}\d+", name)]
+    if beyond := sorted(set(there) - set(names)):
+        raise ValueError(f"{where}: it has {beyond[0]} and no {kind}{len(names)}; number them from 0 without a gap")
     return names
 
 
 def _names(record: dict[str, Any], where: str) -> tuple[list[str], list[str]]:
-    inputs, outputs = _numbered(record, "input"), _numbered(record, "output")
+    inputs, outputs = _numbered(record, "input", where), _numbered(record, "output", where)
     if not inputs:
         raise ValueError(f"{where}: no input0; a record has code, input0, input1, .. and perhaps output0, ..")
     if outputs and len(outputs) != len(inputs):
@@ -154,15 +166,30 @@ def import_jsonl(
     The recipe's probabilities and weights are the paper's: nothing in a file says how it was drawn. Texts hide the
     markers under robots, so outputs are computed by running the programs, and compared with the file's as texts.
 
-    ValueError, naming line and example, for a record that cannot be read or whose output is not what its program makes.
+    ValueError, naming line and example, for a record that cannot be read, whose program does not come to its end within max_steps, or
+    whose output is not what its program makes.
     """
+    one_of("split", split, SPLITS)
     records = read_records(path)
-    rows = [to_symbols(program) for program in records.programs]
+    rows = [_symbols(program, f"{path}, record {number}") for number, program in enumerate(records.programs, 1)]
     shown = min(examples, records.examples)
     recipe = _describe(rows, records, shown, semantics, path)
+    for number, row in enumerate(rows, 1):
+        if len(row) > recipe.symbol_width:
+            raise ValueError(
+                f"{path}, record {number}: a program with an empty block, which no recipe has; leave it out"
+            )
     symbols, lengths = pad_rows(rows, recipe.symbol_width)
     compiled = CompiledPrograms.from_actions(symbols, lengths) if recipe.straight_line else compile(records.programs)
-    outputs = run(compiled, records.worlds, semantics=recipe.semantics, max_steps=max_steps).worlds
+    ran = run(compiled, records.worlds, semantics=recipe.semantics, max_steps=max_steps)
+    for at in np.flatnonzero(ran.status != Status.OK)[:1]:
+        record, example = divmod(int(at), records.examples)
+        how = Status(ran.status[at]).name.lower().replace("_", " ")
+        raise ValueError(
+            f"{path}, record {record + 1}: its program does not come to its end on input{example} within max_steps={max_steps} ({how}), "
+            "so it has no output"
+        )
+    outputs = ran.worlds
     if records.outputs:
         for at, (made, stated) in enumerate(zip(outputs.to_text(), records.outputs, strict=True)):
             if made != stated:
@@ -171,6 +198,13 @@ def import_jsonl(
                     f"{path}, record {record + 1}: output{example} is not what the program makes of its input"
                 )
     return Samples(recipe, split, 0, symbols, lengths, records.worlds, outputs)
+
+
+def _symbols(program: Program, where: str) -> list[int]:
+    try:
+        return to_symbols(program)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def import_for(recipe: Recipe, path: str | Path, *, max_steps: int = 1000) -> Samples:
@@ -226,27 +260,30 @@ def _describe(
     used = np.zeros(256, bool)
     for row in rows:
         used[list(row)] = True
-    control = None
-    if used[IF:].any():
-        counts = np.flatnonzero(used[COUNT:])
-        depth = max(int(np.max(np.cumsum([(s == OPEN) - (s == CLOSE) for s in row]), initial=0)) for row in rows)
-        control = ControlFlow(
-            if_weight=int(used[IF]),
-            ifelse_weight=int(used[IFELSE]),
-            while_weight=int(used[WHILE]),
-            repeat_weight=int(used[REPEAT]),
-            condition_weights=(1, 1, 1, 1, 1) if used[CONDITION:OPEN].any() else (1, 0, 0, 0, 0),
-            negate=bool(used[NOT]),
-            depth=depth,
-            repeat_counts=(int(counts.min()), int(counts.max())) if len(counts) else (2, 5),
-        )
     try:
         return Recipe(
             height=records.worlds.height, width=records.worlds.width, examples=shown, held_out=records.examples - shown,
-            lengths=(min(statements), max(statements)), control=control, semantics=semantics,  # type: ignore[arg-type]
+            lengths=(min(statements), max(statements)), control=_control(rows, used), semantics=semantics,  # type: ignore[arg-type]
         )  # fmt: skip
     except ValueError as error:
         raise ValueError(f"{path} cannot be described by a recipe: {error}") from error
+
+
+def _control(rows: Sequence[Sequence[int]], used: np.ndarray) -> ControlFlow | None:
+    """What control flow the programs have; None where they have none. used: bool (256,), the symbols that occur."""
+    if not used[IF:].any():
+        return None
+    counts = np.flatnonzero(used[COUNT:])
+    return ControlFlow(
+        if_weight=int(used[IF]),
+        ifelse_weight=int(used[IFELSE]),
+        while_weight=int(used[WHILE]),
+        repeat_weight=int(used[REPEAT]),
+        condition_weights=(1, 1, 1, 1, 1) if used[CONDITION:OPEN].any() else (1, 0, 0, 0, 0),
+        negate=bool(used[NOT]),
+        depth=max(int(np.max(np.cumsum([(s == OPEN) - (s == CLOSE) for s in row]), initial=0)) for row in rows),
+        repeat_counts=(int(counts.min()), int(counts.max())) if len(counts) else (2, 5),
+    )
 
 
 def export_jsonl(samples: Samples, path: str | Path) -> None:

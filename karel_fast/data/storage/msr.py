@@ -17,15 +17,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from karel_fast.data.storage.jsonl import json_rows
 from karel_fast.karel.language import Program, parse, to_source
 from karel_fast.karel.world import Worlds
 from karel_fast.support.checks import InputError, whole
-from karel_fast.support.files import as_text, parse_json, write_whole
+from karel_fast.support.files import write_whole
 
 CHANNELS, SIDE = 16, 18
 BLOCKED, RING, FIRST_MARKER = 4, 5, 6
@@ -52,8 +54,8 @@ class MsrRecords:
 
 
 def read_msr(path: str | Path, *, most: int | None = None) -> MsrRecords:
-    """The records of a file, or its first `most`. InputError, naming the line, for one that cannot be read, or holds another number of
-    examples than the first.
+    """The records of a file (gzip's, too), or its first `most`. ValueError, naming the line, for one that cannot be read, or holds
+    another number of examples than the first.
     """
     path = Path(path)
     if most is not None:
@@ -61,32 +63,25 @@ def read_msr(path: str | Path, *, most: int | None = None) -> MsrRecords:
     programs: list[Program] = []
     grids: list[np.ndarray] = []
     examples = None
-    with open(path, "rb") as file:
-        for line, content in enumerate(file, 1):
-            where = f"{path}, line {line}"
-            text = as_text(content, where)
-            if not text.strip():
-                continue
-            if most is not None and len(programs) == most:
-                break
-            record = parse_json(text, where)
-            try:
-                programs.append(parse(" ".join(record["program_tokens"])))
-                found = [
-                    grid_of(example[name])
-                    for example in record["examples"]
-                    for name in ("inpgrid_tensor", "outgrid_tensor")
-                ]
-            except (KeyError, TypeError, AttributeError) as error:
-                raise InputError(
-                    f"{where}: a record has program_tokens, and examples with inpgrid_tensor and outgrid_tensor"
-                ) from error
-            except ValueError as error:
-                raise InputError(f"{where}: {error}") from error
-            if not found or len(found) != (examples or len(found)):
-                raise InputError(f"{where}: {len(found) // 2} examples; give every record as many, at least one")
-            examples = len(found)
-            grids += found
+    for line, record in islice(json_rows(path), most):
+        where = f"{path}, line {line}"
+        try:
+            programs.append(parse(" ".join(record["program_tokens"])))
+            found = [
+                grid_of(example[name])
+                for example in record["examples"]
+                for name in ("inpgrid_tensor", "outgrid_tensor")
+            ]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{where}: a record has program_tokens, and examples with inpgrid_tensor and outgrid_tensor"
+            ) from error
+        except ValueError as error:
+            raise InputError(f"{where}: {error}") from error
+        if not found or len(found) != (examples or len(found)):
+            raise InputError(f"{where}: {len(found) // 2} examples; give every record as many, at least one")
+        examples = len(found)
+        grids += found
     if not programs:
         raise InputError(f"{path} holds no records")
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,11 +117,6 @@ class Shards:
             )
         with checked_file(self.manifest, self.directory, shard) as file:
             return _blocks(file.metadata)
-
-    def batches(self, size: int) -> Iterator[Samples]:
-        """All samples in order, `size` at a time (the last ones may be fewer)."""
-        for start in range(0, len(self), size):
-            yield self.samples(start, min(size, len(self) - start))
 
     def __repr__(self) -> str:
         return f"<{len(self)} {self.split} samples of recipe {self.recipe.hash} in {self.directory}>"

@@ -49,9 +49,8 @@ def write_shards_ray(
         job.report(progress)
         with connected(address) as ray:
             task = ray.remote(num_cpus=1, max_retries=retries)(_write_one)
-            at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
             start = lambda shard: task.remote(wanted, str(directory), shard, job.tag, backend)  # noqa: E731
-            for shard, entry, error in results(ray, start, job.todo, at_once):
+            for shard, entry, error in results(ray, start, job.todo):
                 if error is not None:
                     raise error
                 job.add(shard, entry)

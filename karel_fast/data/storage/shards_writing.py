@@ -24,6 +24,7 @@ from karel_fast.support.checks import check_part
 from karel_fast.support.checksums import file_sum
 from karel_fast.support.files import remove_leftovers
 from karel_fast.support.locks import locked
+from karel_fast.support.slices import slice_of
 
 SHARD_SIZE = 50_000
 MANIFEST_LOCK = ".manifest.lock"
@@ -89,11 +90,8 @@ def make_manifest(recipe: Recipe, split: str, count: int, shard_size: int, trace
 class Job:
     """The shards that one process, or one driver of several, has to write into a folder."""
 
-    def __init__(self, manifest: Manifest, directory: Path, part: tuple[int, int]) -> None:
-        self.manifest, self.directory = manifest, directory
-        k, n = part
-        self.tag = f"{k}-of-{n}"
-        self.mine = range((k - 1) * manifest.shard_count // n, k * manifest.shard_count // n)
+    def __init__(self, manifest: Manifest, directory: Path, mine: range, tag: str) -> None:
+        self.manifest, self.directory, self.mine, self.tag = manifest, directory, mine, tag
         self._written: dict[int, Entry] = {}  # of `mine`
         with locked(directory / MANIFEST_LOCK):
             known = self._there().written
@@ -159,9 +157,8 @@ class Job:
 @contextmanager
 def writing(manifest: Manifest, directory: Path, part: tuple[int, int]) -> Iterator[Job]:
     """A job on a folder, which is made if need be, with the lock on that part of it."""
+    mine = slice_of(manifest.shard_count, part)
     k, n = part
-    if not 1 <= k <= n:
-        raise ValueError(f"part {k}/{n} does not exist: use 1/{n} .. {n}/{n}")
     directory.mkdir(parents=True, exist_ok=True)
     tag = f"{k}-of-{n}"
     busy = (
@@ -169,4 +166,4 @@ def writing(manifest: Manifest, directory: Path, part: tuple[int, int]) -> Itera
     )
     with locked(directory / f".writing-{tag}.lock", busy):
         remove_leftovers(directory, tag)
-        yield Job(manifest, directory, part)
+        yield Job(manifest, directory, mine, tag)

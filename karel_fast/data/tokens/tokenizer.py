@@ -29,8 +29,9 @@ class Tokenizer:
 
     Properties: `vocab_size`; `pad_id`, `end_id` (the token that ends a program); `action_ids` (one per action, by its
     code); `prompt_length` (the token after the prompt is the program's first); `sequence_length` (the longest row);
-    `row_code` (how rows of worlds are numbered, where one or two of them are one token; else None). With a row code, `vocab_size` is the
-    number of vectors that make up all tokens, and tokens reach up to `row_code.tokens`.
+    `program_length` (as much of it as follows the prompt); `row_code` (how rows of worlds are numbered, where one or two
+    of them are one token; else None). With a row code, `vocab_size` is the number of vectors that make up all tokens, and
+    tokens reach up to `row_code.tokens`.
 
     `karel_fast.data.tokens.interpreter` has the same rows in another order: outputs after the program.
     """
@@ -121,6 +122,11 @@ class Tokenizer:
     @cached_property
     def sequence_length(self) -> int:
         return len(self._folding.kept)
+
+    @property
+    def program_length(self) -> int:
+        """Tokens of a row after its prompt, the end's included."""
+        return self.sequence_length - self.prompt_length
 
     @property
     def empty_prompt(self) -> np.ndarray:

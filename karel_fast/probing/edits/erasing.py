@@ -90,7 +90,7 @@ class Erasing:
     ) -> dict[str, Any]:
         samples, tokenizer = self.test.samples, self.tokenizer
         generated = write_programs(
-            self.model, self.test.prompts, tokenizer.grammar(), tokenizer.sequence_length - tokenizer.prompt_length,
+            self.model, self.test.prompts, tokenizer.grammar(), tokenizer.program_length,
             pad_id=tokenizer.pad_id, end_id=tokenizer.end_id, intervention=_set(test), compile=False,
         )  # fmt: skip
         right = satisfied(generated_programs(tokenizer, generated), samples)[0] & generated.finished

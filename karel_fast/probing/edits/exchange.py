@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from karel_fast.data import Tokenizer
+from karel_fast.data.sampling.symbols import PAD
 from karel_fast.data.tokens.grammar import Grammar
 from karel_fast.model import Capture, Intervention, Transformer
 from karel_fast.model.decode import Decoder, Generated, join
@@ -168,4 +169,4 @@ def grammar_after(tokenizer: Tokenizer, begun: np.ndarray) -> Grammar:
 
 
 def _wide(actions: np.ndarray, width: int) -> np.ndarray:
-    return np.pad(actions, ((0, 0), (0, width - actions.shape[1])), constant_values=255)
+    return np.pad(actions, ((0, 0), (0, width - actions.shape[1])), constant_values=PAD)

@@ -23,6 +23,7 @@ import numpy as np
 
 from karel_fast.data import Recipe, Samples, generate
 from karel_fast.exact import solve
+from karel_fast.karel.backends.reference import AHEAD
 from karel_fast.karel.execution import check, run
 from karel_fast.karel.language import Action, CompiledPrograms
 from karel_fast.karel.world import MOST_SHOWN, Worlds
@@ -151,7 +152,7 @@ def _turned(samples: Samples, rng: np.random.Generator, _: int) -> _Changed:
 
 def _moved(samples: Samples, rng: np.random.Generator, _: int) -> _Changed:
     """Of the four neighbours in random order, the first that is free in every example and demands another program."""
-    steps = np.array([(-1, 0), (0, 1), (1, 0), (0, -1)])
+    steps = np.array(AHEAD)
     order = rng.permuted(np.tile(np.arange(4), (len(samples), 1)), axis=1)
 
     def attempt(number: int) -> tuple[Worlds, np.ndarray]:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
 
+from karel_fast.data.sampling.symbols import PAD
 from karel_fast.model import Capture, Transformer
 from karel_fast.model.scoring import hidden_states
 from karel_fast.probing.edits.exchange import Exchange
@@ -94,6 +95,6 @@ def other_programs(exchange: Exchange) -> np.ndarray:
     tokenizer, side = exchange.tokenizer, exchange.pairs.other
     actions = np.concatenate([side.given, exchange.other_actions], axis=1)
     actions = actions[:, : tokenizer.recipe.symbol_width]  # a program that did not end is cut
-    lengths = (actions != 255).sum(1).astype(np.int32)
+    lengths = (actions != PAD).sum(1).astype(np.int32)
     rows = tokenizer.encode(replace(side.samples, symbols=actions, lengths=lengths))[:, exchange.tokens.shape[1] :]
     return np.where(rows == tokenizer.pad_id, -1, rows.astype(np.int64))

@@ -27,8 +27,8 @@ def interval(values: np.ndarray, clusters: np.ndarray) -> tuple[float, float, fl
     count = int(of_row.max()) + 1
     mean, tail = float(values.mean()), (1 - CONFIDENCE) / 2
     if mean in (0.0, 1.0) and (values == mean).all():
-        bound = float(stats.beta.ppf(1 - tail, 1, count))
-        return (0.0, 0.0, bound) if mean == 0 else (1.0, 1 - bound, 1.0)
+        exact = stats.binomtest(count if mean else 0, count).proportion_ci(CONFIDENCE, "exact")
+        return mean, float(exact.low), float(exact.high)
     sums, sizes = np.bincount(of_row, values, count), np.bincount(of_row, minlength=count)
     weights = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), DRAWS)
     low, high = np.quantile((weights @ sums) / (weights @ sizes), [tail, 1 - tail])
