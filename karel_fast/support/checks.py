@@ -61,14 +61,6 @@ def one_of(name: str, value: object, choices: Iterable[str]) -> str:
     return value
 
 
-def check_part(part: object) -> None:
-    """TypeError or ValueError unless it is a pair (k, n) of whole numbers: the k-th of n parts of a work."""
-    if not isinstance(part, tuple | list) or len(part) != 2:
-        raise TypeError(f"part is {part!r}; give a pair (k, n) such as (1, 2), the first of two parts")
-    whole("the number of parts", part[1], 1)
-    whole("the part", part[0], 0)
-
-
 def distinct(name: str, values: Iterable[object]) -> None:
     """ValueError for a list that names something twice, which would be counted twice, or trained over itself."""
     seen = set()
