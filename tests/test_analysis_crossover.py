@@ -20,10 +20,10 @@ from karel_fast.cli import crossover as commands
 from karel_fast.experiment.preset import load_preset, read_changes
 from karel_fast.experiment.reproduce import reproduce
 from karel_fast.karel.language import Semantics, resolve_semantics
-from karel_fast.probing.measures import measures
+from karel_fast.probing.measures import MEASURES, measures
 from karel_fast.runs.folder import step_name
 from karel_fast.support.checks import InputError
-from karel_fast.support.files import write_json
+from karel_fast.support.files import read_json, write_json
 
 
 def write_run(path: Path, trained: str, lifts: dict[str, float], recipe: dict | None = None) -> Path:
@@ -184,11 +184,19 @@ def test_wrong_runs_are_said_in_one_line(tmp_path, runs):
     longer = write_run(tmp_path / "longer", "map8", {"original": 0.2, "identity": 0.1}, {"lengths": [2, 4]})
     nothing = write_run(tmp_path / "nothing", "map8", {"original": 0.2, "identity": 0.1})
     (nothing / "config.json").unlink()
+    numberless = write_run(tmp_path / "numberless", "map8", {"original": 0.2, "identity": 0.1})
+    stored = numberless / "probing" / f"{step_name(8)}.json"
+    records = read_json(stored)["records"]
+    write_json(
+        stored,
+        {"step": 8, "records": [{**r, "accuracy": None, **dict.fromkeys(MEASURES)} for r in records], "notes": []},
+    )
     for against, said in (
         ([bare], "bare was not probed under identity: karel-fast probe .*bare --semantics identity,original"),
         ([longer], r"longer was trained on another recipe than a0 \(lengths\)"),
         ([first[1]], "all runs were trained on identity"),
         ([other[0], first[1]], "b0 was trained on map8, those beside it on identity"),
+        ([numberless], "numberless was probed under both meanings, but none .* probing.unfinished=true"),
         ([nothing], "nothing does not say what it was trained on"),
     ):
         with pytest.raises(InputError, match=said):

@@ -59,6 +59,17 @@ def test_no_command_writes_over_what_it_reads(tmp_path):
     assert (records.read_bytes(), recipe.read_bytes()) == before
 
 
+def test_a_file_too_large_for_memory(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise MemoryError("Unable to allocate 3.63 TiB")
+
+    monkeypatch.setattr("karel_fast.data.generate", full)
+    done = run_command("generate", "--format", "jsonl", "--count", "2e9", "--out", tmp_path / "x")
+    assert isinstance(done.exception, InputError)
+    assert "--count 2000000000: so many samples of one file" in str(done.exception)
+    assert "3.63 TiB); give fewer, or --format parquet" in str(done.exception)
+
+
 def test_a_data_set_has_a_recipe_of_its_own(folder, tmp_path):
     done = run_command("train", tmp_path / "run", "--shards", folder, "--recipe", "paper")
     assert isinstance(done.exception, InputError)
@@ -85,6 +96,7 @@ def test_a_folder_of_which_nothing_can_be_compared(tmp_path):
     [
         (("--shards", "3"), "3"),
         (("--shards", "4/3"), "4/3"),
+        (("--shards", "1/0"), "the number of parts is 0; give a whole number of at least 1"),
         (("--engine", "spark"), "spark"),
         (("--semantics", "flip"), "--traces"),
         (("--address", "auto"), "--engine ray"),

@@ -97,8 +97,8 @@ def test_the_record_with_a_wrong_grid_is_named(tmp_path: Path) -> None:
         {"program_tokens": ["DEF", "run", "m(", "m)"], "examples": [dict.fromkeys(GRIDS, grids[k == 2])]}
         for k in range(4)
     ]
-    path.write_text("\n".join(map(json.dumps, records)) + "\n")
-    with pytest.raises(InputError, match=r"x.json, record 3: a grid has a ring .* and one robot"):
+    path.write_text("\n\n".join(map(json.dumps, records)) + "\n")
+    with pytest.raises(InputError, match=r"x.json, line 5: a grid has a ring .* and one robot"):
         read_msr(path)
     assert len(read_msr(path, most=2).programs) == 2
     for most in (0, -1, 1.5, True):
@@ -115,10 +115,10 @@ def test_the_record_with_a_wrong_grid_is_named(tmp_path: Path) -> None:
         ({"examples": [{"inpgrid_tensor": "5184:1.0", "outgrid_tensor": ""}]}, "'5184:1.0' is no place of a grid"),
         ({"examples": [{"inpgrid_tensor": "1:0.5", "outgrid_tensor": ""}]}, "'1:0.5' is no place"),
         ({"examples": [{"inpgrid_tensor": "1:1.0"}]}, "outgrid_tensor"),
-        ({"examples": [{"inpgrid_tensor": "1:1.0", "outgrid_tensor": "1:1.0"}]}, "record 1: a grid has a ring around"),
+        ({"examples": [{"inpgrid_tensor": "1:1.0", "outgrid_tensor": "1:1.0"}]}, "line 1: a grid has a ring around"),
         (
             {"examples": [{name: places((0, 0, 1), *ring(2, 2)) for name in GRIDS}]},
-            "record 1: the robot stands in the ring",
+            "line 1: the robot stands in the ring",
         ),
         ({"examples": [{name: places((0, 3, 5), *ring(2, 2)) for name in GRIDS}]}, "outside it"),
         ({"examples": [{name: places((0, 1, 1), (4, 1, 1), *ring(2, 2)) for name in GRIDS}]}, "in a blocked cell"),

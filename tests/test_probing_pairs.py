@@ -76,11 +76,20 @@ def test_pairs_are_the_same_again_and_rows_of_them_belong_together():
 def test_wrong_pairs():
     for change, message in (
         ({"kind": "tured"}, "did you mean 'turned'"),
-        ({"kind": "written", "given": 4}, "given is 4; give a whole number from 2 to 3"),
+        (
+            {"kind": "written", "given": 4},
+            "given is 4, .* have 4 actions: give at most 3, or leave `written` out of --kinds",
+        ),
+        (
+            {"recipe": RECIPE.replace(lengths=(2, 4)), "kind": "written", "given": 2},
+            "have 2 actions: two are the fewest to be given, or leave `written` out of --kinds",
+        ),
         ({"given": 1}, "given is 1"),
     ):
         with pytest.raises(ValueError, match=message):
-            counterfactual_pairs(RECIPE, **{"kind": "turned", "split": "val", "start": 0, "count": 4, **change})
+            counterfactual_pairs(
+                **{"recipe": RECIPE, "kind": "turned", "split": "val", "start": 0, "count": 4, **change}
+            )
     looping = RECIPE.replace(control=ControlFlow())
     with pytest.raises(ValueError, match="no recipe with control flow"):
         counterfactual_pairs(looping, "turned", "val", 0, 4)

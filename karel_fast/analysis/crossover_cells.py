@@ -38,6 +38,7 @@ def cells_of(run: Run, own: Semantics, a: Semantics, b: Semantics, readings: str
     one_of("readings", readings, READINGS)
     seen: set[Semantics | None] = set()
     out: Cells = {}
+    probed_alike = False
     for records in _tables(run, readings):
         meanings = {name: own if name == "original" else _resolved(name) for name in {r["semantics"] for r in records}}
         seen |= set(meanings.values())
@@ -52,12 +53,13 @@ def cells_of(run: Run, own: Semantics, a: Semantics, b: Semantics, readings: str
                 [by_cell.get((feature, depth, offset, states, is_a), []) for is_a in (True, False)]
                 for states in ("trained", "untrained")
             )
+            probed_alike |= all(trained)
             for measure in MEASURES:
                 _put(out, (feature, depth, offset, measure), [_mean(cell, measure) for cell in trained])
             gains = [_difference(*pair) for pair in zip(trained, untrained, strict=True)]
             _put(out, (feature, depth, offset, GAIN), gains)
     if not out:
-        raise InputError(_unprobed(run, own, (a, b), seen, readings))
+        raise InputError(_unprobed(run, own, (a, b), seen, readings, probed_alike))
     return out
 
 
@@ -100,8 +102,20 @@ def _looks(run: Run, readings: str) -> list[Run]:
     return [run.closest, run]
 
 
-def _unprobed(run: Run, own: Semantics, wanted: Sequence[Semantics], seen: set[Semantics | None], readings: str) -> str:
+def _unprobed(
+    run: Run,
+    own: Semantics,
+    wanted: Sequence[Semantics],
+    seen: set[Semantics | None],
+    readings: str,
+    probed_alike: bool,
+) -> str:
     missing = next((meaning for meaning in wanted if meaning not in seen), None)
+    if missing is None and probed_alike:
+        return (
+            f"{run.name} was probed under both meanings, but none of its probes has a number: its programs gave too few rows. Probe it "
+            "with the unfinished ones too (--unfinished; in a preset probing.unfinished=true), or a later snapshot"
+        )
     if missing is None:
         return f"{run.name} has no feature, depth and offset that was probed under both meanings"
     names = ",".join("original" if meaning == own else text_of(meaning) for meaning in wanted)

@@ -119,11 +119,16 @@ def _write_file(
 ) -> None:
     from karel_fast.data import export_jsonl, export_text, generate, write_msr
 
-    samples = generate(recipe, split, start, count, backend=backend, threads=threads)
-    if kind == "msr":
-        write_msr(path, list(samples.programs), samples.inputs, samples.outputs)
-    else:
-        {"text": export_text, "jsonl": export_jsonl}[kind](samples, path)
+    try:
+        samples = generate(recipe, split, start, count, backend=backend, threads=threads)
+        if kind == "msr":
+            write_msr(path, list(samples.programs), samples.inputs, samples.outputs)
+        else:
+            {"text": export_text, "jsonl": export_jsonl}[kind](samples, path)
+    except MemoryError as error:
+        raise InputError(
+            f"--count {count}: so many samples of one file do not fit into memory ({error}); give fewer, or --format parquet"
+        ) from error
 
 
 def verify_command(

@@ -22,7 +22,7 @@ from karel_fast.data.sampling.recipe import Recipe, split_code
 from karel_fast.exact.ideal_loss import floor
 from karel_fast.exact.problem import Prior
 from karel_fast.exact.solution import solve
-from karel_fast.support.checks import InputError, check_part, one_of
+from karel_fast.support.checks import InputError, one_of
 from karel_fast.support.files import remove_leftovers, write_whole
 from karel_fast.support.locks import locked
 from karel_fast.support.ray import connected, results
@@ -98,7 +98,6 @@ def write_solutions(
     Raises InputError where the folder holds solutions of other samples or a damaged file, BlockingIOError where another process
     writes the same slice, ValueError as `solve` does, and WorkerLost.
     """
-    check_part(part)
     one_of("engine", engine, ("local", "ray"))
     mine = slice_of(wanted.shards, part)
     k, n = part

@@ -47,7 +47,7 @@ def real(name: str, value: object, lowest: float, highest: float) -> float:
     try:
         number = float(value)
     except OverflowError:
-        raise ValueError(f"{name} is {shown(math.floor(value))}; give a number {expected}") from None
+        raise ValueError(f"{name} is {shown(int(math.floor(value)))}; give a number {expected}") from None  # noqa: RUF046
     if not lowest <= number <= highest:
         raise ValueError(f"{name} is {number}; give a number {expected}")
     return number
@@ -59,14 +59,6 @@ def one_of(name: str, value: object, choices: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} is {value!r}; {nearest(str(value), choices)}")
     return value
-
-
-def check_part(part: object) -> None:
-    """TypeError or ValueError unless it is a pair (k, n) of whole numbers: the k-th of n parts of a work."""
-    if not isinstance(part, tuple | list) or len(part) != 2:
-        raise TypeError(f"part is {part!r}; give a pair (k, n) such as (1, 2), the first of two parts")
-    whole("the number of parts", part[1], 1)
-    whole("the part", part[0], 0)
 
 
 def distinct(name: str, values: Iterable[object]) -> None:

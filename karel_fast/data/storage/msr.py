@@ -62,6 +62,7 @@ def read_msr(path: str | Path, *, most: int | None = None) -> MsrRecords:
         whole("most", most, 1)
     programs: list[Program] = []
     grids: list[np.ndarray] = []
+    lines: list[int] = []
     examples = None
     for line, record in islice(json_rows(path), most):
         where = f"{path}, line {line}"
@@ -82,15 +83,16 @@ def read_msr(path: str | Path, *, most: int | None = None) -> MsrRecords:
             raise InputError(f"{where}: {len(found) // 2} examples; give every record as many, at least one")
         examples = len(found)
         grids += found
+        lines.append(line)
     if not programs:
         raise InputError(f"{path} holds no records")
     try:
         worlds, sizes = worlds_of(np.stack(grids))
     except GridError as error:
-        raise InputError(f"{path}, record {error.number // (examples or 2) + 1}: {error}") from error
+        raise InputError(f"{path}, line {lines[error.number // (examples or 2)]}: {error}") from error
     if (sizes[::2] != sizes[1::2]).any():
-        record_at = int((sizes[::2] != sizes[1::2]).any(axis=1).argmax()) * 2 // (examples or 2)
-        raise InputError(f"{path}, record {record_at + 1}: an output of another size than its input")
+        number = int((sizes[::2] != sizes[1::2]).any(axis=1).argmax()) * 2 // (examples or 2)
+        raise InputError(f"{path}, line {lines[number]}: an output of another size than its input")
     return MsrRecords(programs, worlds[::2], worlds[1::2], sizes[::2])
 
 

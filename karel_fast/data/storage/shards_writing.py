@@ -20,7 +20,6 @@ from karel_fast.data.storage.manifest import Entry, Manifest, ShardError
 from karel_fast.data.storage.packing import digest
 from karel_fast.data.storage.shard_file import entry_of, read_shard, write_shard
 from karel_fast.karel.language import Semantics, resolve_semantics
-from karel_fast.support.checks import check_part
 from karel_fast.support.checksums import file_sum
 from karel_fast.support.files import remove_leftovers
 from karel_fast.support.locks import locked
@@ -55,7 +54,6 @@ def write_shards(
     else than the same data set, BlockingIOError if another process is writing the same part, and OSError if the disk
     refuses (nothing half-written is left in place).
     """
-    check_part(part)
     wanted = make_manifest(recipe, split, count, shard_size, traces)
     workers = check_threads(threads)
     with writing(wanted, Path(directory), part) as job:

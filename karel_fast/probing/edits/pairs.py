@@ -109,7 +109,13 @@ def counterfactual_pairs(
         raise ValueError(
             "what a changed specification demands is found by the exact solver: no recipe with control flow"
         )
-    whole("given", given, 2, recipe.lengths[0] - 1 if kind == "written" else None)
+    whole("given", given, 2)
+    most = recipe.lengths[0] - 1  # one action at least is left to write
+    if kind == "written" and given > most:
+        fewer = f"give at most {most}" if most >= 2 else "two are the fewest to be given"
+        raise ValueError(
+            f"given is {given}, and the recipe's shortest programs have {most + 1} actions: {fewer}, or leave `written` out of --kinds"
+        )
     samples = _shown_only(generate(recipe, split, start, count))
     rng = np.random.default_rng([seed, KINDS.index(kind), start])
     changed, keep = _CHANGES[kind](samples, rng, given)
