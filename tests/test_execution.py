@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from strategies import batches, programs, worlds
 
 import karel_fast as kf
 from karel_fast.karel import backends
+from karel_fast.karel.backends import widths
 from karel_fast.karel.language import NAMED_SEMANTICS
 from karel_fast.karel.language.bytecode import Op
 
@@ -270,7 +270,7 @@ def test_backend_from_the_environment(monkeypatch):
 
 @pytest.mark.parametrize("backend", COMPILED)
 def test_trace_too_large_for_memory(monkeypatch, backend):
-    monkeypatch.setattr(os, "sysconf", lambda name: 100)  # a machine with 100 pages of 100 bytes
+    monkeypatch.setattr(widths, "memory", lambda: 10_000)
     with pytest.raises(MemoryError, match="lower max_steps"):
         kf.trace("def run() { repeat (1000) { turn_left() } }", kf.Worlds.random(2, seed=0), backend=backend)
 

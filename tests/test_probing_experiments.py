@@ -16,7 +16,7 @@ from karel_fast.karel.language.semantics import parse_mapping
 from karel_fast.model.tensors import write_tensors
 from karel_fast.probing.clusters import read_clusters
 from karel_fast.probing.controls import control_tasks, forms_of
-from karel_fast.probing.differences import FEWEST_PROGRAMS, Clusters, with_seeds_drawn
+from karel_fast.probing.differences import FEWEST_PROGRAMS, Clusters, interval_of_draws
 from karel_fast.probing.experiments import (
     SPLITS,
     Grid,
@@ -456,14 +456,22 @@ def test_saved_probes_are_those_that_were_scored(splits, tmp_path):
         kf.probing.load_probes(path)
 
 
-def test_seeds_drawn_again_scatter_as_seeds_do():
-    """Of normal seeds whose mean has a variance of 1 / S, so has the mean of draws, about whatever S seeds there were."""
+@pytest.mark.parametrize("seeds", [1, 2, 5])
+@pytest.mark.parametrize("scatter", [0.0, 1.0, 3.0])
+def test_intervals_hold_as_often_as_they_say(seeds, scatter):
+    """Means of programs (standard error 1) and of seeds (standard deviation `scatter`) about 0: 95 % of intervals have it inside. With
+    one seed only the programs' scatter can be known; two that happen to lie close hide how far seeds scatter.
+    """
     rng = np.random.default_rng(0)
-    for seeds in (2, 3, 5):
-        spread = [with_seeds_drawn(np.repeat(rng.normal(size=(seeds, 1)), 500, 1)).var() for _ in range(400)]
-        assert np.mean(spread) == pytest.approx(1 / seeds, rel=0.15)
-    one = rng.normal(size=(1, 50))
-    np.testing.assert_array_equal(with_seeds_drawn(one), one[0])
+    inside = []
+    for _ in range(1000):
+        of_programs, of_seeds = rng.normal(), scatter * rng.normal(size=(seeds, 1))
+        values = of_programs + of_seeds
+        by_seed = values + rng.normal(size=200)  # the same drawn programs for every seed
+        low, high = interval_of_draws(by_seed, float(values.mean()), 200)
+        inside.append(low <= (0 if seeds > 1 else of_seeds[0, 0]) <= high)
+    assert np.mean(inside) > (0.87 if seeds == 2 and scatter == 3 else 0.925)
+    assert np.mean(inside) < (0.97 if scatter == 0 or seeds == 1 else 0.99)
 
 
 @pytest.mark.parametrize(

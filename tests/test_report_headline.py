@@ -121,7 +121,7 @@ def test_terminal_page_and_results_say_the_same(tmp_path):
 
 
 def test_an_interval_is_over_programs_where_sums_were_kept(tmp_path):
-    """Sums that say every program was read right half the time, in two halves: the interval is that of drawing programs."""
+    """Sums that say every program was read right half the time, in two halves: the interval about the accuracy is that of drawing programs."""
     run = fake_run.make(tmp_path / "run", snapshots=3, seeds=2)
     path = RunFolder(run).file("probing", 800)
     stored = json.loads(path.read_text())
@@ -133,8 +133,9 @@ def test_an_interval_is_over_programs_where_sums_were_kept(tmp_path):
     write_json(path, stored)
     first = headline_of(Run.read(RunFolder(run))).readings[0]
     assert first.accuracy.over == "test programs and probe seeds"
-    assert first.accuracy.low == pytest.approx(0.4, abs=0.02)  # 0.5 -+ 1.96 * 0.05
-    assert first.accuracy.high == pytest.approx(0.6, abs=0.02)
+    half = 0.5 * (first.accuracy.high - first.accuracy.low)
+    assert half == pytest.approx(1.96 * 0.05, abs=0.01)
+    assert first.accuracy.high - half == pytest.approx(first.accuracy.value)
     assert (first.gained.low, first.gained.high) == (0, 0)  # trained and untrained right on the same programs
     RunFolder(run).sums("probing", 800).write_bytes(b"damage")
     damaged = Run.read(RunFolder(run))

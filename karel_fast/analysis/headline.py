@@ -24,7 +24,7 @@ from karel_fast.analysis.claims import FEATURES
 from karel_fast.analysis.intervals import interval, wilson
 from karel_fast.analysis.series import Run, mean, number
 from karel_fast.probing.clusters import read_clusters
-from karel_fast.probing.differences import Clusters, with_seeds_drawn
+from karel_fast.probing.differences import Clusters, interval_of_draws
 from karel_fast.probing.places import UNREADABLE
 
 FEW = 3
@@ -167,7 +167,9 @@ def _reading(run: Run, feature: str) -> Reading | None:
     )
     if accuracy is None:
         return None
-    drawn = {states: _drawn(reading, step, states, where) for states in ("trained", "untrained")}
+    clusters = _clusters(reading, step)
+    programs = 0 if clusters is None else len(clusters.actions)
+    drawn = {states: _drawn(reading, step, clusters, states, where) for states in ("trained", "untrained")}
     meanings = {}
     for name, answer in doubled_meanings(reading, step, depth, feature).items():
         if answer.value is not None:
@@ -178,10 +180,12 @@ def _reading(run: Run, feature: str) -> Reading | None:
         seeds = sorted(drawn["trained"].keys() & drawn["untrained"].keys())
         if seeds:
             by_seed = np.stack([drawn["trained"][seed]["lift"] - drawn["untrained"][seed]["lift"] for seed in seeds])
-            gained = Estimate(lift - fresh, *_middle(with_seeds_drawn(by_seed)), over_programs(len(seeds)))
+            bounds = interval_of_draws(by_seed, lift - fresh, programs)
+            gained = Estimate(lift - fresh, *bounds, over_programs(len(seeds)))
     if drawn["trained"]:
         by_seed = np.stack([values["accuracy"] for values in drawn["trained"].values()])
-        share = Estimate(accuracy, *_middle(with_seeds_drawn(by_seed)), over_programs(len(by_seed)))
+        low, high = interval_of_draws(by_seed, accuracy, programs)
+        share = Estimate(accuracy, max(low, 0.0), min(high, 1.0), over_programs(len(by_seed)))
     else:
         spread = interval(reading.by_seed(step, **where))
         share = Estimate(
@@ -190,24 +194,31 @@ def _reading(run: Run, feature: str) -> Reading | None:
     return Reading(feature, depth, step, reading.kind, share, majority, untrained, gained, meanings)
 
 
-def _drawn(run: Run, step: int, states: str, where: dict[str, Any]) -> dict[int, dict[str, np.ndarray]]:
-    """Accuracy and lift on test programs drawn again, (draws,) each, by probe seed: means over layers and untrained models. {} without
-    sums per program, or with too few programs.
-    """
-    stored = run.probing[step].get("records", [])
-    wanted = {**where, "states": states, "labels": "true", "semantics": "original", "offset": 0}
-    rows = [i for i, r in enumerate(stored) if all(r.get(key) == value for key, value in wanted.items())]
+def _clusters(run: Run, step: int) -> Clusters | None:
+    """The sums per program of a snapshot's records, in their order; None where there are none to these."""
     path = None if run.folder is None else run.folder.sums(run.kind, step)
-    if path is None or not rows or not path.exists():
-        return {}
+    if path is None or not path.exists():
+        return None
     try:
         clusters = read_clusters(path)
     except UNREADABLE:
         problem = f"{run.kind}/{path.name} is damaged; no interval is over test programs"
         if problem not in run.problems:
             run.problems.append(problem)
-        return {}
-    if len(clusters.sums["known"]) != len(stored):
+        return None
+    return clusters if len(clusters.sums["known"]) == len(run.probing[step].get("records", [])) else None
+
+
+def _drawn(
+    run: Run, step: int, clusters: Clusters | None, states: str, where: dict[str, Any]
+) -> dict[int, dict[str, np.ndarray]]:
+    """Accuracy and lift on test programs drawn again, (draws,) each, by probe seed: means over layers and untrained models. {} without
+    sums per program, or with too few programs.
+    """
+    stored = run.probing[step].get("records", [])
+    wanted = {**where, "states": states, "labels": "true", "semantics": "original", "offset": 0}
+    rows = [i for i, r in enumerate(stored) if all(r.get(key) == value for key, value in wanted.items())]
+    if clusters is None or not rows:
         return {}
     drawn = Clusters(clusters.actions, {name: sums[rows] for name, sums in clusters.sums.items()}).drawn()
     if not drawn or not all(np.isfinite(drawn[name]).all() for name in ("accuracy", "lift")):
@@ -217,8 +228,3 @@ def _drawn(run: Run, step: int, states: str, where: dict[str, Any]) -> dict[int,
         int(seed): {name: drawn[name][seeds == seed].mean(0) for name in ("accuracy", "lift")}
         for seed in np.unique(seeds)
     }
-
-
-def _middle(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)

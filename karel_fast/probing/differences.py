@@ -3,9 +3,9 @@
 Two intervals stand beside every mean, each of 95 %:
 
 low, high            Student's t over the probe seeds' paired differences; it says how far probes of the same rows scatter
-cluster_low, _high   percentiles of a bootstrap that draws the test programs (all rows of a program together) and the probe
-                     seeds anew; it says how far another test set, and other probes, would have led elsewhere. With one seed
-                     it is over test programs alone. None for fewer than `FEWEST_PROGRAMS`
+cluster_low, _high   over test programs, drawn anew by a bootstrap (all rows of a program together), and over the probe seeds:
+                     see `interval_of_draws`; it says how far another test set, and other probes, would have led elsewhere.
+                     With one seed it is over test programs alone. None for fewer than `FEWEST_PROGRAMS`
 
 Neither says anything of another model: that takes several runs (`karel-fast compare`).
 """
@@ -50,19 +50,23 @@ class Clusters:
         return measures_of_sums({name: self.sums[name] @ weights for name in SUMS})
 
 
-def with_seeds_drawn(by_seed: np.ndarray) -> np.ndarray:
-    """(seeds, draws) values, each seed's of the same drawn programs -> (draws,) means of seeds drawn with replacement.
+def interval_of_draws(by_seed: np.ndarray, mean: float, programs: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval of a mean over seeds, from (seeds, draws) values, each seed's of the same drawn programs.
 
-    S seeds that are drawn again scatter by (S - 1) / S of what they should, nearly nothing where there are two; so how far a draw
-    is from all seeds' mean is stretched by the root of S / (S - 1) (Davison and Hinkley 1997, 2.3). One seed has no scatter to draw.
+    Programs and seeds are two sources of scatter: the variance of the mean is that over the draws, and that of the seeds divided by how
+    many they are. Student's t with the degrees of freedom of such a sum (Satterthwaite 1946): where two seeds lie far apart the
+    interval is as wide as two numbers allow, and where they scatter far and happen to lie close it holds less often (88 % at worst).
+    One seed has no scatter that could be told, so then it is of programs alone.
     """
-    seeds, draws = by_seed.shape
-    mean = by_seed.mean(0)
-    if seeds == 1:
-        return mean
-    chosen = np.random.default_rng(1).integers(seeds, size=(seeds, draws))
-    drawn = np.take_along_axis(by_seed, chosen, 0).mean(0)
-    return mean + np.sqrt(seeds / (seeds - 1)) * (drawn - mean)
+    seeds = len(by_seed)
+    of_programs = float(by_seed.mean(0).var(ddof=1))
+    of_seeds = float(by_seed.mean(1).var(ddof=1)) / seeds if seeds > 1 else 0.0
+    whole = of_programs + of_seeds
+    if whole == 0:
+        return mean, mean
+    freedom = whole**2 / (of_programs**2 / (programs - 1) + (of_seeds**2 / (seeds - 1) if seeds > 1 else 0.0))
+    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * whole**0.5
+    return mean - half, mean + half
 
 
 def differences(
@@ -100,6 +104,7 @@ def _contrasts(
         group = groups.setdefault(tuple(record[name] for name in cell), {})
         group.setdefault(kind, {}).setdefault(record["seed"], []).append(index)
     drawn = clusters.drawn() if clusters is not None else {}
+    programs = 0 if clusters is None else len(clusters.actions)
     out = []
     for key, kinds in groups.items():
         states = ("trained", "untrained") if doubled else (next(iter(kinds))[1],)
@@ -111,7 +116,7 @@ def _contrasts(
                 for state in states
             ]
             for measure in MEASURES:
-                contrast = _contrast(records, terms, measure, drawn, confidence)
+                contrast = _contrast(records, terms, measure, drawn, programs, confidence)
                 if contrast is not None:
                     out.append(
                         {**dict(zip(cell, key, strict=True)), "semantics": altered, "measure": measure, **contrast}
@@ -124,6 +129,7 @@ def _contrast(
     terms: Sequence[tuple[int, Mapping[int, list[int]]]],
     measure: str,
     drawn: Mapping[str, np.ndarray],
+    programs: int,
     confidence: float,
 ) -> dict[str, Any] | None:
     seeds = sorted(set.intersection(*(set(by_seed) for _, by_seed in terms)))
@@ -143,19 +149,17 @@ def _contrast(
         by_draw = np.zeros((len(values), drawn[measure].shape[1]))  # (seeds, draws)
         for sign, by_seed in terms:
             by_draw += sign * np.stack([drawn[measure][by_seed[seed]].mean(0) for seed in values])
-        means = with_seeds_drawn(by_draw)
-        if np.isfinite(means).all():
-            tail = (1 - confidence) / 2
-            low, high = (float(v) for v in np.quantile(means, [tail, 1 - tail]))
+        if np.isfinite(by_draw).all():
+            low, high = interval_of_draws(by_draw, estimate["mean"], programs, confidence)
     return {**estimate, "cluster_low": low, "cluster_high": high}
 
 
 def paired(values: Iterable[float], confidence: float = 0.95) -> dict[str, Any]:
     """Mean, Student t interval and p of a mean of zero; None where there is no spread to tell them from."""
     known = np.array(list(values), float)
-    low = high = p = None
-    if len(known) > 1 and np.ptp(known) > 0:
-        test = stats.ttest_1samp(known, 0.0)
-        low, high = map(float, test.confidence_interval(confidence))
-        p = float(test.pvalue)
-    return {"mean": float(known.mean()), "low": low, "high": high, "p": p, "seeds": len(known)}
+    mean, low, high, p = float(known.mean()), None, None, None
+    if len(known) > 1 and (error := float(stats.sem(known))) > 0:
+        freedom = len(known) - 1
+        low, high = map(float, stats.t.interval(confidence, freedom, mean, error))
+        p = float(2 * stats.t.sf(abs(mean / error), freedom))
+    return {"mean": mean, "low": low, "high": high, "p": p, "seeds": len(known)}
