@@ -181,7 +181,7 @@ def test_a_stock_model_saved_by_transformers(tmp_path: Path, lab: Lab) -> None:
     drawn = json.loads(call("evaluate", stock, *origin, "--specifications", "20", *here, "--json"))
     read = json.loads(call("evaluate", stock, *origin, "--data", tmp_path / "own.jsonl", *here, "--json"))
     assert {**read, "split": "test"} == {**drawn, "data": str(tmp_path / "own.jsonl")}
-    for name, value in (("shortest", 1), ("specifications", 5), ("split", "val")):
+    for name, value in (("shortest", 1), ("specifications", 5), ("on-the-way", 5), ("split", "val")):
         with pytest.raises(InputError, match=f"--{name} is about specifications that are drawn"):
             call("evaluate", stock, *origin, "--data", tmp_path / "own.jsonl", f"--{name}", value, *here)
     with pytest.raises(InputError, match="is a model and no run: give --output"):

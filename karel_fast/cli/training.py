@@ -133,9 +133,11 @@ def evaluate_command(
 
     check_apart({"--output": output}, {"--data": data, "--recipe": recipe})
     if data is not None:
-        for name in ("split", "specifications", "shortest"):
+        for name in ("split", "specifications", "on_the_way", "shortest"):
             if getattr(config, name) != getattr(EvaluationConfig(), name):
-                raise InputError(f"--{name} is about specifications that are drawn; leave it out, or --data")
+                raise InputError(
+                    f"--{name.replace('_', '-')} is about specifications that are drawn; leave it out, or --data"
+                )
     snapshot = model_folder(snapshot)
     chosen, layout = origin(snapshot, None if recipe is None else read_recipe(recipe), layout)
     tokenizer = make_tokenizer(chosen, layout)
