@@ -121,7 +121,7 @@ def test_terminal_page_and_results_say_the_same(tmp_path):
 
 
 def test_an_interval_is_over_programs_where_sums_were_kept(tmp_path):
-    """Sums that say every program was read right half the time, in two halves: the interval about the accuracy is that of drawing programs."""
+    """Sums that say half the programs were read right: the interval about the accuracy is that of drawing programs."""
     run = fake_run.make(tmp_path / "run", snapshots=3, seeds=2)
     path = RunFolder(run).file("probing", 800)
     stored = json.loads(path.read_text())
