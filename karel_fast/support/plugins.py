@@ -63,10 +63,8 @@ def _run(plugin: Plugin) -> None:
     sys.modules[module.__name__] = module  # dataclasses and pickle look for it
     try:
         exec(compile(plugin.text, plugin.path, "exec"), module.__dict__)
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # a file that ends the process would end the command, and look like success
+    except (Exception, SystemExit) as error:
+        # A file that ends the process would end the command, and look like success.
         del sys.modules[module.__name__]
         if earlier is None:
             del _LOADED[plugin.path]
