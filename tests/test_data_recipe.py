@@ -13,6 +13,7 @@ from karel_fast import Semantics
 from karel_fast.data import ControlFlow, Recipe
 from karel_fast.data.sampling.plan import make_plan
 from karel_fast.data.sampling.recipe import PRESETS, SPLITS
+from karel_fast.karel.language import resolve_semantics
 
 
 @st.composite
@@ -206,3 +207,12 @@ def test_numbers_of_numpy():
     for wrong in ({"marker_probability": "0.5"}, {"marker_probability": True}, {"lengths": np.ones((2, 1))}):
         with pytest.raises(TypeError, match=next(iter(wrong))):
             Recipe(**wrong)
+
+
+def test_original_is_the_recipes_own_meaning():
+    recipe = Recipe.paper(semantics="map8")
+    assert recipe.meaning("original") == recipe.semantics == resolve_semantics("map8")
+    assert recipe.meaning("identity") == resolve_semantics("identity") != recipe.semantics
+    assert recipe.meaning(recipe.semantics) == recipe.semantics
+    with pytest.raises(ValueError, match="unknown semantics"):
+        recipe.meaning("mine")

@@ -23,7 +23,7 @@ from karel_fast.data.sampling.generation import check_threads
 from karel_fast.data.sampling.samples import Samples
 from karel_fast.exact.problem import Prior, Problem
 from karel_fast.exact.solution import HIGHEST_MAX_STATES, MAX_STATES, program_rows, resolve_backend
-from karel_fast.karel.language.semantics import Semantics, resolve_semantics
+from karel_fast.karel.language.semantics import Semantics
 from karel_fast.support.checks import whole
 
 READERS = ("both", "specification", "prefix")
@@ -141,11 +141,11 @@ def ceiling(
     if (sizes > longest).any():
         i = int((sizes > longest).argmax())
         raise ValueError(f"lengths[{i}] is {sizes[i]}, but the recipe's programs have at most {longest} actions")
-    for name in ("offsets", "meanings"):
-        if not len({"offsets": offsets, "meanings": meanings}[name]):
+    for name, asked_for in (("offsets", offsets), ("meanings", meanings)):
+        if not len(asked_for):
             raise ValueError(f"{name} is empty: name at least one")
     asked = [whole("an offset", offset, -FARTHEST, FARTHEST) for offset in offsets]
-    chosen = [samples.recipe.semantics if name == "original" else resolve_semantics(name) for name in meanings]
+    chosen = [samples.recipe.meaning(name) for name in meanings]
     if not 0 <= doubt <= 1:
         raise ValueError(f"doubt is {doubt!r}; it is a probability, from 0 to 1")
     _check_states("states", states, problem)

@@ -135,7 +135,7 @@ def why_none(
         return f"it looks at more than a state ({error})"
     programs = CompiledPrograms.from_actions(np.ascontiguousarray(actions, np.uint8), lengths)
     for meaning in semantics:
-        performed = samples.recipe.semantics if meaning == "original" else resolve_semantics(meaning)
+        performed = samples.recipe.meaning(meaning)
         traced = trace(programs, inputs, semantics=performed)
         row, column, direction = traced.robot.astype(np.intp).transpose(2, 0, 1)
         pose, markers = (row * inputs.width + column) * 4 + direction, np.minimum(traced.markers_here, MOST_MARKERS)
@@ -197,7 +197,7 @@ def ceilings(
     labels = np.empty((*rows.shape, len(semantics), len(offsets), len(chosen), samples.recipe.examples), np.int16)
     programs = CompiledPrograms.from_actions(np.ascontiguousarray(rows, np.uint8), sizes)
     for m, meaning in enumerate(semantics):
-        performed = samples.recipe.semantics if meaning == "original" else resolve_semantics(meaning)
+        performed = samples.recipe.meaning(meaning)
         traced = trace(programs, inputs, semantics=performed)
         for j, offset in enumerate(offsets):
             found = label_set(

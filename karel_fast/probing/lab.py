@@ -87,8 +87,7 @@ class States:
             raise IndexError(f"world {world}: the specifications have {examples} examples, from 0")
         chosen = resolve_feature(feature)
         worlds = self.inputs[np.arange(len(self)) * examples + world]
-        meaning = self.recipe.semantics if semantics == "original" else semantics
-        trace = trace_programs(self.actions, self.lengths, worlds, meaning)
+        trace = trace_programs(self.actions, self.lengths, worlds, self.recipe.meaning(semantics))
         setting = Setting(worlds.height, worlds.width, self.actions.shape[1])
         found = label_set(
             trace, (chosen,), offset, lengths=self.lengths, setting=setting, first_state=True, last_state=True

@@ -232,7 +232,7 @@ def probe_latent_grid(
 
 
 def _trace(recipe: Recipe, actions: Any, lengths: Any, worlds: Any, semantics: str) -> Any:
-    return trace_programs(actions, lengths, worlds, recipe.semantics if semantics == "original" else semantics)
+    return trace_programs(actions, lengths, worlds, recipe.meaning(semantics))
 
 
 def _check_tokens(read: Tokenizer, trained: Tokenizer, snapshot: Path) -> None:

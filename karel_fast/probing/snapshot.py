@@ -65,7 +65,7 @@ class Tables:
 
     def tracer(self, actions: Any, lengths: Any, worlds: Any, semantics: str) -> Any:
         """The meaning the data was made with is the original one of this run."""
-        return trace_programs(actions, lengths, worlds, self.recipe.semantics if semantics == "original" else semantics)
+        return trace_programs(actions, lengths, worlds, self.recipe.meaning(semantics))
 
 
 def write_tables(

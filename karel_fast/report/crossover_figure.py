@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from karel_fast.analysis.crossover import Crossover
 from karel_fast.analysis.crossover_cells import GAIN
 from karel_fast.report.plots import DEPTH_TITLES, TITLES, as_percent, panels, shared_legend
-from karel_fast.report.style import INK, look, render, styled
+from karel_fast.report.style import DOTTED, INK, look, render, styled
 from karel_fast.support.files import write_bytes, write_json, write_text
 
 _SHOWN = {"lift": "lift", GAIN: "lift beyond untrained"}
@@ -41,7 +41,7 @@ def crossover_figure(found: Crossover) -> Figure:
                     ax.plot([at], [row["interaction"]], label=label if at < 0.5 else None, **style)
                     if row["low"] is not None:
                         ax.vlines(at, row["low"], row["high"], color=str(style["color"]))
-            ax.axhline(0, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
+            ax.axhline(0, color=INK, linewidth=0.9, linestyle=DOTTED)
             ax.set_xticks(range(len(places)), [f"{DEPTH_TITLES.get(d, d)}\n{o:+d}" for d, o in places])
             ax.set_title(TITLES.get(feature, feature))
             ax.yaxis.set_major_formatter(as_percent)

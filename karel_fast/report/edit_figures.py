@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from karel_fast.analysis.edits import is_current
 from karel_fast.analysis.series import Run
 from karel_fast.report.plots import Plot, drawn, extents, percent, shared_legend, undrawn
-from karel_fast.report.style import INK, PALETTE, look, new_figure
+from karel_fast.report.style import DOTTED, INK, PALETTE, look, new_figure
 
 KIND_TITLES = {
     "turned": "Robot turned in the input",
@@ -175,7 +175,7 @@ def _erasure(ax: Axes, records: list[dict[str, Any]]) -> None:
     for index, method in enumerate(dict.fromkeys(r["method"] for r in records)):
         found = [r for r in records if r["method"] == method]
         if method == "nothing":
-            ax.axhline(found[0]["satisfied"], color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
+            ax.axhline(found[0]["satisfied"], color=INK, linewidth=0.9, linestyle=DOTTED)
             ax.annotate("nothing erased", (layers[0], found[0]["satisfied"]), xytext=(0, -3), textcoords="offset points",
                         va="top", fontsize=7)  # fmt: skip
             continue

@@ -21,7 +21,7 @@ from karel_fast.report.plots import (
     summary,
     undrawn,
 )
-from karel_fast.report.style import GROUND, INK, look, new_figure
+from karel_fast.report.style import DOTTED, GROUND, INK, look, new_figure
 
 
 def interventions_plot(run: Run) -> Plot:
@@ -49,7 +49,7 @@ def interventions_plot(run: Run) -> Plot:
             band(ax, run.probed, seeds, name, index)
             majority = [mean(run.values(s, "majority", feature=feature, semantics=name)) for s in run.probed]
             ax.plot(
-                run.probed, gaps(majority), color=str(look(index)["color"]), linewidth=1, linestyle=(0, (1, 2)),
+                run.probed, gaps(majority), color=str(look(index)["color"]), linewidth=1, linestyle=DOTTED,
                 label="dotted: its majority class" if index == 0 else None,
             )  # fmt: skip
             rows += [

@@ -20,7 +20,7 @@ from karel_fast.report.plots import (
     undrawn,
     whiskers,
 )
-from karel_fast.report.style import GROUND, INK, look
+from karel_fast.report.style import DOTTED, GROUND, INK, look
 
 _COLUMNS = ("step", "states", "feature", "depth", "semantics", "withheld", "learnt_on", "tokens", "accuracy", "majority", "lift",
             "lift_seen", "lift_unseen")  # fmt: skip
@@ -66,7 +66,7 @@ def latent_grid_plot(run: Run) -> Plot:
                     markerfacecolor=GROUND,
                     label=f"{name}, untrained",
                 )
-        ax.axhline(0, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
+        ax.axhline(0, color=INK, linewidth=0.9, linestyle=DOTTED)
         ax.set_xticks(range(len(offsets)), [str(offset).replace("-", "−") for offset in offsets])
         ax.set_xlim(-0.5, len(offsets) - 0.5)
         ax.set_xlabel("tokens of the reference layout")

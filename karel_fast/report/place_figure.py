@@ -16,7 +16,7 @@ from karel_fast.report.plots import (
     shared_legend,
     undrawn,
 )
-from karel_fast.report.style import INK, PALETTE, look
+from karel_fast.report.style import DOTTED, INK, PALETTE, look
 
 _COLUMNS = ("step", "side", "feature", "depth", "distance", "pairs", "accuracy", "majority", "lift", "lowest", "highest",
             "normalised", "bits", "untrained")  # fmt: skip
@@ -49,7 +49,7 @@ def places_plot(run: Run) -> Plot:
             fresh = [(r["distance"], r["untrained"]) for r in line if r["untrained"] is not None]
             if fresh:
                 ax.plot(*zip(*fresh, strict=True), color=color, linewidth=1, linestyle=(0, (3, 2)))
-        ax.axhline(0, color=INK, linewidth=0.9, linestyle=(0, (1, 2)), label="majority class")
+        ax.axhline(0, color=INK, linewidth=0.9, linestyle=DOTTED, label="majority class")
         ax.set_title(f"From the {side}")
         ax.set_xlabel("actions before" if side == "start" else "actions after")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -28,7 +28,7 @@ from karel_fast.report.plots import (
     undrawn,
     whiskers,
 )
-from karel_fast.report.style import GROUND, INK, RULE, look
+from karel_fast.report.style import DOTTED, GROUND, INK, RULE, look
 
 CEILINGS = {
     "both": ("ideal reader of specification and prefix", "-"),
@@ -80,7 +80,7 @@ def probes_plot(run: Run) -> Plot:
     for ax, feature in zip(axes, features, strict=False):
         majority = [mean(run.values(s, "majority", feature=feature)) for s in run.probed]
         curve(ax, run.steps, accuracy, "generative accuracy", None)
-        ax.plot(run.probed, gaps(majority), color=INK, linewidth=0.9, linestyle=(0, (1, 2)), label="majority class")
+        ax.plot(run.probed, gaps(majority), color=INK, linewidth=0.9, linestyle=DOTTED, label="majority class")
         for index, depth in enumerate(depths):
             seeds = [run.by_seed(s, feature=feature, depth=depth) for s in run.probed]
             band(ax, run.probed, seeds, DEPTH_TITLES.get(depth, depth), index)
@@ -126,7 +126,7 @@ def offsets_plot(run: Run) -> Plot:
         majority = [
             mean(run.values(step, "majority", feature=feature, offset=o, semantics="original")) for o in offsets
         ]
-        ax.plot(offsets, gaps(majority), color=INK, linewidth=0.9, linestyle=(0, (1, 2)), label="majority class")
+        ax.plot(offsets, gaps(majority), color=INK, linewidth=0.9, linestyle=DOTTED, label="majority class")
         for reader, heights in zip(CEILINGS, draw_ceilings(ax, run, step, feature, offsets), strict=True):
             rows += [
                 (step, feature, f"ideal reader: {reader}", o, height, height, height, None)
@@ -231,7 +231,7 @@ def baselines_plot(run: Run) -> Plot:
             )
         majority = mean(run.values(step, "majority", feature=feature))
         if majority is not None:
-            ax.axhline(100 * majority, color=INK, linewidth=1, linestyle=(0, (1, 2)), label="majority class")
+            ax.axhline(100 * majority, color=INK, linewidth=1, linestyle=DOTTED, label="majority class")
             rows.append((step, feature, None, "majority class", majority, majority, majority, None))
         ends = (-0.5, len(depths) - 0.5)
         for reader, (height,) in zip(CEILINGS, draw_ceilings(ax, run, step, feature, [0], ends, 100), strict=True):

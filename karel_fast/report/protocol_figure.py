@@ -15,7 +15,7 @@ from karel_fast.report.plots import (
     summary,
     undrawn,
 )
-from karel_fast.report.style import INK, look, new_figure
+from karel_fast.report.style import DOTTED, INK, look, new_figure
 from karel_fast.runs.folder import PAPER
 
 _COLUMNS = ("step", "protocol", "feature", "depth", "semantics", "offset", "lift", "lowest", "highest", "seeds", "majority",
@@ -61,7 +61,7 @@ def protocol_plot(run: Run) -> Plot:
                 label=meaning,
                 **{**look(index), "linewidth": 1.0},
             )
-        ax.axhline(0, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
+        ax.axhline(0, color=INK, linewidth=0.9, linestyle=DOTTED)
         ax.set_xticks(offsets, [f"{o:+d}".replace("-", "−") if o else "0" for o in offsets])
         ax.yaxis.set_major_formatter(as_percent)
         if place < len(depths):

@@ -7,7 +7,7 @@ import numpy as np
 from karel_fast.analysis.mapping_rank import KINDS, Rank, ranks_of
 from karel_fast.analysis.series import Run
 from karel_fast.report.plots import DEPTH_TITLES, TITLES, Plot, Row, as_percent, drawn, p_value, panels, undrawn
-from karel_fast.report.style import INK, PALETTE
+from karel_fast.report.style import DOTTED, INK, PALETTE
 
 _COLUMNS = ("step", "feature", "depth", "offset", "ranked_by", "mapping", "mappings", "value", "own")
 
@@ -46,7 +46,7 @@ def rank_plot(run: Run) -> Plot:
             for name, count, value in zip(rank.names, rank.mappings, rank.values, strict=True):
                 own = name == rank.names[0]
                 rows.append((step, feature, rank.depth, rank.offset, kind, name, count, value, int(own)))
-        ax.axhline(0, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
+        ax.axhline(0, color=INK, linewidth=0.9, linestyle=DOTTED)
         ax.margins(y=0.25)
         ax.set_xticks(range(len(held)), [f"{DEPTH_TITLES.get(r.depth, r.depth)}\n{r.offset:+d}" for r in held])
         ax.set_title(f"{TITLES.get(feature, feature)}: {KINDS[kind]}")

@@ -21,6 +21,9 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES: tuple[object, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1)), (0, (1, 3)))
 
+DOTTED = (0, (1, 2))
+"""The line of what a figure compares with: nothing read, or the most frequent answer."""
+
 # Colours no data uses: stand-ins for the page's ink, its faint rules and its ground.
 INK, RULE, GROUND = "#010203", "#b1b2b3", "#fdfefc"
 _PAGE = {INK: "var(--ink)", RULE: "var(--rule)", GROUND: "var(--ground)"} | {

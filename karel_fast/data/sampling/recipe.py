@@ -242,6 +242,11 @@ class Recipe:
             return self.lengths[1]
         return self.control.longest_program(self.lengths[1])
 
+    def meaning(self, semantics: str | Semantics) -> Semantics:
+        """A meaning as a run on this recipe names it: "original" is the recipe's own. Errors as `resolve_semantics`."""
+        own = isinstance(semantics, str) and semantics == "original"
+        return self.semantics if own else resolve_semantics(semantics)
+
     def with_shortest(self, shortest: int | None) -> Recipe:
         """The same recipe with programs from so many actions on; None: this one. Raises ValueError for more than its longest."""
         if shortest is None:

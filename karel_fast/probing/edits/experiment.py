@@ -22,7 +22,6 @@ from karel_fast.probing.edits.scores import record_of
 from karel_fast.probing.edits.subspace_rows import Site, choose_site, subspace_rows, untrained_rows
 from karel_fast.probing.edits.subspaces import principal_basis
 from karel_fast.probing.pieces import remove_pieces
-from karel_fast.probing.snapshot import alone
 from karel_fast.probing.steer_settings import SteerConfig
 from karel_fast.probing.untrained import untrained_model
 from karel_fast.runs.folder import RunFolder
@@ -30,6 +29,7 @@ from karel_fast.runs.side_by_side import home
 from karel_fast.runs.snapshots import open_snapshot, read_card, weights_digest
 from karel_fast.support.checks import InputError
 from karel_fast.support.files import read_json_if_whole, write_json
+from karel_fast.support.locks import alone
 from karel_fast.support.stored import stored
 
 KIND = "steering"
