@@ -12,7 +12,7 @@ import pytest
 from probed_model import RECIPE, SMALL, make_model
 from ray_marks import RAY_MARKS
 
-from karel_fast.data import Tokenizer
+from karel_fast.data import Tokenizer, export_jsonl, generate
 from karel_fast.probing import snapshots_on_ray as cluster
 from karel_fast.probing.features import FEATURES
 from karel_fast.probing.latent_grid import LatentJob, probe_latent_grid
@@ -70,6 +70,20 @@ def test_the_same_bytes_as_on_one_machine(run, local_ray):
     assert probe_on_ray(run, choose_snapshots(run), SMALL, SETTINGS, progress=lambda *at: calls.append(at)) == paths
     assert len(calls) == 2
     assert [path.stat().st_mtime_ns for path in paths] == before
+
+
+def test_specifications_of_ones_own(run, local_ray, monkeypatch):
+    """Workers are elsewhere, so a file named as seen from here is found there, too."""
+    asked = sum(SMALL.programs.values())
+    export_jsonl(generate(RECIPE, "test", 500, asked), run.parent / "own.jsonl")
+    shutil.copytree(run, run.parent / "local")
+    monkeypatch.chdir(run.parent)
+    own = dataclasses.replace(SMALL, specifications="own.jsonl")
+    snapshots = choose_snapshots(run)[:1]
+    paths = probe_on_ray(run, snapshots, own, SETTINGS)
+    wanted = probe_snapshot(run.parent / "local", choose_snapshots(run.parent / "local")[0], own, **SETTINGS)
+    assert paths[0].read_bytes() == wanted.read_bytes()
+    assert paths[0].read_bytes() != probe_snapshot(run.parent / "local", snapshots[0], SMALL, **SETTINGS).read_bytes()
 
 
 def test_the_same_bytes_in_pieces(run, local_ray):
