@@ -151,9 +151,10 @@ def test_a_function_without_a_name_or_words_of_its_own() -> None:
         assert own.description == "never mind"
 
 
-def test_masked_labels_are_none() -> None:
+@pytest.mark.parametrize("kind", [int, bool, np.uint8])
+def test_masked_labels_are_none(kind) -> None:
     def own(trace, worlds):
-        return np.ma.masked_array(np.ones(trace.markers_here.shape, int), mask=trace.front_clear)
+        return np.ma.masked_array(np.ones(trace.markers_here.shape, kind), mask=trace.front_clear)
 
     made = kf.probing.feature(name="masked")(own)
     labels = written([0, 1], "#####\n#>..#\n#####").labels(made)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from karel_fast.analysis.claim_measures import beyond_untrained
 from karel_fast.analysis.headline import Ability, Estimate, Headline, Reading, headline_of
 from karel_fast.analysis.series import Run
 from karel_fast.analysis.verdict import cards_of, verdict_of
@@ -176,12 +177,14 @@ def test_one_sentence_is_of_one_reading(tmp_path):
     run = fake_run.make(tmp_path / "run", snapshots=3, seeds=2)
     elsewhere = RunFolder(run).file("paper-grid", 800)
     grid = json.loads(elsewhere.read_text())
+    own = json.loads(RunFolder(run).file("probing", 800).read_text())
     for name in ("differences", "differences_in_differences"):
-        grid[name] = [{**one, "semantics": "map8"} for one in grid.get(name, [])]
+        grid[name] = [{**one, "semantics": "map8"} for one in own[name] if one["semantics"] == "flip"]
     for record in grid["records"]:
         record["semantics"] = "original" if record["semantics"] == "original" else "map8"
     write_json(elsewhere, grid)
     first = headline_of(Run.read(RunFolder(run))).readings[0]
+    assert beyond_untrained(Run.read(RunFolder(run)), first.feature, "map8").value is not None  # elsewhere
     assert first.kind == "probing"
     assert "map8" not in first.meanings
     assert first.meanings

@@ -112,7 +112,7 @@ def crossover(
     )
 
 
-TRAINED_BY = ("layout", "recipe.", "data.samples", "model", "training.", "samples", "active")
+TRAINED_BY = ("layout", "recipe.", "data.", "model", "training.", "samples", "active")
 """Settings, by how their names begin, that decide what a training leads to."""
 
 
@@ -120,7 +120,7 @@ def _unlike_kinds(one: Run, other: Run) -> list[str]:
     """In which settings of training, other than the meaning and the seed, a run of each kind differs, as far as both say."""
     first, second = settings_of(one), settings_of(other)
     names = [name for name in first if name in second and name.startswith(TRAINED_BY)]
-    own = ("recipe.semantics", "training.seed")
+    own = ("recipe.semantics", "training.seed", "data.first_sample")
     differ = [name for name in names if name not in own and first[name] != second[name]]
     return [f"{one.name} and {other.name} were trained otherwise: {', '.join(sorted(differ))}"] if differ else []
 

@@ -17,8 +17,9 @@ MOST_RUNS = 3
 """Runs of a trace that a notebook shows."""
 
 MOST_FRAMES = 300
-MOST_PIXELS = 65_535  # of a GIF, across
 """States of a trace that a notebook's slider or a GIF goes through."""
+
+MOST_PIXELS = 65_535  # of a GIF, across
 
 PIXELS = 16  # of a cell in a GIF
 _RGB = {
@@ -125,7 +126,7 @@ def run_gif(trace: Trace, seconds: float = 0.3) -> bytes:
     last = int(trace.steps.max(initial=0))
     if last >= MOST_FRAMES:
         raise ValueError(f"the runs take {last} actions; a GIF holds at most {MOST_FRAMES - 1}: give a lower max_steps")
-    across = frame(trace.worlds_at(0)).shape[1]
+    across = (len(trace.start) * (trace.start.width + 1) - 1) * PIXELS
     if across > MOST_PIXELS:
         raise ValueError(
             f"the worlds side by side are {across} pixels wide; a GIF holds at most {MOST_PIXELS}: give fewer"

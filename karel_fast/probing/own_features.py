@@ -156,7 +156,9 @@ def _fill(
 ) -> None:
     try:
         found = function(trace, trace.start)
-        values = np.asarray(found.filled(MASKED) if isinstance(found, np.ma.MaskedArray) else found)
+        values = np.asarray(found)
+        if isinstance(found, np.ma.MaskedArray):  # filled() would make true of a masked truth value
+            values = np.where(np.ma.getmaskarray(found), np.int64(MASKED), values)
     except Exception as error:
         place = where_it_failed(error, _place(function))
         raise InputError(f"feature {name!r} failed at {place}: {type(error).__name__}: {error}") from error

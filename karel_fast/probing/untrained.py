@@ -13,7 +13,7 @@ from karel_fast.model.transformer import fresh_model
 def untrained_seed(card: Mapping[str, Any], number: int) -> int:
     """Where the weights of a run's untrained model `number` come from.
 
-    Other runs have others, so that an interval over runs has their scatter in it; and none has the weights that its own, or another
+    Runs of other seeds have others, so that an interval over runs has their scatter in it; and none has those that its own, or another
     run's, training began with. card: of a snapshot; one that does not say how it was trained counts as of seed 0.
     """
     training = card.get("train")

@@ -74,7 +74,7 @@ def difference_plot(run: Run) -> Plot:
         "differences",
         "Original minus altered",
         "Difference of lift, which is test accuracy above the majority class of that meaning, at the last probed snapshot, "
-        "state after the predicted action, with its 95 % interval: by a bootstrap over test programs and probe seeds where "
+        "state after the predicted action, with its 95 % interval: over test programs and probe seeds where "
         "sums per program were kept, else paired over seeds (Student's t). Small and pale: the difference of plain accuracies. "
         "Hollow: the same of lift, less that of an untrained model's states. Zero: either meaning is read equally well.",
     )

@@ -62,8 +62,9 @@ class Manifest:
     def __post_init__(self) -> None:
         check_recipe(self.recipe)
         split_code(self.split)
-        for name, value in zip(("count", "shard_size"), check_set(self.count, self.shard_size), strict=False):
-            object.__setattr__(self, name, value)
+        count, shard_size, _ = check_set(self.count, self.shard_size)
+        object.__setattr__(self, "count", count)
+        object.__setattr__(self, "shard_size", shard_size)
         for shard, _ in self.shards:
             whole("shard", shard, 0, self.shard_count - 1)
         most = most_rows(self.recipe, self.traces is not None)
