@@ -47,6 +47,22 @@ def test_what_the_others_show():
     assert (random[:, :3] != inputs[:, :3]).mean() > 0.97  # two of these small worlds may be alike
 
 
+def test_original_is_the_recipe_s_own_meaning():
+    samples = generate(RECIPE.replace(semantics="flip"), "train", 0, 200)
+    shown = ActiveExamples(1, inactive_outputs="original").shown(samples)
+    assert shown.outputs == samples.outputs
+
+
+def test_where_a_run_under_another_meaning_does_not_end_the_input_stands():
+    samples = generate(Recipe.control_flow(height=5, width=5, examples=2, held_out=0), "train", 0, 2000)
+    ran = kf.run(samples.compiled, samples.inputs, semantics="map8")
+    endless = np.flatnonzero(ran.status != kf.Status.OK)
+    endless = endless[endless % 2 == 1]  # the second example, which is not active
+    assert len(endless)
+    shown = ActiveExamples(1, inactive_outputs="map8").shown(samples)
+    assert shown.outputs[endless] == samples.inputs[endless]
+
+
 def test_nothing_is_changed_by_default_or_with_all_active():
     assert ActiveExamples().shown(SAMPLES) is SAMPLES
     assert ActiveExamples(3, True).shown(SAMPLES) is SAMPLES

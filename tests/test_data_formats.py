@@ -13,7 +13,17 @@ from typer.testing import CliRunner
 
 import karel_fast as kf
 from karel_fast.cli import data as commands
-from karel_fast.data import Recipe, export_text, generate, read_msr, verify, write_card, write_msr, write_shards
+from karel_fast.data import (
+    Recipe,
+    export_text,
+    generate,
+    msr_samples,
+    read_msr,
+    verify,
+    write_card,
+    write_msr,
+    write_shards,
+)
 from karel_fast.data.storage.card import COLUMNS
 from karel_fast.data.storage.msr import grid_of, tensors_of
 from karel_fast.data.storage.packing import column_widths
@@ -144,6 +154,11 @@ def test_what_the_data_set_cannot_hold(tmp_path: Path) -> None:
     for arguments, says in (
         (([program], many, many), "more than 10 markers"),
         (([program], large, large), "at most 18 x 18"),
+        (
+            ([program], worlds, kf.Worlds.from_text("######\n#>.2.#\n######")),
+            "inputs of 3 x 5 cells and outputs of 3 x 6",
+        ),
+        (([program], worlds, worlds, np.array([[1.0, 3.0]])), "sizes are float64"),
         (([program] * 2, worlds, worlds), "2 programs, 1 inputs"),
         (([program], worlds, worlds, np.array([[3, 3]])), "rows and columns inside the ring"),
         (([program], worlds, worlds, np.array([[1, 0]])), "rows and columns inside the ring"),
@@ -153,6 +168,22 @@ def test_what_the_data_set_cannot_hold(tmp_path: Path) -> None:
             write_msr(tmp_path / "x.json", *arguments)
     assert not list(tmp_path.iterdir())
     assert grid_of("").sum() == 0
+
+
+def test_samples_that_the_msr_data_set_s_rule_allows() -> None:
+    count, drawn = 30, generate(RECIPE, "train", 5, 5000)
+    programs, inputs, outputs = msr_samples(RECIPE, "train", 5, count)
+    crash = kf.check(drawn.programs, drawn.inputs, drawn.outputs, on_error="crash")
+    few = (drawn.outputs.markers <= 10).all(axis=(1, 2)) & (drawn.inputs.markers <= 10).all(axis=(1, 2))
+    allowed = np.flatnonzero((crash & few).reshape(len(drawn), -1).all(axis=1))[:count]
+    assert len(allowed) == count < allowed[-1]
+    assert programs == [drawn.programs[i] for i in allowed]
+    rows = (allowed[:, None] * RECIPE.worlds_per_sample + np.arange(RECIPE.worlds_per_sample)).ravel()
+    assert (inputs, outputs) == (drawn.inputs[rows], drawn.outputs[rows])
+    with pytest.raises(InputError, match="no meaning but the plain one"):
+        msr_samples(RECIPE.replace(semantics="flip"), "train", 0, 1)
+    with pytest.raises(InputError, match="of 20000 samples 0 go through"):
+        msr_samples(RECIPE.replace(control=None, action_weights=(0, 0, 0, 1, 0), marker_probability=0), "train", 0, 1)
 
 
 def test_text_that_people_read(tmp_path: Path) -> None:
@@ -177,7 +208,9 @@ def test_the_command(tmp_path: Path) -> None:
     for kind in ("text", "jsonl", "msr"):
         call("--format", kind, "--start", "2", "--out", str(tmp_path / kind))
     wanted = generate(RECIPE, "val", 2, 4)
-    assert read_msr(tmp_path / "msr").programs == list(wanted.programs)
+    found = read_msr(tmp_path / "msr")
+    assert (len(found.programs), found.examples) == (4, RECIPE.worlds_per_sample)
+    assert kf.check(found.programs, found.inputs, found.outputs, on_error="crash").all()
     assert kf.data.import_jsonl(tmp_path / "jsonl", examples=2).programs == wanted.programs
     for words, says in (
         (("--format", "csv"), "--format is 'csv'"),

@@ -1,6 +1,7 @@
 """The original's schema in and out, and traces of one's own programs."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -73,8 +74,8 @@ def test_the_originals_printing_of_blocks(tmp_path):
         ([RECORD, {"code": RECORD["code"]}], "line 2"),
         ([{"code": "def run() { move() }"}], "no input0"),
         ([{**RECORD, "code": "def run() { jump() }"}], "line 1: .*jump"),
-        ([{**RECORD, "input0": "####\n#..#\n####"}], "lines 1..1"),
-        ([{**RECORD, "output0": RECORD["input0"]}], "record 1.*output0"),
+        ([RECORD, {**RECORD, "input0": "####\n#..#\n####"}], "line 2, input0: "),
+        (["", RECORD, {**RECORD, "output0": RECORD["input0"]}], "line 3: output0"),
         ([RECORD, {**RECORD, "input1": RECORD["input0"], "output1": RECORD["output0"]}], "line 2: another number"),
         ([{**RECORD, "input1": RECORD["input0"]}], "2 inputs but 1 outputs"),
         ([{**RECORD, "code": "def run() { repeat (500) { move() } }"}], "500"),
@@ -161,15 +162,17 @@ LOOP = "def run() { while (front_is_clear()) { turn_left(); turn_right() } }"
 @pytest.mark.parametrize(
     ("records", "says"),
     [
-        ([{"code": LOOP, "input0": WORLD}], r"record 1: its program does not come to its end on input0 .*step limit"),
+        ([{"code": LOOP, "input0": WORLD}], r"line 1: its program does not come to its end on input0 .*step limit"),
         ([{"code": "def run() { move() }", "input0": WORLD, "input2": WORLD}], r"line 1: it has input2 and no input1"),
         ([{"code": "def run() { move() }", "input0": WORLD},
           {"code": "def run() { move() }", "input0": WORLD, "output0": WORLD}], r"line 2: another number of outputs .*\(0\)"),
         ([{"code": "def run() { move() }", "input0": WORLD, "output0": OTHER},
           {"code": "def run() { move() }", "input0": WORLD}], r"line 2: no text output0"),
-        ([{"code": "def run() { if (front_is_clear()) { } }", "input0": WORLD}], r"record 1: a program with an empty block"),
+        ([{"code": "def run() { if (front_is_clear()) { } }", "input0": WORLD}], r"line 1: a program with an empty block"),
+        ([{"code": "def run() { if (front_is_clear()) { } }", "input0": WORLD},
+          {"code": "def run() { if (front_is_clear()) { move(); move(); move() } }", "input0": WORLD}], r"line 1: .* empty block"),
         ([{"code": "def run() { move() }", "input0": WORLD},
-          {"code": "def run() { repeat (100) { move() } }", "input0": WORLD}], r"record 2: repeat"),
+          {"code": "def run() { repeat (100) { move() } }", "input0": WORLD}], r"line 2: repeat"),
         ([{"code": "def run() { " + "if (front_is_clear()) { " * 9 + "move() " + "} " * 9 + "}", "input0": WORLD}],
          r"x.jsonl cannot be described by a recipe: control.depth"),
         ([{"code": "def run() { move() }", "input0": WORLD}] * 2048 + [{"code": "def run() { move() }", "input0": "###\n#>#\n###"}],
@@ -179,6 +182,36 @@ LOOP = "def run() { while (front_is_clear()) { turn_left(); turn_right() } }"
 def test_records_that_would_be_read_wrong(tmp_path, records, says):
     with pytest.raises(ValueError, match=says):
         import_jsonl(write(tmp_path, *records))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_outputs_may_end_their_lines_as_inputs_do(tmp_path, end):
+    record = {name: world.replace("\n", end) + end for name, world in (("input0", WORLD), ("output0", OTHER))}
+    samples = import_jsonl(write(tmp_path, {"code": "def run() { move() }", **record}))
+    assert samples.outputs.to_text() == [OTHER]
+
+
+def test_programs_that_a_model_s_recipe_has_not(tmp_path):
+    recipe = Recipe.control_flow(height=3, width=4, examples=1, held_out=0)
+    control = replace(recipe.control, while_weight=0, negate=False, repeat_counts=(2, 5))
+    for code, place in (
+        ("while (not front_is_clear()) { move() }", 1),
+        ("if (not front_is_clear()) { move() }", 2),
+        ("move(); repeat (9) { move() }", 3),
+    ):
+        path = write(tmp_path, {"code": f"def run() {{ {code} }}", "input0": WORLD})
+        with pytest.raises(InputError, match=rf"record 1: word {place} of its program"):
+            import_for(recipe.replace(control=control), path)
+    path = write(tmp_path, {"code": "def run() { repeat (2) { if (front_is_clear()) { move() } } }", "input0": WORLD})
+    assert import_for(recipe.replace(control=control), path).outputs.to_text() == [OTHER]
+
+
+def test_a_recipe_says_how_long_its_runs_are(tmp_path):
+    code = "def run() { repeat (90) { repeat (15) { turn_left() } } }"
+    path = write(tmp_path, {"code": code, "input0": WORLD})
+    with pytest.raises(ValueError, match="within max_steps=1000"):
+        import_jsonl(path)
+    assert import_jsonl(path, max_steps=2000).recipe.step_limit == 90 * 15
 
 
 def test_a_split_that_is_none(tmp_path):

@@ -238,6 +238,15 @@ def test_distribution_of_control_flow():
     assert fits(np.bincount(conditions), (1, 2, 3, 4, 5))
 
 
+def test_a_recipe_whose_programs_never_end_is_refused(monkeypatch):
+    monkeypatch.setattr("karel_fast.data.sampling.generation.MOST_RUNS", 20)
+    control = ControlFlow(if_weight=0, ifelse_weight=0, while_weight=0, repeat_weight=1, max_steps=1)
+    with pytest.raises(
+        ValueError, match=r"sample 3 of 'train': none of 20 programs drawn ends within control\.max_steps = 1"
+    ):
+        generate(Recipe(lengths=(2, 2), control=control), start=3, count=2)
+
+
 def test_control_flow_programs_end_within_their_limit():
     recipe = Recipe.control_flow()
     samples = generate(recipe, "train", 0, 1000)

@@ -101,6 +101,10 @@ def test_first_sample_outside_the_shards(tmp_path):
     assert len(SampleStream(TOKENIZER, batch_size=1, shards=shards, first=8).rows(0, 4)) == 4
     with pytest.raises(ValueError, match="first is 10"):
         SampleStream(TOKENIZER, batch_size=1, shards=shards, first=10)
+    with pytest.raises(ValueError, match="samples is 0; it must be at least 1"):
+        SampleStream(TOKENIZER, batch_size=1, shards=shards, samples=0)
+    with pytest.raises(TypeError, match=r"start is 0\.5"):
+        shards.samples(0.5, 1)
     with pytest.raises(ValueError, match="samples is 3, but the shards hold 2 from sample 8 on"):
         SampleStream(TOKENIZER, batch_size=1, shards=shards, first=8, samples=3)
 

@@ -12,7 +12,7 @@ from signals import started
 from strategies import semantics
 
 import karel_fast as kf
-from karel_fast.data import ControlFlow, Recipe, generate
+from karel_fast.data import ControlFlow, Recipe, Samples, generate
 from karel_fast.exact.ideal_states import StateCodes, ceiling
 from karel_fast.probing.ceilings import ceilings
 from karel_fast.probing.features import FEATURES
@@ -123,6 +123,24 @@ def test_labels_may_be_unsigned():
     labels[:, 2] = 1
     with pytest.raises(ValueError, match=r"labels\[0, 2\] has a label at offset 0"):
         asking(samples, labels)  # unsigned labels ask about every state, and there is none after the last action
+
+
+@pytest.mark.parametrize("backend", [pytest.param("cpp", marks=needs_cpp), "reference"])
+@pytest.mark.parametrize("offset", [-3, -2])
+def test_what_was_passed_before_a_run_stopped_is_told(backend, offset):
+    """A marker onto 255 stops the run after its first action; the states before are past all the same."""
+    world = kf.Worlds.from_text("####\n#>.#\n####")
+    markers = world.markers.copy()
+    markers[0, 1, 1] = 255
+    world = kf.Worlds(walls=world.walls, markers=markers, robot=world.robot)
+    recipe = Recipe(height=3, width=4, examples=1, held_out=0, lengths=(3, 3), action_weights=(1, 1, 1, 1, 1))
+    written = np.array([[4, 1, 1]], np.uint8)
+    samples = Samples(recipe, "train", 0, written, np.array([3], np.int32), world, world)
+    states = StateCodes(np.zeros((1, 1, 48, 1), np.int16), np.array([1], np.int32), np.array([2], np.int32))
+    labels = np.full((1, 3, 1, 1, 1, 1), -1, np.int16)
+    labels[0, 2] = 0
+    found = ceiling(samples, written, [3], labels, states, offsets=[offset], backend=backend, last_state=True)
+    assert found.right["both"].sum() == 1
 
 
 @needs_cpp

@@ -12,7 +12,7 @@ from signals import started
 
 import karel_fast as kf
 from karel_fast.data import ControlFlow, Recipe, generate
-from karel_fast.exact.solution import prefix_actions, resolve_backend
+from karel_fast.exact.solution import prefix_actions, solver_backend
 
 RECIPE = Recipe(height=5, width=5, examples=2, held_out=1, lengths=(2, 4))
 ROOM = "####\n#>.#\n####"
@@ -185,10 +185,10 @@ def test_wrong_input(change, error, message):
 def test_the_backend_from_the_environment(monkeypatch):
     monkeypatch.setenv("KAREL_FAST_BACKEND", "nonsense")
     with pytest.raises(ValueError, match=r"unknown backend 'nonsense' \(from KAREL_FAST_BACKEND\)"):
-        resolve_backend(None)
+        solver_backend(None)
     for named, used in (("reference", "reference"), ("numba", "cpp"), ("cpp", "cpp")):
         monkeypatch.setenv("KAREL_FAST_BACKEND", named)
-        assert resolve_backend(None) == used
+        assert solver_backend(None) == used
 
 
 def test_wrong_questions():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 import karel_fast as kf
 from karel_fast.cli import app
 from karel_fast.data.sampling.recipe import ControlFlow, Recipe
+from karel_fast.data.storage.shards_writing import write_shards
 from karel_fast.exact.ideal_loss import floor
 from karel_fast.exact.solution_files import COLUMNS, SolutionSet, read_solutions, write_solutions
 from karel_fast.support.checks import InputError
@@ -83,6 +85,14 @@ def test_damage_is_named(tmp_path: Path, place: str) -> None:
     for use in (read_solutions, lambda folder: write_solutions(SolutionSet(RECIPE, "test", count=3), folder)):
         with pytest.raises(InputError, match=r"solved-00000.parquet is (damaged|no file of solutions).*delete it"):
             use(tmp_path)
+
+
+def test_a_shard_in_the_place_of_solutions_is_named(tmp_path: Path) -> None:
+    write_shards(RECIPE, "test", tmp_path / "shards", count=3)
+    shard = next((tmp_path / "shards").glob("*.parquet"))
+    shutil.copy(shard, tmp_path / "solved-00000.parquet")
+    with pytest.raises(InputError, match=r"solved-00000\.parquet is no file of solutions"):
+        read_solutions(tmp_path)
 
 
 def test_wrong_input_is_refused_before_any_work(tmp_path: Path) -> None:

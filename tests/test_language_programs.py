@@ -163,6 +163,8 @@ def test_wrong_semantics():
         Semantics(mvoe="turn_left")
     with pytest.raises(ValueError, match="maps 'mvoe', which names no action"):
         resolve_semantics({"mvoe": "turn_left"})
+    with pytest.raises(ValueError, match="maps turn_left twice, in two spellings"):
+        resolve_semantics("turn_left>move+turnLeft>pick_marker")
     with pytest.raises(TypeError, match="semantics is int"):
         resolve_semantics(3)
 

@@ -68,6 +68,24 @@ def test_runs_in_a_notebook(worlds: kf.Worlds) -> None:
     assert "<svg" not in kf.trace("def run() { }", worlds[:0])._repr_html_()
 
 
+def test_only_longer_runs_that_are_not_shown_are_no_cut(worlds: kf.Worlds) -> None:
+    turning = kf.Worlds.from_text("#####\n#.>.#\n#####")
+    blocked = kf.Worlds.from_text("#####\n#.#>#\n#####")
+    many = kf.Worlds.concatenate([blocked] * 3 + [turning])
+    html = kf.trace("def run() { while (front_is_clear()) { move() } }", many)._repr_html_()
+    assert "after 0 of 0 actions" in html
+    assert "The first" not in html
+
+
+def test_no_runs_make_no_picture(worlds: kf.Worlds) -> None:
+    none = worlds[:0]
+    with pytest.raises(ValueError, match="no run to draw"):
+        run_svg(none, kf.run(PROGRAM, none))
+    pytest.importorskip("PIL.Image")
+    with pytest.raises(ValueError, match="no run to draw"):
+        run_gif(kf.trace(PROGRAM, none))
+
+
 def test_a_file_of_runs(worlds: kf.Worlds) -> None:
     text = run_svg(worlds, kf.run(PROGRAM, worlds), kf.trace(PROGRAM, worlds))
     root = ElementTree.fromstring(text)

@@ -39,6 +39,7 @@ public:
             for (int m = 0; m < question_.meanings; ++m) {
                 for (int e = 0; e < question_.examples; ++e) {
                     std::int32_t& state = here[static_cast<std::size_t>(m)][static_cast<std::size_t>(e)];
+                    look_back(answers, k, m, e);
                     if (state == WorldStates::stopped) continue;
                     look_ahead(answers, k, m, e, node, state, by_posterior, by_prior);
                     state = walk(m, e).next(state, asked_.program(i_)[k]);
@@ -101,16 +102,21 @@ private:
         }
     }
 
+    // What was written tells the states that were passed, however the run went on.
+    void look_back(const Answers& answers, int k, int m, int e) {
+        for (int j = 0; j < question_.offsets; ++j) {
+            if (question_.offset[j] >= 0) continue;
+            for (int f = 0; f < asked_.states.features; ++f) {
+                answers.right[asked_.row(i_, k, m, j) + static_cast<std::size_t>(f)] += asked_.label(i_, k, m, j, f, e) >= 0;
+            }
+        }
+    }
+
     void look_ahead(const Answers& answers, int k, int m, int e, std::int32_t node, std::int32_t state, double by_posterior,
                     double by_prior) {
         int farthest = -1;
         for (int j = 0; j < question_.offsets; ++j) {
-            if (!labelled(k, m, j, e)) continue;
-            farthest = std::max(farthest, question_.offset[j]);
-            if (question_.offset[j] >= 0) continue;
-            for (int f = 0; f < asked_.states.features; ++f) {  // what was written tells these states
-                answers.right[asked_.row(i_, k, m, j) + static_cast<std::size_t>(f)] += asked_.label(i_, k, m, j, f, e) >= 0;
-            }
+            if (labelled(k, m, j, e)) farthest = std::max(farthest, question_.offset[j]);
         }
         const Walk way = walk(m, e);
         Front ours, theirs{{0, state, 1.0}};

@@ -117,13 +117,13 @@ FILES = ("text", "jsonl", "msr")
 def _write_file(
     kind: str, recipe: Recipe, split: str, start: int, count: int, path: Path, backend: str | None, threads: int | None
 ) -> None:
-    from karel_fast.data import export_jsonl, export_text, generate, write_msr
+    from karel_fast.data import export_jsonl, export_text, generate, msr_samples, write_msr
 
     try:
-        samples = generate(recipe, split, start, count, backend=backend, threads=threads)
         if kind == "msr":
-            write_msr(path, list(samples.programs), samples.inputs, samples.outputs)
+            write_msr(path, *msr_samples(recipe, split, start, count, backend=backend, threads=threads))
         else:
+            samples = generate(recipe, split, start, count, backend=backend, threads=threads)
             {"text": export_text, "jsonl": export_jsonl}[kind](samples, path)
     except MemoryError as error:
         raise InputError(

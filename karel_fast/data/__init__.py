@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from karel_fast.data.storage.jsonl import import_specifications as import_specifications
     from karel_fast.data.storage.manifest import ShardError as ShardError
     from karel_fast.data.storage.msr import MsrRecords as MsrRecords
+    from karel_fast.data.storage.msr import msr_samples as msr_samples
     from karel_fast.data.storage.msr import read_msr as read_msr
     from karel_fast.data.storage.msr import write_msr as write_msr
     from karel_fast.data.storage.shards import Shards as Shards
@@ -51,6 +52,7 @@ _HOME = {
     "read_msr": "storage.msr",
     "verify": "storage.shards_verifying",
     "write_card": "storage.card",
+    "msr_samples": "storage.msr",
     "write_msr": "storage.msr",
     "write_shards": "storage.shards_writing",
 }

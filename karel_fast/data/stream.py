@@ -61,7 +61,7 @@ class SampleStream(IterableDataset[torch.Tensor]):
                 raise ValueError(
                     f"samples is {samples}, but the shards hold {left} from sample {first} on; give at most that many"
                 )
-            samples = samples or left
+            samples = left if samples is None else samples
         for name, value in (("batch_size", batch_size), ("samples", samples)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")

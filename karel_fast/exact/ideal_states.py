@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from karel_fast.data.sampling.generation import check_threads
 from karel_fast.data.sampling.samples import Samples
 from karel_fast.exact.problem import Prior, Problem
-from karel_fast.exact.solution import HIGHEST_MAX_STATES, MAX_STATES, program_rows, resolve_backend
+from karel_fast.exact.solution import HIGHEST_MAX_STATES, MAX_STATES, program_rows, solver_backend
 from karel_fast.karel.language.semantics import Semantics
 from karel_fast.support.checks import whole
 
@@ -159,7 +159,7 @@ def ceiling(
         labels=_labels(labels, rows, sizes, len(chosen), asked, states, problem.shown, last_state),
     )
     limit = whole("max_states", max_states, 1, HIGHEST_MAX_STATES)
-    module = "karel_fast._core" if resolve_backend(backend) == "cpp" else "karel_fast.exact.ideal_states_reference"
+    module = "karel_fast._core" if solver_backend(backend) == "cpp" else "karel_fast.exact.ideal_states_reference"
     readers = importlib.import_module(module)
     n_threads = check_threads(threads)
     answers = readers.read_specifications(problem, states, question, limit, n_threads)

@@ -17,8 +17,7 @@ from karel_fast.data.sampling.recipe import Recipe
 from karel_fast.data.sampling.samples import Programs, Samples
 from karel_fast.exact.graph import END, Graph
 from karel_fast.exact.problem import Problem, from_samples, from_worlds
-from karel_fast.karel.backends import BackendUnavailableError, available_backends
-from karel_fast.karel.backends import resolve_backend as named_backend
+from karel_fast.karel.backends import BackendUnavailableError, available_backends, resolve_backend
 from karel_fast.karel.language import Program, parse
 from karel_fast.karel.world import Worlds
 from karel_fast.support.checks import one_of, whole
@@ -189,7 +188,7 @@ def solve(
             raise TypeError("give samples, or inputs, outputs and recipe=, for example recipe=Recipe.paper()")
         problem = from_worlds(inputs, outputs, recipe, examples, held_out)
     limit = whole("max_states", max_states, 1, HIGHEST_MAX_STATES)
-    name = resolve_backend(backend)
+    name = solver_backend(backend)
     n_threads = check_threads(threads)
     return Solution(
         problem,
@@ -217,10 +216,10 @@ def prefix_actions(prefix: Program | str | Sequence[int]) -> tuple[int, ...]:
     return tuple(map(int, program.actions))
 
 
-def resolve_backend(backend: str | None) -> str:
+def solver_backend(backend: str | None) -> str:
     """The name of the backend to use, with a warning if the default is the slow one. KAREL_FAST_BACKEND names one here, too."""
     if backend is None and os.environ.get("KAREL_FAST_BACKEND"):
-        named = named_backend()  # which refuses a name that is none
+        named = resolve_backend()  # which refuses a name that is none
         backend = named if named in BACKENDS else None  # numba has no solver
     if backend is None:
         if "cpp" in available_backends():

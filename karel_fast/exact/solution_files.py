@@ -190,6 +190,11 @@ def _metadata(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is no file of solutions ({error}): {REMEDY}") from error
     if not isinstance(stated, dict):
         raise InputError(f"{path} is no file of solutions (its metadata are a {type(stated).__name__}): {REMEDY}")
+    for name in ("count", "shard_size"):
+        if not isinstance(stated.get(name), int) or stated[name] < 1:
+            raise InputError(
+                f"{path} is no file of solutions (its metadata's {name} is {stated.get(name)!r}): {REMEDY}"
+            )
     return stated
 
 

@@ -138,7 +138,7 @@ class Episodes:
         self.worlds = worlds
         self.steps += 1 if still is None else ~still
         reward, done = self.task.score((worlds.markers, worlds.robot), self.goal)
-        return np.where(crashed, np.float32(0), reward), done | ended
+        return reward, done | ended
 
     def observations(self) -> NDArray[np.int8]:
         """int8 (n, H, W, 16): what LEAPS's agents see of each world."""

@@ -84,7 +84,7 @@ def trace_html(trace: Trace) -> str:
         "var f=this.nextElementSibling.children;for(var i=0;i<f.length;i++)f[i].style.display=i==this.value?'':'none'"
     )
     slider = f'<input type="range" min="0" max="{last}" value="{last}" style="width:20em" aria-label="actions" oninput="{choose}">'
-    cut = "" if trace.actions.shape[1] <= last else f"<p>The first {last} actions.</p>"
+    cut = "" if trace.steps[:runs].max() <= last else f"<p>The first {last} actions.</p>"
     return f"<div>{slider}<div>{''.join(frames)}</div>{cut}{more(len(trace.steps), runs, 'runs')}</div>"
 
 
@@ -101,7 +101,11 @@ def _states(trace: Trace, worlds: Worlds, t: int, runs: int) -> list[Drawn]:
 
 
 def run_svg(before: Worlds, result: Result, trace: Trace | None = None) -> str:
-    """Every run as a row: the world before and after, with the robot's way where there is a trace. An SVG file's text."""
+    """Every run as a row: the world before and after, with the robot's way where there is a trace. An SVG file's text.
+    ValueError for no runs.
+    """
+    if not len(before):
+        raise ValueError("there is no run to draw")
     rows = []
     for i in range(len(before)):
         way = None if trace is None else trace.robot[i, : int(trace.steps[i]) + 1].tolist()
@@ -121,10 +125,12 @@ def run_svg(before: Worlds, result: Result, trace: Trace | None = None) -> str:
 def run_gif(trace: Trace, seconds: float = 0.3) -> bytes:
     """All runs of a trace side by side as an animated GIF, a frame for each state; the last one stays a while. It needs Pillow.
 
-    ValueError for more than MOST_FRAMES states, or more than MOST_PIXELS across.
+    ValueError for no runs, for more than MOST_FRAMES states, or for more than MOST_PIXELS across.
     """
     from PIL import Image, ImageDraw
 
+    if not len(trace.steps):
+        raise ValueError("there is no run to draw")
     last = int(trace.steps.max(initial=0))
     if last >= MOST_FRAMES:
         raise ValueError(f"the runs take {last} actions; a GIF holds at most {MOST_FRAMES - 1}: give a lower max_steps")

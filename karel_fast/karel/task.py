@@ -31,7 +31,7 @@ class Task:
     """Where episodes begin, and what their states are worth.
 
     height, width: of its worlds, unless others are asked for; fixed: whether no others can be. starts(count, height, width, rng)
-    draws worlds and, (count, ..) of any numbers, what the score looks at besides. score(state, goal): the reward of each state, 1 where
+    draws worlds and, (count, ..) of any numbers, what the score looks at besides. score(state, goal): the reward of each state, and where
     all is done. change: what a task does to its worlds after an action, where it does anything.
     """
 

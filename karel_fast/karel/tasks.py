@@ -1,7 +1,8 @@
 """Tasks for agents by name. Six are those of LEAPS (Trivedi et al., NeurIPS 2021), written here; four are HPRL's (`hprl_tasks`).
 
-Read off clvrai/leaps at commit a313aa1: starts in karel_env/generator.py, rewards in karel_env/karel.py. One thing differs: there the
-number of markers that `harvester` and `four_corners` look at is that before the last action; here it is that after it.
+Read off clvrai/leaps at commit a313aa1: starts in karel_env/generator.py, rewards in karel_env/karel.py. Two things differ: there the
+number of markers that `harvester` and `four_corners` look at is that before the last action, here it is that after it; and there no
+cell of theirs begins with "no markers" in what is observed.
 
 Shapes: n worlds of H x W cells.
 """
@@ -74,15 +75,14 @@ def _random_maze_starts(count: int, height: int, width: int, rng: np.random.Gene
         maze[begin] = False
         way = [begin]
         while way:
-            row, column = way[-1]
+            row, column = way.pop()
             cells = [(row + 2 * down, column + 2 * right) for down, right in ((-1, 0), (1, 0), (0, -1), (0, 1))]
             cells = [(r, c) for r, c in cells if 0 < r < height - 1 and 0 < c < width - 1 and maze[r, c]]
-            if not cells:
-                way.pop()
-                continue
-            r, c = cells[rng.integers(len(cells))]
-            maze[r, c] = maze[(row + r) // 2, (column + c) // 2] = False
-            way.append((r, c))
+            # As there, a cell opens the ways to all its neighbours at once.
+            for at in rng.permutation(len(cells)):
+                r, c = cells[at]
+                maze[r, c] = maze[(row + r) // 2, (column + c) // 2] = False
+                way.append((r, c))
         free = np.argwhere(~maze)
         place[:] = free[rng.integers(len(free))]
     return _with_marker(walls, robots(count, height - 2, 1, Direction.EAST), goal)

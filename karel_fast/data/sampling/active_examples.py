@@ -16,6 +16,7 @@ from karel_fast.data.sampling.recipe import split_code
 from karel_fast.data.sampling.samples import Samples
 from karel_fast.karel.execution import run
 from karel_fast.karel.language.semantics import NAMED_SEMANTICS, resolve_semantics
+from karel_fast.karel.status import Status
 from karel_fast.karel.world import Worlds
 from karel_fast.support.checks import nearest, whole
 from karel_fast.support.settings import check_used, named, setting
@@ -29,8 +30,9 @@ _FAR = 1 << (INDEX_BITS - 1)  # samples that training never comes to: their worl
 class ActiveExamples:
     """Which shown examples of a specification have their own outputs, the active ones, and what stands in the others' place.
 
-    inactive_outputs: "input" (the input world: nothing is said), "random" (another world of the recipe), or a meaning, under which the
-    program is run for them: with one active example of two, a specification of two meanings. Raises ValueError.
+    inactive_outputs: "input" (the input world: nothing is said), "random" (another world of the recipe), or a meaning ("original": the
+    recipe's own), under which the program is run for them: with one active example of two, a specification of two meanings. Where such
+    a run does not come to its end, the input world stands. Raises ValueError.
     """
 
     active_examples: int | None = setting(
@@ -107,7 +109,14 @@ class ActiveExamples:
             return samples.inputs
         if self.inactive_outputs == "random":
             return generate(samples.recipe, samples.split, (samples.start + _FAR) % (2 * _FAR), len(samples)).inputs
-        return run(samples.compiled, samples.inputs, semantics=resolve_semantics(self.inactive_outputs)).worlds
+        performed, limit = samples.recipe.meaning(self.inactive_outputs), samples.recipe.step_limit
+        ran = run(samples.compiled, samples.inputs, semantics=performed, max_steps=limit)
+        ended, inputs = ran.status == Status.OK, samples.inputs
+        return Worlds._trusted(
+            inputs.walls,
+            np.where(ended[:, None, None], ran.worlds.markers, inputs.markers),
+            np.where(ended[:, None], ran.worlds.robot, inputs.robot),
+        )
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:

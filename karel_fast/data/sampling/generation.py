@@ -22,6 +22,9 @@ MAX_COUNT = 2**31 - 1
 MOST_FILES = 10**6
 """Of a folder of shards: more is a slip, and would fill the memory before the first is written."""
 
+MOST_RUNS = 2000
+"""Programs with control flow that are run for one sample: a recipe under which none of so many ends would be drawn from for ever."""
+
 
 def generate(
     recipe: Recipe,
@@ -69,7 +72,9 @@ def _control_flow(
     attempts = np.zeros(count, np.int64)
     out_markers, out_robot = inputs.markers.copy(), inputs.robot.copy()
     todo = np.arange(count)
-    while len(todo):
+    for _ in range(MOST_RUNS):
+        if not len(todo):
+            break
         symbols[todo], lengths[todo], attempts[todo] = sampler.programs(plan, todo + start, attempts[todo], threads)
         check_found(lengths[todo], start, recipe, split, todo)
         programs = compile([from_symbols(symbols[i, : lengths[i]]) for i in todo])
@@ -82,6 +87,11 @@ def _control_flow(
         failed = (result.status.reshape(-1, plan.worlds) != 0).any(axis=1)
         todo = todo[failed]
         attempts[todo] += 1
+    if len(todo):
+        raise ValueError(
+            f"sample {start + int(todo[0])} of {split!r}: none of {MOST_RUNS} programs drawn ends within control.max_steps = "
+            f"{recipe.control.max_steps} in all its worlds: raise it, or give fewer loops"
+        )
     return symbols, lengths, Worlds._trusted(inputs.walls, out_markers, out_robot)
 
 

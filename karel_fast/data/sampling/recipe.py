@@ -31,6 +31,7 @@ from karel_fast.support.files import parse_json
 
 SPLITS = ("train", "val", "test")
 MAX_LENGTH = 200
+LEAST_STEP_LIMIT = 1000
 # Words that were added to the vocabulary later weigh nothing unless a recipe says so.
 ACTION_WEIGHTS = (5, 3, 3, 2, 2) + (0,) * (len(ACTION_NAMES) - 5)
 CONDITION_WEIGHTS = (1, 1, 1, 1, 1) + (0,) * (len(CONDITION_NAMES) - 5)
@@ -97,8 +98,8 @@ class Recipe:
     which weigh 0 where they are left out).
 
     `avoid_noops`: an action that would change nothing in any of the sample's shown worlds is drawn again, i.e. an
-    action is drawn from those that change at least one shown world; where none does (possible only if both turns
-    weigh 0), the plain draw stands. The held-out worlds have no say: no reader of the sample could learn from them.
+    action is drawn from those that change at least one shown world; where none does (possible only if nothing that is
+    drawn turns the robot), the plain draw stands. The held-out worlds have no say: no reader of the sample could learn from them.
     The original's switch of that purpose forbids undoing pairs (a left turn right after a right turn) instead, and its
     published command leaves it off; hence `avoid_noops` is off in `Recipe.paper`.
 
@@ -234,6 +235,16 @@ class Recipe:
     def straight_line(self) -> bool:
         """No control flow: a program's symbols are its actions."""
         return self.control is None
+
+    @property
+    def longest_run(self) -> int:
+        """The most actions that a run of one of the recipe's programs can take."""
+        return self.lengths[1] if self.control is None else self.control.max_steps
+
+    @property
+    def step_limit(self) -> int:
+        """Actions after which a written program is given up when it is checked: enough for every one of the recipe's own."""
+        return max(LEAST_STEP_LIMIT, self.longest_run)
 
     @property
     def symbol_width(self) -> int:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,12 @@ from karel_fast.data.sampling.symbols import (
     pad_rows,
     to_symbols,
 )
+from karel_fast.data.tokens.symbol_grammar import first_misfit
 from karel_fast.karel.execution import run
 from karel_fast.karel.language import CompiledPrograms, Program, Semantics, compile, parse
 from karel_fast.karel.status import Status
 from karel_fast.karel.world import Worlds
-from karel_fast.support.checks import InputError, one_of
+from karel_fast.support.checks import InputError, one_of, whole
 from karel_fast.support.files import as_text, lines_of, parse_json, write_whole
 
 CHUNK = 2048  # lines or samples handled at a time
@@ -45,25 +46,27 @@ _LOST_SEMICOLON = re.compile(r"\}(\s*)(?=[a-z])(?!else\b)")
 @dataclass(frozen=True)
 class Records:
     """n programs (none if they were not asked for), `worlds` of batch n*E (example-minor), and the outputs' texts if the
-    file has them (else empty). examples: E.
+    file has them (else empty). examples: E. lines: the n records' numbers in the file, from 1.
     """
 
     programs: list[Program]
     worlds: Worlds
     outputs: list[str]
     examples: int
+    lines: list[int]
 
 
 def read_records(path: str | Path, code: bool = True) -> Records:
     """Programs and worlds from a .jsonl (or .jsonl.gz) or .parquet file with the columns code, input0, input1, .. (output0, ..).
 
-    code: whether each record must have a program; else none is read. ValueError names the line (from 1) at fault. All records
-    must have equally many worlds, of one size.
+    code: whether each record must have a program; else none is read. ValueError names the line (from 1), and the world, at fault. All
+    records must have equally many worlds, of one size.
     """
     path = Path(path)
     programs: list[Program] = []
     worlds: list[Worlds] = []
     outputs: list[str] = []
+    lines: list[int] = []
     rows = _parquet_rows(path) if _is_parquet(path) else json_rows(path)
     names: tuple[list[str], list[str]] | None = None
     while chunk := list(islice(rows, CHUNK)):
@@ -84,11 +87,14 @@ def read_records(path: str | Path, code: bool = True) -> Records:
                     programs.append(parse(_LOST_SEMICOLON.sub(r"};\1", record["code"])))
                 except ValueError as error:
                     raise ValueError(f"{where}: {error}") from error
+            lines.append(line)
             texts += [record[name] for name in names[0]]
             outputs += [record[name] for name in names[1]]
         try:
             worlds.append(Worlds.from_text(texts))
         except ValueError as error:
+            assert names is not None
+            _name_world(path, chunk, names[0])
             raise ValueError(f"{path}, lines {chunk[0][0]}..{chunk[-1][0]}: {error}") from error
     if names is None:
         raise ValueError(f"{path} holds no records")
@@ -96,7 +102,17 @@ def read_records(path: str | Path, code: bool = True) -> Records:
     if len(sizes) > 1:
         told = " and ".join(f"{height} x {width}" for height, width in sorted(sizes))
         raise ValueError(f"{path}: worlds of {told} cells; all records must have worlds of one size")
-    return Records(programs, Worlds.concatenate(worlds), outputs, len(names[0]))
+    return Records(programs, Worlds.concatenate(worlds), outputs, len(names[0]), lines)
+
+
+def _name_world(path: Path, chunk: Sequence[tuple[int, dict[str, Any]]], names: Sequence[str]) -> None:
+    """ValueError, naming line and world, if one of these worlds cannot be read by itself."""
+    for line, record in chunk:
+        for name in names:
+            try:
+                Worlds.from_text(record[name])
+            except ValueError as error:
+                raise ValueError(f"{path}, line {line}, {name}: {error}") from error
 
 
 def _is_parquet(path: Path) -> bool:
@@ -171,14 +187,14 @@ def import_jsonl(
     """
     one_of("split", split, SPLITS)
     records = read_records(path)
-    rows = [_symbols(program, f"{path}, record {number}") for number, program in enumerate(records.programs, 1)]
-    shown = min(examples, records.examples)
+    rows = [
+        _symbols(program, f"{path}, line {line}") for line, program in zip(records.lines, records.programs, strict=True)
+    ]
+    shown = min(whole("examples", examples, 1), records.examples)
     recipe = _describe(rows, records, shown, semantics, path)
-    for number, row in enumerate(rows, 1):
-        if len(row) > recipe.symbol_width:
-            raise ValueError(
-                f"{path}, record {number}: a program with an empty block, which no recipe has; leave it out"
-            )
+    for line, row in zip(records.lines, rows, strict=True):
+        if (OPEN, CLOSE) in pairwise(row):
+            raise ValueError(f"{path}, line {line}: a program with an empty block, which no recipe has; leave it out")
     symbols, lengths = pad_rows(rows, recipe.symbol_width)
     compiled = CompiledPrograms.from_actions(symbols, lengths) if recipe.straight_line else compile(records.programs)
     ran = run(compiled, records.worlds, semantics=recipe.semantics, max_steps=max_steps)
@@ -186,16 +202,18 @@ def import_jsonl(
         record, example = divmod(int(at), records.examples)
         how = Status(ran.status[at]).name.lower().replace("_", " ")
         raise ValueError(
-            f"{path}, record {record + 1}: its program does not come to its end on input{example} within max_steps={max_steps} ({how}), "
-            "so it has no output"
+            f"{path}, line {records.lines[record]}: its program does not come to its end on input{example} within "
+            f"max_steps={max_steps} ({how}), so it has no output"
         )
+    if recipe.control is not None and (most := int(ran.steps.max())) > recipe.step_limit:
+        recipe = recipe.replace(control=replace(recipe.control, max_steps=most))
     outputs = ran.worlds
     if records.outputs:
         for at, (made, stated) in enumerate(zip(outputs.to_text(), records.outputs, strict=True)):
-            if made != stated:
+            if made.splitlines() != stated.splitlines():
                 record, example = divmod(at, records.examples)
                 raise ValueError(
-                    f"{path}, record {record + 1}: output{example} is not what the program makes of its input"
+                    f"{path}, line {records.lines[record]}: output{example} is not what the program makes of its input"
                 )
     return Samples(recipe, split, 0, symbols, lengths, records.worlds, outputs)
 
@@ -207,12 +225,13 @@ def _symbols(program: Program, where: str) -> list[int]:
         raise ValueError(f"{where}: {error}") from error
 
 
-def import_for(recipe: Recipe, path: str | Path, *, max_steps: int = 1000) -> Samples:
+def import_for(recipe: Recipe, path: str | Path) -> Samples:
     """The records of a file as samples of a model's recipe, whose programs they need not be drawn from: its first recipe.examples
-    worlds are shown, the others held out. Errors as `import_jsonl`; InputError for records that are not of the recipe's shape.
+    worlds are shown, the others held out. Errors as `import_jsonl`, for programs that take more than recipe.step_limit actions among
+    them; InputError for records that are not of the recipe's shape.
     """
     check_recipe(recipe)
-    found = import_jsonl(path, examples=recipe.examples, semantics=recipe.semantics, max_steps=max_steps)
+    found = import_jsonl(path, examples=recipe.examples, semantics=recipe.semantics, max_steps=recipe.step_limit)
     theirs = found.recipe
     if (theirs.height, theirs.width) != (recipe.height, recipe.width):
         raise InputError(
@@ -228,6 +247,12 @@ def import_for(recipe: Recipe, path: str | Path, *, max_steps: int = 1000) -> Sa
         raise InputError(
             f"{path}, record {record}: a program of length {longest}; the model's are at most {recipe.symbol_width} long"
         )
+    for number, (row, length) in enumerate(zip(found.symbols, found.lengths, strict=True), 1):
+        if (place := first_misfit(recipe, row[:length].tolist())) is not None:
+            raise InputError(
+                f"{path}, record {number}: word {place + 1} of its program, counted as the recipe's symbols, is none that the model's "
+                "recipe has there; it could not be written"
+            )
     symbols = np.full((len(found), recipe.symbol_width), PAD, np.uint8)
     symbols[:, :longest] = found.symbols[:, :longest]
     return replace(found, recipe=recipe.replace(held_out=theirs.held_out), split="test", symbols=symbols)
@@ -242,8 +267,8 @@ def import_specifications(path: str | Path, *, examples: int | None = None) -> t
     records = read_records(path, code=False)
     if not records.outputs:
         raise InputError(f"{path}: no output0; a specification has input0, output0, input1, output1, ..")
-    count = records.examples if examples is None else examples
-    if not 1 <= count <= records.examples:
+    count = records.examples if examples is None else whole("examples", examples, 1)
+    if count > records.examples:
         raise InputError(f"{path}: {records.examples} examples in each record; asked for are {count}")
     try:
         outputs = Worlds.from_text(records.outputs)

@@ -23,8 +23,11 @@ from typing import Any
 
 import numpy as np
 
+from karel_fast.data.sampling.generation import generate
+from karel_fast.data.sampling.recipe import Recipe
 from karel_fast.data.storage.jsonl import json_rows
-from karel_fast.karel.language import Program, parse, to_source
+from karel_fast.karel.execution import check
+from karel_fast.karel.language import Program, parse, resolve_semantics, to_source
 from karel_fast.karel.world import Worlds
 from karel_fast.support.checks import InputError, whole
 from karel_fast.support.files import write_whole
@@ -32,6 +35,8 @@ from karel_fast.support.files import write_whole
 CHANNELS, SIDE = 16, 18
 BLOCKED, RING, FIRST_MARKER = 4, 5, 6
 MOST_MARKERS, MOST_SIDE = CHANNELS - FIRST_MARKER, SIDE - 2
+DRAWN_TOGETHER = 20_000
+LEAST_SHARE = 1000  # one in so many samples must be allowed
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,11 +112,18 @@ def write_msr(
 
     sizes: rows and columns inside the ring of each world that is smaller than its batch's, as `read_msr` gives them. The file is put
     in place when it is complete. InputError for worlds of more than 16 x 16 inner cells or with more than 10 markers in a cell,
-    and for free cells outside a world's size.
+    for free cells outside a world's size, and for outputs of another size than their inputs. Whether the programs make the outputs is
+    not looked at: under the data set's rule a blocked move and a pick of nothing end a run (`kf.check(.., on_error="crash")`).
+    `msr_samples` gives samples that it allows.
     """
     if not programs or len(inputs) != len(outputs) or len(inputs) % len(programs) or not len(inputs):
         raise InputError(
             f"{len(programs)} programs, {len(inputs)} inputs and {len(outputs)} outputs: give each program as many"
+        )
+    if (inputs.height, inputs.width) != (outputs.height, outputs.width):
+        raise InputError(
+            f"inputs of {inputs.height} x {inputs.width} cells and outputs of {outputs.height} x {outputs.width}: a program changes no "
+            "world's size"
         )
     count = len(inputs) // len(programs)
     parsed = [parse(program) if isinstance(program, str) else program for program in programs]
@@ -128,6 +140,41 @@ def write_msr(
                 file.write(json.dumps(record, separators=(",", ":")) + "\n")
 
     write_whole(path, write)
+
+
+def msr_samples(
+    recipe: Recipe, split: str, start: int, count: int, *, backend: str | None = None, threads: int | None = None
+) -> tuple[list[Program], Worlds, Worlds]:
+    """Programs, inputs and outputs of the first `count` samples from `start` on that the data set's rule allows: no run is ended by a
+    blocked move or a pick of nothing, and no cell has more than MOST_MARKERS markers.
+
+    InputError for a recipe of another meaning, which no record could say, and where fewer than one sample in LEAST_SHARE is allowed.
+    """
+    if recipe.semantics != resolve_semantics("original"):
+        raise InputError(
+            "a record of the MSR data set has no meaning but the plain one; leave semantics out of the recipe"
+        )
+    programs: list[Program] = []
+    worlds: tuple[list[Worlds], list[Worlds]] = [], []
+    drawn = 0
+    while len(programs) < count:
+        if drawn >= LEAST_SHARE * (len(programs) + 1):
+            raise InputError(
+                f"of {drawn} samples {len(programs)} go through without a blocked move or a pick of nothing, and with at most "
+                f"{MOST_MARKERS} markers in a cell, as the MSR data set demands: give shorter programs, or a lower marker_probability"
+            )
+        samples = generate(recipe, split, start + drawn, DRAWN_TOGETHER, backend=backend, threads=threads)
+        drawn += DRAWN_TOGETHER
+        right = check(samples.compiled, samples.inputs, samples.outputs, max_steps=recipe.step_limit, on_error="crash")
+        for side in (samples.inputs, samples.outputs):
+            right &= (side.markers <= MOST_MARKERS).all(axis=(1, 2))
+        each = recipe.worlds_per_sample
+        chosen = np.flatnonzero(right.reshape(-1, each).all(axis=1))[: count - len(programs)]
+        programs += [samples.programs[i] for i in chosen]
+        rows = (chosen[:, None] * each + np.arange(each)).ravel()
+        worlds[0].append(samples.inputs[rows])
+        worlds[1].append(samples.outputs[rows])
+    return programs, Worlds.concatenate(worlds[0]), Worlds.concatenate(worlds[1])
 
 
 class GridError(ValueError):
@@ -179,9 +226,9 @@ def tensors_of(worlds: Worlds, sizes: np.ndarray | None = None) -> list[str]:
     """Each world as the places of its ones. sizes: as for `write_msr`, whose errors it has."""
     inner = np.array([worlds.height - 2, worlds.width - 2])
     sizes = np.broadcast_to(inner, (len(worlds), 2)) if sizes is None else np.asarray(sizes)
-    if sizes.shape != (len(worlds), 2) or (sizes < 1).any() or (sizes > inner).any():
+    if sizes.shape != (len(worlds), 2) or sizes.dtype.kind not in "iu" or (sizes < 1).any() or (sizes > inner).any():
         raise InputError(
-            f"sizes have shape {sizes.shape}; give rows and columns inside the ring for each of {len(worlds)} worlds"
+            f"sizes are {sizes.dtype} of shape {sizes.shape}; give rows and columns inside the ring for each of {len(worlds)} worlds"
         )
     up = np.arange(worlds.height)[::-1] - 1  # rows are counted from the bottom
     across = np.arange(worlds.width) - 1
@@ -197,8 +244,11 @@ def tensors_of(worlds: Worlds, sizes: np.ndarray | None = None) -> list[str]:
             f"worlds of {worlds.height} x {worlds.width} cells; the data set's have at most {SIDE} x {SIDE}, with the ring"
         )
     standing = ~worlds.walls
-    if (np.where(standing, worlds.markers, 0) > MOST_MARKERS).any():
-        raise InputError(f"a cell with more than {MOST_MARKERS} markers, which the data set cannot hold")
+    many = (np.where(standing, worlds.markers, 0) > MOST_MARKERS).any(axis=(1, 2))
+    if many.any():
+        raise InputError(
+            f"world {int(many.argmax())} has a cell with more than {MOST_MARKERS} markers, which the data set cannot hold"
+        )
     return [_tensor(*arrays) for arrays in zip(worlds.walls, worlds.markers, worlds.robot, sizes, strict=True)]
 
 

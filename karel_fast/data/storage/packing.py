@@ -46,7 +46,7 @@ MOST_BYTES = 2**31 - 1  # of one column of a table: Arrow's offsets into it are 
 
 def trace_length(recipe: Recipe) -> int:
     """S: how many actions a trace in a shard has room for, and the step limit of the runs that it shows."""
-    return recipe.lengths[1] if recipe.control is None else recipe.control.max_steps
+    return recipe.longest_run
 
 
 def column_widths(recipe: Recipe, traces: bool) -> dict[str, int]:

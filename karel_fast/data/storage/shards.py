@@ -15,6 +15,7 @@ from karel_fast.data.sampling.samples import Samples
 from karel_fast.data.storage.manifest import Manifest, ShardError
 from karel_fast.data.storage.packing import Columns, digest, unpack, unpack_trace
 from karel_fast.data.storage.shard_file import REMEDY, ROW_GROUP, checked_file, place_of, read_columns, read_shard
+from karel_fast.support.checks import whole
 from karel_fast.support.checksums import file_sum
 
 KEPT_ROWS = 8 * ROW_GROUP  # rows read last that stay in memory
@@ -76,7 +77,8 @@ class Shards:
 
     def columns(self, start: int, count: int) -> Columns:
         """The packed columns of these samples."""
-        if not (start >= 0 and count >= 0 and start + count <= len(self)):
+        start, count = whole("start", start, 0), whole("count", count, 0)
+        if start + count > len(self):
             raise ValueError(f"samples {start}..{start + count - 1} are outside 0..{len(self) - 1}")
         parts: list[Columns] = []
         at = start

@@ -8,7 +8,7 @@ place only when it is complete.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,6 +98,7 @@ class Job:
             entries = list(pool.map(lambda shard: self._found(shard, known.get(shard)), there))
         self._written = {shard: entry for shard, entry in zip(there, entries, strict=True) if entry is not None}
         self.todo = [shard for shard in self.mine if shard not in self._written]
+        self._rows, self._rows_written = self._count(self.mine), self._count(self._written)
         self.finish()
 
     def write(self, shard: int, **execution: Any) -> tuple[int, Entry]:
@@ -106,15 +107,18 @@ class Job:
 
     def add(self, shard: int, entry: Entry) -> None:
         """Notes a shard that has been written; the manifest's file follows within a second, or at `finish`."""
+        if shard not in self._written:
+            self._rows_written += self._count([shard])
         self._written[shard] = entry
         if time.monotonic() - self._saved_at > 1:
             self.finish()
 
     def report(self, progress: SamplesProgress | None) -> None:
         if progress is not None:
-            progress(
-                sum(self.manifest.rows(k)[1] for k in self._written), sum(self.manifest.rows(k)[1] for k in self.mine)
-            )
+            progress(self._rows_written, self._rows)
+
+    def _count(self, shards: Iterable[int]) -> int:
+        return sum(self.manifest.rows(shard)[1] for shard in shards)
 
     def finish(self) -> Manifest:
         """Writes the manifest's file, joining what other parts have noted meanwhile with what this job has."""

@@ -10,9 +10,11 @@ import numpy as np
 from karel_fast.data.storage.jsonl import read_records
 from karel_fast.karel.execution import Trace, trace
 from karel_fast.karel.language import Semantics, compile
+from karel_fast.support.checks import InputError
 from karel_fast.support.files import check_apart, write_whole
 
 CHUNK = 512  # programs traced at a time
+MOST_STATES = 2**31 - 1  # of one table: Arrow's offsets into its lists are int32
 
 
 def trace_file(
@@ -66,7 +68,12 @@ def trace_file(
 def _columns(result: Trace, pa: Any) -> dict[str, Any]:
     def lists(values: np.ndarray, lengths: np.ndarray) -> Any:
         used = np.arange(values.shape[1]) < lengths[:, None]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        if offsets[-1] > MOST_STATES:
+            raise InputError(
+                f"the runs of {CHUNK} programs pass through {offsets[-1]} states, and a table holds {MOST_STATES}: lower max_steps"
+            )
+        offsets = offsets.astype(np.int32)
         return pa.ListArray.from_arrays(offsets, pa.array(values[used]))
 
     states = result.steps + 1

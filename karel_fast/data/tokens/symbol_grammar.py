@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from karel_fast.data.sampling.recipe import Recipe
@@ -19,6 +19,19 @@ DONE: State = ("done",)
 
 END = -1
 """Stands for the end of the program, which has no symbol."""
+
+
+def first_misfit(recipe: Recipe, symbols: Sequence[int]) -> int | None:
+    """The place of the first symbol that the recipe's grammar does not allow, len(symbols) if the program may not end there; None for a
+    program of the recipe.
+    """
+    state = START
+    for place, symbol in enumerate([*symbols, END]):
+        following = dict(symbol_edges(recipe, state))
+        if symbol not in following:
+            return place
+        state = following[symbol]
+    return None
 
 
 def symbol_edges(recipe: Recipe, state: State) -> Edges:

@@ -25,7 +25,7 @@ from karel_fast.support.numba_cache import cached_njit
 Arrays = tuple[np.ndarray, ...]
 
 # Numba freezes module globals into its kernels, but wants plain integers. Nothing that comes from the vocabulary may be
-# among them (checks.py says why): effects, senses and operation codes are arguments.
+# among them (batch_checks.py says why): effects, senses and operation codes are arguments.
 OK, CRASHED, STEP_LIMIT, MARKER_LIMIT = (int(status) for status in Status)
 
 U = np.uint64

@@ -136,7 +136,10 @@ def resolve_semantics(semantics: str | Semantics | Mapping[str, str | Action]) -
         for written, performed in semantics.items():
             if not isinstance(written, str) or written not in ACTION_CODES:
                 raise ValueError(f"semantics maps {written!r}, which names no action; use {', '.join(ACTION_NAMES)}")
-            by_name[ACTION_NAMES[ACTION_CODES[written]]] = performed
+            name = ACTION_NAMES[ACTION_CODES[written]]
+            if name in by_name:
+                raise ValueError(f"semantics maps {name} twice, in two spellings; write one pair for each action")
+            by_name[name] = performed
         return Semantics(**by_name)  # type: ignore[arg-type]
     raise TypeError(
         f"semantics is {type(semantics).__name__}; give a name ({', '.join(list(NAMED_SEMANTICS)[:3])}, ..),"
