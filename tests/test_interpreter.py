@@ -26,7 +26,7 @@ from karel_fast.probing.snapshot import probe_snapshot
 from karel_fast.report.interpreter_figure import interpreter_plot
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import list_snapshots
-from karel_fast.support.checks import InputError
+from karel_fast.support.checks import InputError, NotFiniteError
 from karel_fast.training.evaluate import evaluate
 from karel_fast.training.interpret import interpret
 from karel_fast.training.loop import loss_sum
@@ -203,6 +203,13 @@ def test_what_needs_programs_says_so(run):
     with pytest.raises(ValueError, match="trained with recipe"):
         interpret(snapshot, InterpreterTokenizer(other), generate(other, "test", 0, 2), **PLAIN)
     assert make_tokenizer(RECIPE, "reference").layout == "reference"
+
+
+def test_a_model_that_is_not_finite_has_no_scores():
+    model = Transformer(shape(TOKENIZER))
+    torch.nn.init.constant_(model.lm_head.bias, torch.nan)
+    with pytest.raises(NotFiniteError, match="weights lm_head"):
+        interpret(model, TOKENIZER, SAMPLES, **PLAIN)
 
 
 def test_what_is_trained_is_what_is_scored():

@@ -156,6 +156,21 @@ def test_wrong_config(changes, message):
         tiny_config(**changes)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("n_inner", -3), ("n_inner", 2.5), ("initializer_range", -1.0), ("layer_norm_epsilon", -1.0), ("layer_norm_epsilon", 0),
+        ("prompt_length", "x"), ("prompt_length", 10_000), ("resid_pdrop", None),
+    ],
+)  # fmt: skip
+def test_fields_that_are_no_model_s_are_named_with_the_file(field, value, tmp_path):
+    to_hf(tiny_model(), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    with pytest.raises(ValueError, match=rf"config\.json: {field} is "):
+        from_hf(tmp_path)
+
+
 def test_wrong_stock_config():
     config = tiny_config()
     config.resid_pdrop = 0.1

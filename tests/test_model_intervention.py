@@ -198,6 +198,20 @@ def test_scoring_takes_each_row_its_own_edit(model):
     torch.testing.assert_close(torch.cat(parts), expected, atol=1e-6, rtol=1e-6)
 
 
+def test_gradients_flow_back_to_a_factor_without_dimensions(model):
+    factor = torch.tensor(2.0, requires_grad=True)
+    model(TOKENS, intervention=Intervention.scale(factor, layers=[1], positions=PICKED)).sum().backward()
+    assert factor.grad.abs() > 0
+    model.zero_grad()
+
+
+def test_an_edit_of_one_step_that_leaves_the_numbers_is_told_so(model):
+    """Of the last state: no later step sees it."""
+    edit = Intervention.add(torch.full((WIDTH,), 3e38), layers=[LAYERS], positions=torch.tensor([PROMPT + 1]))
+    with pytest.raises(NotFiniteError, match="the edit made a number that is not finite"):
+        write_programs(model, TOKENS[:, :PROMPT].numpy(), GRAMMAR, STEPS, intervention=edit, compile=False, **IDS)
+
+
 def test_an_edit_that_leaves_the_numbers_is_told_so(model):
     edit = Intervention.scale(3e38, layers=[1], positions=PICKED)
     with pytest.raises(NotFiniteError, match="the edit made a number that is not finite"):

@@ -169,10 +169,12 @@ def test_wrong_settings():
         ({"temperature": float("nan")}, "temperature=nan"),
         ({"top_p": 0.0}, "top_p=0"),
         ({"top_p": 1.5}, "top_p=1.5"),
-        ({"seed": -1}, "seed=-1"),
+        ({"seed": -1}, "seed is -1"),
     ):
         with pytest.raises(ValueError, match=message):
             Sampling(**wrong)
+    with pytest.raises(TypeError, match=r"seed is 1\.5"):
+        Sampling(seed=1.5)
     model = tiny_model()
     for width, changes, message in (
         (0, {}, "width=0"),

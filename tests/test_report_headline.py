@@ -82,6 +82,19 @@ def test_shown_and_not_shown_share_a_sentence():
     assert "for facing a wall it was not tested" in said
 
 
+def test_one_program_for_all_is_a_base_rate(tmp_path):
+    run = fake_run.make(tmp_path / "run", snapshots=3)
+    path = RunFolder(run).file("evaluation", 800)
+    stored = json.loads(path.read_text())
+    for share, start in ((0.5, "It has learned"), (stored["generative_accuracy"], "That it has learned")):
+        write_json(path, {**stored, "one_for_all_accuracy": share})
+        headline = headline_of(Run.read(RunFolder(run)))
+        said = verdict_of(headline)[0]
+        assert said.startswith(start)
+        assert f"one program for all {100 * share:.1f} %" in said
+        assert f"one program for all {100 * share:.1f} %" in cards_of(headline)[0].details
+
+
 def test_numbers_are_the_run_s_own(tmp_path):
     run = fake_run.make(tmp_path / "run", snapshots=3)
     headline = headline_of(Run.read(RunFolder(run)))

@@ -12,14 +12,14 @@ from typer.testing import CliRunner
 
 import karel_fast as kf
 from karel_fast.cli.training import register
-from karel_fast.data import Recipe, Tokenizer, generate
+from karel_fast.data import ControlFlow, Recipe, Tokenizer, generate
 from karel_fast.model import Capture, Transformer, to_hf
 from karel_fast.runs.snapshots import list_snapshots, open_snapshot
 from karel_fast.training import TrainConfig, train
 from karel_fast.training.divergence import divergence_metrics, log_probabilities
 from karel_fast.training.evaluate import evaluate, ideal_metrics
 from karel_fast.training.rows import generated_rows
-from karel_fast.training.written import generated_programs
+from karel_fast.training.written import generated_programs, one_for_all, satisfied
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,11 @@ def test_metrics(run):
     assert metrics["diversity"] == len(set(texts)) / len(texts)
     assert metrics["top_share"] == max(texts.count(t) for t in texts) / 60
     assert texts.count(metrics["top_program"]) == metrics["top_share"] * 60
+    inputs, outputs = SAMPLES.shown()
+    ended = {t for t, end in zip(texts, made.finished, strict=True) if end}
+    alone = {t: kf.check(t, inputs, outputs).reshape(60, -1).all(axis=1).mean() for t in ended}
+    assert metrics["one_for_all"] in ended
+    assert metrics["one_for_all_accuracy"] == alone[metrics["one_for_all"]] == max(alone.values()) > 0
     assert metrics["exact_match"] == np.mean([t == str(p) for t, p in zip(texts, SAMPLES.programs, strict=True)])
     assert metrics["mean_length"] == pytest.approx(made.lengths.mean())
     assert metrics["reference_mean_length"] == pytest.approx(SAMPLES.lengths.mean())
@@ -80,6 +85,41 @@ def test_metrics(run):
     ]
     there = tokens[:, TOKENIZER.prompt_length :] != TOKENIZER.pad_id
     assert metrics["perplexity"] == pytest.approx(torch.exp(-log[there].mean()).item(), rel=1e-4)
+
+
+def test_one_program_for_all_is_of_the_candidates_and_chosen_on_the_first(monkeypatch):
+    inputs, outputs = SAMPLES.shown()
+    texts = [str(program) for program in SAMPLES.programs]
+    programs = kf.compile(texts)
+    right = np.array([kf.check(text, inputs, outputs).reshape(60, -1) for text in texts])
+    shares = right.all(axis=2).mean(axis=1)
+    assert len(set(shares)) > 1
+    program, share = one_for_all(programs, range(60), SAMPLES)
+    assert (str(program), share) == (texts[shares.argmax()], shares.max())
+    program, share = one_for_all(programs, [int(shares.argmin()), int(shares.argmax())], SAMPLES)
+    assert (str(program), share) == (texts[shares.argmax()], shares.max())
+    # Of examples, those that do not count are as good as right.
+    active = np.zeros((60, SAMPLES.recipe.examples), bool)
+    active[:, 0] = True
+    assert one_for_all(programs, [0], SAMPLES, active)[1] == right[0, :, 0].mean() > shares[0]
+    # Each program satisfies its own specification, so the first one's is chosen on that one alone, whatever its share.
+    monkeypatch.setattr("karel_fast.training.written.CHOOSING_SAMPLES", 1)
+    first = int(right[:, 0].all(axis=1).argmax())
+    assert one_for_all(programs, range(60), SAMPLES)[1] == shares[first]
+    monkeypatch.setattr("karel_fast.training.written.CANDIDATES", 1)
+    assert one_for_all(programs, range(5, 60), SAMPLES)[1] == shares[5]
+
+
+def test_programs_may_take_as_long_as_the_recipe_s_own():
+    control = ControlFlow(
+        if_weight=0, ifelse_weight=0, while_weight=0, repeat_weight=5, repeat_counts=(40, 99), max_steps=100_000
+    )
+    recipe = Recipe.control_flow(height=5, width=5, examples=2, held_out=1, lengths=(5, 6), control=control)
+    samples = generate(recipe, "test", count=100)
+    longest = kf.run(samples.compiled, samples.inputs, max_steps=recipe.step_limit).steps.max()
+    assert 1000 < longest <= recipe.step_limit == 100_000
+    for right in satisfied(samples.compiled, samples):
+        assert right.all()
 
 
 def test_an_untrained_model_and_no_held_out():
@@ -159,13 +199,15 @@ def test_ideal_metrics():
         loss -= np.log(prior[tuple(samples.programs[i].actions)] / sum(prior.values()))
     lengths = np.array([high, -1, *[int(n) for n in samples.lengths[2:]]])
     tokens = int(samples.lengths.sum()) + len(samples)
-    metrics = ideal_metrics(samples, tokens, lengths)
+    solution = kf.exact.solve(samples)
+    least = kf.exact.floor(samples, solution)
+    metrics = ideal_metrics(samples, solution, least, tokens, lengths)
     assert metrics["floor_loss"] == pytest.approx(loss / tokens)
     assert metrics["floor_perplexity"] == pytest.approx(np.exp(loss / tokens))
     right = lengths >= 0
     assert metrics["excess_length"] == pytest.approx((lengths - shortest)[right].mean())
     assert 0 < metrics["ideal_generalization"] <= 1
-    assert ideal_metrics(samples, tokens, np.full(8, -1))["excess_length"] is None
+    assert ideal_metrics(samples, solution, least, tokens, np.full(8, -1))["excess_length"] is None
 
 
 def test_divergence_from_the_ideal_reader(run):
@@ -197,7 +239,8 @@ def test_divergence_from_the_ideal_reader(run):
 def test_no_divergence_where_actions_are_several_tokens():
     tokenizer = Tokenizer(RECIPE, layout="reference")
     model = Transformer(shape(tokenizer))
-    assert divergence_metrics(model, tokenizer, SAMPLES[:2], compile_model=False)["divergence"] is None
+    least = kf.exact.floor(SAMPLES[:2])
+    assert divergence_metrics(model, tokenizer, SAMPLES[:2], least, compile_model=False)["divergence"] is None
 
 
 def test_commands(tmp_path):

@@ -347,7 +347,29 @@ def test_what_cannot_be_extended(tmp_path):
         go(tmp_path / "constant", 5, schedule="constant", resume=True)
 
 
-def test_what_cannot_be_resumed(tmp_path):
+def test_a_run_outlives_the_version_of_transformers_that_it_began_with(tmp_path):
+    go(tmp_path, 3)
+    newer = tiny_config()
+    newer.transformers_version, newer.a_new_default = "99.0", True
+    assert go(tmp_path, 4, model=newer, resume=True).step == 4
+    other = tiny_config()
+    other.n_inner = 8
+    with pytest.raises(ValueError, match="the model was"):
+        go(tmp_path, 5, model=other, resume=True)
+
+
+def test_a_run_of_an_earlier_version_goes_on(tmp_path, monkeypatch):
+    """Its card says the model otherwise, and no precision."""
+    with monkeypatch.context() as patch:
+        patch.setattr("karel_fast.training.loop._described", lambda config: config.to_json_string(use_diff=False))
+        go(tmp_path, 3)
+    state = read_resume(tmp_path)
+    del state.card["precision"]
+    write_resume(tmp_path, state)
+    assert go(tmp_path, 4, resume=True).step == 4
+
+
+def test_what_cannot_be_resumed(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="no run to resume"):
         go(tmp_path, resume=True)
     go(tmp_path, 3, recipe="one")
@@ -362,6 +384,11 @@ def test_what_cannot_be_resumed(tmp_path):
     go(tmp_path, 3, recipe="one", active=ActiveExamples(), resume=True)
     with pytest.raises(ValueError, match=r"lr was 0\.002"):
         go(tmp_path, 3, recipe="one", lr=0.1, resume=True)
+    assert read_card(list_snapshots(tmp_path)[-1])["precision"] == "fp32"
+    with monkeypatch.context() as patch:
+        patch.setattr("karel_fast.training.loop.resolve_precision", lambda *_: torch.bfloat16)
+        with pytest.raises(ValueError, match=r"it was trained in fp32, and precision='fp32' is bf16 on this device"):
+            go(tmp_path, 3, recipe="one", resume=True)
     (tmp_path / "resume.safetensors").write_bytes(b"\x80\x04 a pickle")
     with pytest.raises(ValueError, match=r"resume\.safetensors: not a readable"):
         go(tmp_path, 3, recipe="one", resume=True)

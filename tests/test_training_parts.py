@@ -6,15 +6,18 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from tiny_model import tiny_model
+from tiny_model import tiny_config, tiny_model
 
+from karel_fast.model import Transformer
 from karel_fast.model.compiling import compiles_bf16_rightly
-from karel_fast.model.device import NotEnoughMemory, memory_advice, resolve_device, resolve_precision
+from karel_fast.model.device import NotEnoughMemory, memory_advice, repeatable, resolve_device, resolve_precision
+from karel_fast.model.transformer import fresh_model
 from karel_fast.support.checks import InputError
 from karel_fast.training import TrainConfig
+from karel_fast.training.bar import TrainingBar
 from karel_fast.training.config import SCHEDULES
 from karel_fast.training.distributed import VARIABLES, join_processes
-from karel_fast.training.metrics import Reporter
+from karel_fast.training.metrics import MetricsFile, Reporter
 from karel_fast.training.muon import Muon, orthogonalise
 from karel_fast.training.optim import Optimizers
 from karel_fast.training.rows import prefetched
@@ -28,6 +31,8 @@ from karel_fast.training.schedule import rate_factor
         {"accumulate": 3}, {"lr": -1.0}, {"lr": "fast"}, {"lr": float("nan")}, {"optimizer": "sgd"},
         {"schedule": "step"}, {"loss": "none"}, {"precision": "fp16"},
         {"warmup": -1}, {"decay_fraction": 1.5}, {"clip": -1.0}, {"snapshot_every": 0}, {"reduce": "int8"},
+        {"compile": "no"}, {"tensorboard": 1}, {"device": 3}, {"extra_snapshots": 5},
+        {"beta1": 1.0}, {"beta2": 1.0}, {"momentum": 1.0},
     ],
 )  # fmt: skip
 def test_wrong_settings_name_the_field(wrong):
@@ -186,6 +191,8 @@ def test_prefetched_keeps_order_and_errors():
 def test_devices_and_memory():
     assert resolve_device("cpu").type == "cpu"
     assert resolve_precision("fp32", torch.device("cpu")) == torch.float32
+    with pytest.raises(ValueError, match="precision is 'fp16'"):
+        resolve_precision("fp16", torch.device("cpu"))
     for name in ("tpu9", "cuda:99", "mps"):
         with pytest.raises(ValueError, match=name):
             resolve_device(name)
@@ -212,6 +219,56 @@ def test_training_time_counts_every_update_once(monkeypatch):
     assert [report.seconds for report in seen] == [17.0, 27.0]
     assert [report.mfu for report in seen] == [0.25, 0.25]
     assert [(report.tokens, report.flops) for report in seen] == [(450, 22500.0), (500, 25000.0)]
+
+
+def test_a_report_of_the_first_update_has_no_rate(capsys):
+    seen = []
+    reporter = Reporter(None, seen.append, first_step=40, peak=1000.0, seconds=7.0)
+    reporter.start_clock()
+    reporter.report(41, 1.0, 0.1, 1.0, tokens_per_step=10, flops_per_step=500.0)
+    assert (seen[0].tokens_per_second, seen[0].mfu) == (None, None)
+    with TrainingBar(50) as bar:
+        bar(seen[0])
+    assert "step 41  loss 1.0000\n" in capsys.readouterr().err
+
+
+def test_tensorboard_keeps_the_report_that_a_run_goes_on_from(tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    pytest.importorskip("torch.utils.tensorboard")
+    for first, steps in ((0, (5, 10, 15)), (10, (15, 20))):
+        with Reporter(MetricsFile(tmp_path, first, tensorboard=True), None, first, None, 0.0) as reporter:
+            for step in steps:
+                reporter.report(step, 1.0, 0.1, 1.0, tokens_per_step=10, flops_per_step=500.0)
+    board = events.EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    assert [event.step for event in board.Scalars("loss")] == [5, 10, 15, 20]
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [5, 10, 15, 20]
+
+
+def test_what_is_set_for_training_is_put_back():
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with repeatable(torch.device("cpu")):
+            assert not torch.is_deterministic_algorithms_warn_only_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def test_a_fresh_model_seeds_nothing_else(monkeypatch):
+    def refused(_):
+        raise AssertionError("torch.manual_seed sets the devices' generators, too")
+
+    one = fresh_model(tiny_config(), 3)
+    torch.manual_seed(3)
+    assert torch.equal(one.lm_head.weight, Transformer(tiny_config()).lm_head.weight)
+    state = torch.get_rng_state()
+    monkeypatch.setattr(torch, "manual_seed", refused)
+    other = fresh_model(tiny_config(), 3)
+    assert torch.equal(one.lm_head.weight, other.lm_head.weight)
+    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_numbers_of_numpy():

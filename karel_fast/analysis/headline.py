@@ -43,7 +43,9 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Ability:
-    """A share of what the model was asked to write: `asked` so many times. untrained: the same of the model before training."""
+    """A share of what the model was asked to write: `asked` so many times. untrained: the same of the model before training. beside:
+    base rates, and what an ideal reader reaches on held-out worlds.
+    """
 
     name: str
     step: int
@@ -115,11 +117,10 @@ def _abilities(run: Run) -> list[Ability]:
         step = next(step for step in reversed(run.evaluation) if run.evaluation[step] is final)
         samples, share = number(final.get("samples")), number(final.get("generalization"))
         asked = None if samples is None else int(samples)
-        out.append(
-            Ability(
-                "satisfied", step, Estimate(writes.value, writes.low, writes.high, writes.over), asked, writes.control
-            )
-        )
+        one = number(final.get("one_for_all_accuracy"))
+        shown = Estimate(writes.value, writes.low, writes.high, writes.over)
+        beside = () if one is None else (("one program for all", one),)
+        out.append(Ability("satisfied", step, shown, asked, writes.control, beside))
         if share is not None:
             untrained = number(run.evaluation.get(0, {}).get("generalization"))
             ideal = number(final.get("ideal_generalization"))

@@ -16,6 +16,7 @@ Line = tuple[str, str, str]
 
 _SHARES: dict[str, tuple[str, str]] = {
     "generative_accuracy": ("satisfied", "every shown example is right"),
+    "one_for_all_accuracy": ("", "by one program, written for all"),
     "generalization": ("generalizes", "held-out examples are right, too"),
     "ideal_generalization": ("", "a draw of the ideal reader's generalizes"),
     "finished": ("ended in time", ""),

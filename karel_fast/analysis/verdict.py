@@ -78,12 +78,9 @@ def _of_ability(abilities: Sequence[Ability]) -> str:
         "satisfied": "it has learned to write programs that do what is asked",
         "worlds": "it has learned what programs do to a world",
     }[first.name]
-    base = first.untrained
-    if first.name == "worlds":
-        # A model that copies the input is right where a program changes nothing.
-        base = max(
-            [value for value in (base, *(value for _, value in first.beside)) if value is not None], default=None
-        )
+    # What needs no learning counts as well: one program written for every specification, or the input copied.
+    bases = [value for value in (first.untrained, *(value for _, value in first.beside)) if value is not None]
+    base = max(bases, default=None)
     if base is None or first.share.low is None:
         lead = f"Whether {does} was not tested"
     elif first.share.low > base:

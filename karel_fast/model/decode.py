@@ -189,7 +189,7 @@ class Decoder:
         self, prompts: np.ndarray | Tensor, batch_size: int, intervention: Intervention | None = None
     ) -> Iterator[ReadPrompts]:
         """Prefill integers (n, P), batch by batch; a short last batch is filled up so that the same graph serves it."""
-        prompts_nP = np.asarray(prompts)
+        prompts_nP = np.asarray(prompts.cpu() if isinstance(prompts, Tensor) else prompts)
         if prompts_nP.ndim != 2 or 0 in prompts_nP.shape or not np.issubdtype(prompts_nP.dtype, np.integer):
             raise ValueError(
                 f"prompts of {prompts_nP.dtype} and shape {prompts_nP.shape}: need integers (n, P), neither 0"
@@ -237,17 +237,20 @@ class Decoder:
         if sampling is not None:
             drawn = uniform_numbers(sampling.seed, draw, read.numbers, self.steps)
             uniform_BS = torch.from_numpy(drawn).to(device)
+        # An edit of the last state goes into no cache: what it makes infinite is seen in its own step alone.
+        finite = torch.ones((), dtype=torch.bool, device=device)
         numbers = [number.clone() for number in torch.arange(self.steps, device=device).split(1)]
         with autocast(self.device, self.dtype):
             # The last step's logits are not needed, but the graph that chooses a token is the one that goes on from it.
             for number in numbers:
+                if read.intervention is not None:
+                    finite &= logits_BV.isfinite().all()
                 logits_BV, hidden, new, writer = self.step(
                     self.model, tables, forbidden, read.cache, new, writer, logits_BV, hidden, number, self.capture,
                     read.intervention, sampling, uniform_BS,
                 )  # fmt: skip
         if read.intervention is not None:
-            check_finite(read.logits_BV)
-            check_finite(logits_BV)
+            check_finite(torch.where(finite, logits_BV, torch.nan))
         keep = read.keep
         return Generated(
             tokens=writer.tokens[:keep].cpu().numpy(),

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from karel_fast.model.compiling import compiles_bf16_rightly
-from karel_fast.support.checks import InputError
+from karel_fast.support.checks import InputError, one_of
 from karel_fast.support.machine import processor
 
 # Dense bf16 peak, in FLOP/s, from the makers' data sheets.
@@ -39,8 +39,9 @@ def resolve_device(name: str) -> torch.device:
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """bfloat16 or float32; "auto" is bfloat16 where the device multiplies bfloat16 matrices faster.
 
-    Raises InputError for bf16 by name, where compiled code computes something else of it.
+    Raises ValueError for another name, InputError for bf16 by name, where compiled code computes something else of it.
     """
+    one_of("precision", name, ("auto", "bf16", "fp32"))
     wanted = _multiplies_bf16_faster(device) if name == "auto" else name == "bf16"
     if wanted and device.type == "cpu" and not compiles_bf16_rightly():
         if name == "bf16":
@@ -104,11 +105,12 @@ def repeatable(device: torch.device) -> Iterator[None]:
     """
     settings: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(before[0] or device.type == "cpu")
     # Deterministic mode fills new tensors with NaN, to show who reads them too early; only who asked for that pays for it.
     settings.fill_uninitialized_memory = before[0] and before[1]
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
+        torch.use_deterministic_algorithms(before[0], warn_only=warns)
         settings.fill_uninitialized_memory = before[1]

@@ -19,7 +19,7 @@ from transformers import CodeGenConfig
 
 from karel_fast.model.tensors import read_tensors, write_tensors
 from karel_fast.model.transformer import CODEGEN_GROUPS, Transformer, check_config
-from karel_fast.support.checks import whole
+from karel_fast.support.checks import real, whole
 from karel_fast.support.checksums import CARD, check_named
 from karel_fast.support.files import read_json, write_text
 
@@ -30,6 +30,7 @@ SIZES = {
     "vocab_size": 2**20, "n_positions": 2**20, "n_embd": 2**17, "n_layer": 2**12, "n_head": 2**12, "rotary_dim": 2**17
 }  # fmt: skip
 """The largest of each that is opened: beyond them a config.json is no model's."""
+LEAST_EPSILON = 1e-30
 
 
 def stock_rows(config: CodeGenConfig) -> Tensor:
@@ -174,8 +175,18 @@ def _check_fields(fields: Mapping[str, Any], path: Path) -> None:
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{path}: {error}") from None
     for name in ("attn_pdrop", "embd_pdrop", "resid_pdrop", "layer_norm_epsilon", "initializer_range"):
-        if name in fields and (isinstance(fields[name], bool) or not isinstance(fields[name], int | float)):
-            raise ValueError(f"{path}: {name} is {fields[name]!r}; it must be a number")
+        if name not in fields:
+            continue
+        try:
+            real(name, fields[name], LEAST_EPSILON if name == "layer_norm_epsilon" else 0.0, 1.0)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from None
+    for name, highest in (("n_inner", SIZES["n_embd"] * 64), ("prompt_length", fields.get("n_positions"))):
+        if fields.get(name) is not None:
+            try:
+                whole(name, fields[name], 1, highest)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{path}: {error}") from None
 
 
 def _some(names: list[str]) -> str:

@@ -130,7 +130,7 @@ class Intervention:
         final_norm: bool = True,
     ) -> Intervention:
         """The state, or its part in the basis' span, times `factor`."""
-        factors = factor if isinstance(factor, Tensor) and factor.ndim else torch.as_tensor([factor])
+        factors = factor.reshape(factor.shape or (1,)) if isinstance(factor, Tensor) else torch.tensor([factor])
         return cls(layers, positions, "scale", factors.float(), basis, final_norm)
 
     @classmethod

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from karel_fast.support.checks import whole
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -20,7 +22,8 @@ class Sampling:
     whose probabilities reach this sum may come (Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020). seed:
     of the random numbers.
 
-    Raises ValueError for a temperature outside 0 .. 100, a top_p outside 0 .. 1 or 0, or a seed outside 0 .. 2**64 - 1.
+    Raises ValueError for a temperature outside 0 .. 100, a top_p outside 0 .. 1 or 0, or a seed outside 0 .. 2**64 - 1;
+    TypeError for a seed that is no whole number.
     """
 
     temperature: float = 1.0
@@ -32,8 +35,7 @@ class Sampling:
             raise ValueError(f"temperature={self.temperature!r}: use a number from 0 to 100")
         if not 0.0 < self.top_p <= 1.0:
             raise ValueError(f"top_p={self.top_p!r}: use a number above 0, at most 1")
-        if not 0 <= self.seed < 2**64:
-            raise ValueError(f"seed={self.seed!r}: use a whole number from 0 to 2**64 - 1")
+        whole("seed", self.seed, 0, 2**64 - 1)
 
 
 def uniform_numbers(seed: int, draw: int, rows: np.ndarray, steps: int) -> np.ndarray:

@@ -373,7 +373,7 @@ def fresh_model(config: CodeGenConfig, seed: int, device: str | torch.device = "
     Raises ValueError as `Transformer`.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # of the CPU: torch.manual_seed would set the devices' as well
         return Transformer(config).to(device)
 
 

@@ -106,7 +106,7 @@ def _few_names(records: Any, place: str, keys: tuple[str, ...]) -> None:
 
 
 _SHARES_OF_EVALUATION = (
-    "generative_accuracy", "generalization", "exact_match", "finished", "diversity", "top_share", "parse_rate",
+    "generative_accuracy", "generalization", "exact_match", "finished", "diversity", "top_share", "one_for_all_accuracy", "parse_rate",
     "ideal_generalization", "solver_accuracy", "solver_generalization", "beam_accuracy", "beam_generalization", "beam_any",
     "cell_accuracy", "changed_cell_accuracy", "world_accuracy", "specification_accuracy", "teacher_cell_accuracy",
     "teacher_changed_cell_accuracy", "teacher_world_accuracy", "copy_cell_accuracy", "copy_world_accuracy",
@@ -139,6 +139,7 @@ _EVALUATION = table(
         "by_written_length": maybe(keyed(table({"correct": _COUNT, "wrong": _COUNT}, ("correct", "wrong")), digits)),
         "by_program_length": maybe(keyed(keyed(_COUNT), digits)),
         "top_program": maybe(text),
+        "one_for_all": maybe(text),
     }
 )
 

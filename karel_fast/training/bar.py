@@ -21,7 +21,8 @@ class TrainingBar(Progress):
 
     def __call__(self, report: Report) -> None:
         mfu = "" if report.mfu is None else f"  {report.mfu:.0%} MFU"
-        note = f"loss {report.loss:.4f}  {report.tokens_per_second:,.0f} tokens/s{mfu}"
+        rate = "" if report.tokens_per_second is None else f"  {report.tokens_per_second:,.0f} tokens/s"
+        note = f"loss {report.loss:.4f}{rate}{mfu}"
         self._bar.show(report.step, note=note)
         if not self.console.is_terminal:
             print(f"step {report.step}  {note}", file=sys.stderr, flush=True)

@@ -16,9 +16,11 @@ from karel_fast.training.schedule import SCHEDULES, Schedule, first_difference
 OptimizerName = Literal["muon", "adamw"]
 OPTIMIZERS: tuple[str, ...] = get_args(OptimizerName)
 
+# Of an optimizer's moving means: with 1 they would never move.
+MOST_MEMORY = 0.999999
 # May differ when a run is resumed, if no update that is done would have had another rate.
 EXTENDS = ("steps", "restarts", "later_lr")
-# What may differ when a run is resumed: none of these changes a number that the run computes.
+# What may differ when a run is resumed: none of these changes a number that the run computes, but for rounding on another device.
 FREE_ON_RESUME = frozenset({"log_every", "snapshot_every", "extra_snapshots", "tensorboard", "device"})
 
 
@@ -29,7 +31,8 @@ class DataConfig:
 
     samples: int = setting(0, "Training samples, used over and over; 0: never the same one twice.")
     first_sample: int = setting(
-        0, "Where in the train split they begin: another place is another data order. Presets: by the seed."
+        0,
+        "First sample of the train split to use: another place is another data order. A preset's runs begin elsewhere for every seed.",
     )
     active: ActiveExamples = part(ActiveExamples)
 
@@ -52,17 +55,17 @@ class TrainConfig:
     accumulate: int = setting(1, "Pieces each process takes its share of an update in: same gradients, less memory.")
     optimizer: OptimizerName = setting("muon", "muon (matrices inside blocks; AdamW for the rest) or adamw.")
     lr: float = setting(2e-3, "Peak learning rate.")
-    weight_decay: float = setting(0.01, "Of matrices.")
+    weight_decay: float = setting(0.01, "How much weight matrices shrink in every update, as a factor of the rate.")
     beta1: float = setting(0.9, "AdamW's memory of the gradient.")
     beta2: float = setting(0.98, "AdamW's memory of its square.")
-    momentum: float = setting(0.95, "Of Muon.")
+    momentum: float = setting(0.95, "Muon's memory of the gradient.")
     schedule: Schedule = setting("wsd", "wsd (warm-up, stable, decay), cosine, linear or constant.")
     warmup: int = setting(100, "Updates until the peak rate.")
     decay_fraction: float = setting(0.2, "Share of the updates over which wsd falls.")
     final_lr: float = setting(0.0, "Where the rate ends, as a factor of the peak.")
     restarts: Sequence[int] = setting(
         (),
-        "Updates after which the schedule begins anew, and the optimizer forgets: the run goes on from a finished model.",
+        "Updates after which the schedule begins anew and the optimizer forgets, as in 24000,30000: a finished model goes on.",
     )
     later_lr: float = setting(1.0, "Peak rate after a restart, as a factor of lr.")
     clip: float = setting(1.0, "Largest gradient norm; 0: none.")
@@ -77,7 +80,7 @@ class TrainConfig:
     seed: int = setting(0, "Of the initial weights.")
     snapshot_every: int = setting(500, "Updates between snapshots.")
     extra_snapshots: str | Sequence[int] = setting(
-        (), "More of them: log (after 1, 2, 4, ... updates, up to the first regular one), or a list of updates."
+        (), "More of them: log (after 1, 2, 4, .. updates, up to the first regular one), or updates, as in 50,100,250."
     )
     log_every: int = setting(10, "Updates between reports.")
     tensorboard: bool = setting(False, "Write TensorBoard files, too.")
@@ -98,8 +101,8 @@ class TrainConfig:
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}")
         for name, low, high in (
-            ("lr", 0.0, 10.0), ("weight_decay", 0.0, 1.0), ("beta1", 0.0, 1.0), ("beta2", 0.0, 1.0),
-            ("momentum", 0.0, 1.0),
+            ("lr", 0.0, 10.0), ("weight_decay", 0.0, 1.0), ("beta1", 0.0, MOST_MEMORY), ("beta2", 0.0, MOST_MEMORY),
+            ("momentum", 0.0, MOST_MEMORY),
             ("decay_fraction", 0.0, 1.0), ("final_lr", 0.0, 1.0), ("later_lr", 0.0, 1.0), ("clip", 0.0, float("inf")),
         ):  # fmt: skip
             object.__setattr__(self, name, real(name, getattr(self, name), low, high))
@@ -109,18 +112,21 @@ class TrainConfig:
         ):  # fmt: skip
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}={getattr(self, name)!r}: use one of {', '.join(choices)}")
-
+        for name in ("compile", "tensorboard"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} is {getattr(self, name)!r}; give true or false")
+        if not isinstance(self.device, str):
+            raise TypeError(f"device is {self.device!r}; give auto, cpu, cuda or cuda:N")
         if isinstance(self.extra_snapshots, str):
             one_of("extra_snapshots", self.extra_snapshots, ("log",))
         else:
-            extra = tuple(whole("extra_snapshots", step, 1, self.steps) for step in self.extra_snapshots)
+            given = _updates("extra_snapshots", self.extra_snapshots)
+            extra = tuple(whole("extra_snapshots", step, 1, self.steps) for step in given)
             object.__setattr__(self, "extra_snapshots", extra)
         object.__setattr__(self, "restarts", self._checked_restarts())
 
     def _checked_restarts(self) -> tuple[int, ...]:
-        if isinstance(self.restarts, str) or not isinstance(self.restarts, Iterable):
-            raise TypeError(f"restarts is {self.restarts!r}; give a list of updates")
-        given = tuple(self.restarts)
+        given = _updates("restarts", self.restarts)
         if given and self.steps == 1:
             raise ValueError(f"restarts is {list(given)}, but a run of one update has nothing to restart after")
         return tuple(
@@ -187,6 +193,12 @@ class TrainConfig:
             )
 
 
+def _updates(name: str, value: object) -> tuple[Any, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} is {value!r}; give a list of updates")
+    return tuple(value)
+
+
 def _rates(settings: dict[str, Any]) -> dict[str, Any]:
     names = {"final": "final_lr", "later": "later_lr"}
     return {
@@ -231,7 +243,8 @@ class EvaluationConfig:
 
     specifications: int = setting(1000, "Specifications to write programs for.")
     on_the_way: int | None = setting(
-        None, "Specifications for snapshots before a run's last one (without it: as many as for the last)."
+        None,
+        "Where a preset's snapshots are evaluated: specifications for those before the last (without it: as many as for that).",
     )
     split: Literal["train", "val", "test"] = setting("test", "train, val or test.")
     start: int = setting(0, "First specification of the split.")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from karel_fast.data import Samples, Tokenizer
-from karel_fast.exact.ideal_loss import floor
+from karel_fast.exact.ideal_loss import Floor
 from karel_fast.model import Transformer
 from karel_fast.training.row_scores import row_scores
 
@@ -21,6 +21,7 @@ def divergence_metrics(
     model: Transformer,
     tokenizer: Tokenizer,
     samples: Samples,
+    least: Floor,
     *,
     batch_size: int = 256,
     dtype: torch.dtype = torch.float32,
@@ -29,8 +30,7 @@ def divergence_metrics(
     """divergence: KL(ideal || model) in nats per token of the reference programs, on average over actions and ends;
     divergence_by_position: its means by the number of actions before, None where no program is that long.
 
-    Both are None for a layout that writes an action as several tokens. Raises ValueError for recipes and sizes that `kf.exact.solve`
-    refuses.
+    least: `kf.exact.floor` of these samples. Both are None for a layout that writes an action as several tokens.
     """
     rows_nT = tokenizer.encode(samples)
     first = tokenizer.prompt_length
@@ -41,7 +41,7 @@ def divergence_metrics(
     settings: dict[str, Any] = {"batch_size": batch_size, "dtype": dtype, "compile_model": compile_model}
     scores_nS6 = log_probabilities(model, rows_nT, first, ids, **settings)
     steps = samples.actions.shape[1] + 1
-    divergence_nS = floor(samples).divergence(scores_nS6[:, :steps])
+    divergence_nS = least.divergence(scores_nS6[:, :steps])
     there = ~np.isnan(divergence_nS)
     sums, counts = np.where(there, divergence_nS, 0.0).sum(axis=0), there.sum(axis=0)
     return {

@@ -18,8 +18,8 @@ from torch import Tensor
 from karel_fast.data import Samples, Tokenizer
 from karel_fast.data.sampling.active_examples import ActiveExamples
 from karel_fast.data.tokens.interpreter import is_interpreter
-from karel_fast.exact.ideal_loss import floor
-from karel_fast.exact.solution import solve
+from karel_fast.exact.ideal_loss import Floor, floor
+from karel_fast.exact.solution import Solution, solve
 from karel_fast.model import Capture, Transformer
 from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import Decoder, Generated, join
@@ -32,7 +32,7 @@ from karel_fast.training.divergence import divergence_metrics
 from karel_fast.training.loop import loss_sum
 from karel_fast.training.search import search_metrics
 from karel_fast.training.text import perplexity, text_metrics
-from karel_fast.training.written import generated_programs, satisfied
+from karel_fast.training.written import generated_programs, one_for_all, satisfied
 
 DIVERSITY_SAMPLES = 1000
 
@@ -76,7 +76,9 @@ def evaluate(
       reference programs with their end token, per token; loss: its logarithm; finished: ended in time;
       distinct_programs: how many different ones; diversity: the share of different ones among the first
       DIVERSITY_SAMPLES, which does not fall with the number of samples; top_program and top_share: the most frequent
-      one; mean_length and reference_mean_length: in actions; parse_rate: well-formed and ended in free decoding,
+      one; one_for_all and one_for_all_accuracy: the one that satisfies most specifications if it is written for all of
+      them, and their share (see `written.one_for_all`; None if no program ended); mean_length and
+      reference_mean_length: in actions; parse_rate: well-formed and ended in free decoding,
       without the grammar (None for free=False); and, for ideal=True (see `ideal_metrics`), floor_loss,
       floor_perplexity, excess_length, ideal_generalization, solver_accuracy, solver_generalization, and what
       `divergence.divergence_metrics` has; for text=True what `text.text_metrics` has; and what `search` asks for (see
@@ -85,10 +87,10 @@ def evaluate(
     active: which shown examples tell the truth, and what stands for the others' outputs; programs are right that are so on the
     active ones, or with none active on all. Not with ideal or search.
 
-    snapshot: a folder, or a model (then no recipe is checked). any_recipe: let the snapshot's recipe differ from the
-    tokenizer's. Raises ValueError if recipe, layout, vocabulary or context do not match, there is no sample, or
-    specifications that `kf.exact.solve` refuses are to be solved; NotFiniteError for a model whose weights or loss are
-    not finite. A perplexity too large for a number is None.
+    snapshot: a folder, or a model (then no recipe is checked; it is left on `device`, in eval mode). any_recipe: let the
+    snapshot's recipe differ from the tokenizer's. Raises ValueError if recipe, layout, vocabulary or context do not match,
+    there is no sample, or specifications that `kf.exact.solve` refuses are to be solved; NotFiniteError for a model whose
+    weights or loss are not finite. A perplexity too large for a number is None.
     """
     if len(samples) == 0:
         raise ValueError("there is no sample to evaluate on")
@@ -98,7 +100,7 @@ def evaluate(
         )
     model = snapshot if isinstance(snapshot, Transformer) else open_snapshot(snapshot, tokenizer, any_recipe)
     name = "the model" if isinstance(snapshot, Transformer) else str(snapshot)
-    _check_finite(model, name)
+    check_finite_weights(model, name)
     check_vocabulary(model, tokenizer)
     place = resolve_device(device)
     dtype = resolve_precision(precision, place)
@@ -135,9 +137,10 @@ def evaluate(
     correct = shown & generated.finished
     generalizes = None if held_out is None else correct & held_out
     first = generated.tokens[:DIVERSITY_SAMPLES]
-    rows, counts = np.unique(generated.tokens, axis=0, return_counts=True)
-    top = int(counts.argmax())
-    top_index = int(np.flatnonzero((generated.tokens == rows[top]).all(axis=1))[0])
+    _, places, counts = np.unique(generated.tokens, axis=0, return_index=True, return_counts=True)
+    by_frequency = places[np.argsort(-counts, kind="stable")]
+    ended = by_frequency[generated.finished[by_frequency]]
+    one, one_accuracy = one_for_all(programs, ended, samples, mask) if len(ended) else (None, None)
     reference = tokenizer.encode(samples)[:, tokenizer.prompt_length :]
     metrics = {
         "samples": len(samples),
@@ -147,21 +150,24 @@ def evaluate(
         "perplexity": perplexity(loss),
         "loss": loss,
         "finished": float(generated.finished.mean()),
-        "distinct_programs": len(rows),
+        "distinct_programs": len(counts),
         "diversity": len(np.unique(first, axis=0)) / len(first),
-        "top_program": str(programs.program(top_index)),
-        "top_share": float(counts[top] / len(samples)),
+        "top_program": str(programs.program(by_frequency[0])),
+        "top_share": float(counts.max() / len(samples)),
+        "one_for_all": None if one is None else str(one),
+        "one_for_all_accuracy": one_accuracy,
         "mean_length": float(generated.lengths.mean()),
         "reference_mean_length": float(action_counts(tokenizer, reference).mean()),
         "parse_rate": parsed / len(samples) if free else None,
     }
-    if ideal:
-        tokens = int((reference != tokenizer.pad_id).sum())
-        metrics |= ideal_metrics(samples, tokens, np.where(correct, generated.lengths, -1))
     settings: dict[str, Any] = {"batch_size": batch_size, "dtype": dtype, "compile_model": compile_model}
     with memory_advice(f"lower batch_size ({batch_size})"):
         if ideal:
-            metrics |= divergence_metrics(model, tokenizer, samples, **settings)
+            solution = solve(samples)
+            least = floor(samples, solution)
+            tokens = int((reference != tokenizer.pad_id).sum())
+            metrics |= ideal_metrics(samples, solution, least, tokens, np.where(correct, generated.lengths, -1))
+            metrics |= divergence_metrics(model, tokenizer, samples, least, **settings)
         if text:
             metrics |= text_metrics(model, tokenizer, seen, generated, correct, loss, **settings)
         if search is not None:
@@ -169,18 +175,20 @@ def evaluate(
     return Evaluation(metrics, generated, correct, generalizes)
 
 
-def _check_finite(model: Transformer, name: str) -> None:
+def check_finite_weights(model: Transformer, name: str) -> None:
     """Raise NotFiniteError, naming the model and the weight, unless all weights are finite."""
     for weight, values in model.named_parameters():
         if not torch.isfinite(values).all():
             raise NotFiniteError(f"{name}: the weights {weight} are not finite; its training has diverged")
 
 
-def ideal_metrics(samples: Samples, tokens: int, correct_lengths: np.ndarray) -> dict[str, float | None]:
+def ideal_metrics(
+    samples: Samples, solution: Solution, least: Floor, tokens: int, correct_lengths: np.ndarray
+) -> dict[str, float | None]:
     """What an ideal reader of the specifications makes of them, and how far correct programs are from it.
 
-    tokens: of the reference programs, ends included, over which the loss is a mean. correct_lengths: (n,) actions of each
-    written program, -1 where it is wrong.
+    solution, least: `kf.exact.solve` and `floor` of these samples. tokens: of the reference programs, ends included, over which the
+    loss is a mean. correct_lengths: (n,) actions of each written program, -1 where it is wrong.
 
     floor_loss: nats per token, what the ideal reader loses on the reference programs; no model loses less but by chance.
     floor_perplexity: its exponential. excess_length: actions of correct programs beyond the shortest of any length that
@@ -191,8 +199,7 @@ def ideal_metrics(samples: Samples, tokens: int, correct_lengths: np.ndarray) ->
     Raises ValueError for recipes and sizes that `kf.exact.solve` refuses.
     """
     recipe = samples.recipe
-    solution = solve(samples)
-    floor_loss = float(np.nansum(floor(samples, solution).loss)) / tokens
+    floor_loss = float(np.nansum(least.loss)) / tokens
     inputs, outputs = samples.shown()
     any_length = recipe.replace(lengths=(1, recipe.lengths[1]))
     shortest = solve(inputs, outputs, recipe=any_length).shortest

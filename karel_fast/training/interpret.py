@@ -22,7 +22,8 @@ from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import write_programs
 from karel_fast.model.device import autocast, memory_advice, resolve_device, resolve_precision
 from karel_fast.runs.snapshots import open_snapshot
-from karel_fast.training.evaluate import check_vocabulary
+from karel_fast.support.checks import NotFiniteError
+from karel_fast.training.evaluate import check_finite_weights, check_vocabulary
 from karel_fast.training.text import entropy
 
 
@@ -57,6 +58,8 @@ def interpret(
     if len(samples) == 0:
         raise ValueError("there is no sample to evaluate on")
     model = snapshot if isinstance(snapshot, Transformer) else open_snapshot(snapshot, tokenizer, any_recipe)
+    name = "the model" if isinstance(snapshot, Transformer) else str(snapshot)
+    check_finite_weights(model, name)
     check_vocabulary(model, tokenizer)
     place = resolve_device(device)
     dtype = resolve_precision(precision, place)
@@ -69,6 +72,8 @@ def interpret(
             compile=compile_model, progress=progress,
         )  # fmt: skip
         losses_nS, best_nS = predictions(model, tokenizer, rows_nT, batch_size, dtype, compile_model)
+    if not np.isfinite(losses_nS).all():
+        raise NotFiniteError(f"{name}: its loss is not finite; its training has diverged")
     before_EC, after_EC = tokenizer.cell_positions.transpose(1, 0, 2)
     inputs_nEC, outputs_nEC = rows_nT[:, before_EC], rows_nT[:, after_EC]
     places_EC = after_EC - tokenizer.prompt_length

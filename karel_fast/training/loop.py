@@ -6,6 +6,7 @@ Shapes: B rows of one pass, T tokens, V vocabulary.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Generator
@@ -43,6 +44,10 @@ from karel_fast.training.optim import Optimizers
 from karel_fast.training.rows import RowSource, prefetched
 from karel_fast.training.schedule import rate_factor
 
+_MODEL_FIELDS = (
+    "vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "rotary_dim", "n_inner", "activation_function", "layer_norm_epsilon",
+    "initializer_range", "prompt_length", "row_cells", "row_signs",
+)  # fmt: skip
 Stop = Callable[[float], bool]
 TRAINING_LOCK = ".training.lock"
 
@@ -101,7 +106,7 @@ def train(
     with the seconds that the next one is away; if it says yes, the state is saved, without a snapshot, and this call ends.
 
     The loss is the mean over all targets of the global batch, and resuming gives the same bits on a CPU with as many
-    threads.
+    threads. The card says which precision was taken, and a run goes on in no other.
 
     Raises ValueError for settings or rows that do not fit together, a run folder that already holds a run
     (resume=False), or a resume with another recipe, model or settings; FileNotFoundError if there is nothing to
@@ -119,6 +124,7 @@ def train(
     if config.loss == "outputs" and tokenizer is None:
         raise ValueError('loss="outputs" needs the tokenizer, which knows where the output worlds stand')
     run = Path(run_directory)
+    dtype = resolve_precision(config.precision, device)
     card = {
         "recipe_hash": _hash(recipe) if recipe else "",
         "recipe": recipe,
@@ -128,7 +134,8 @@ def train(
         "active": None if active is None or active.all_active else asdict(active),
         "shards": shards,
         "pad_id": pad_id,
-        "model_hash": _hash(model_config.to_json_string(use_diff=False)),
+        "model_hash": _hash(_described(model_config)),
+        "precision": "bf16" if dtype == torch.bfloat16 else "fp32",
         "train": config.to_dict(),
     }
     if not resume and list_snapshots(run):
@@ -137,7 +144,9 @@ def train(
     with locked(_made(run) / TRAINING_LOCK, busy) if processes.rank == 0 else nullcontext():
         if processes.rank == 0:
             remove_half_written(run)
-        return _train(config, model_config, rows, run, card, processes, device, tokenizer, resume, progress, stop)
+        return _train(
+            config, model_config, rows, run, card, processes, device, dtype, tokenizer, resume, progress, stop
+        )
 
 
 def _made(run: Path) -> Path:
@@ -153,6 +162,7 @@ def _train(
     card: dict[str, Any],
     processes: Processes,
     device: torch.device,
+    dtype: torch.dtype,
     tokenizer: Any,
     resume: bool,
     progress: ReportProgress | None,
@@ -160,12 +170,11 @@ def _train(
 ) -> TrainResult:
     remedy = f"lower batch_size ({config.batch_size}) or raise accumulate ({config.accumulate}), which divides it"
     with memory_advice(remedy), repeatable(device):
-        state = _begin(config, run, card, resume)
+        state = _begin(config, model_config, run, card, resume)
         model = fresh_model(model_config, config.seed)
         if state is not None:
             model.load_state_dict(state.weights)
         model.to(device)
-        dtype = resolve_precision(config.precision, device)
         optimizers = Optimizers(
             model,
             config.optimizer,
@@ -185,13 +194,17 @@ def _train(
         return work.go(start, seconds)
 
 
-def _begin(config: TrainConfig, run: Path, card: dict[str, Any], resume: bool) -> TrainingState | None:
+def _begin(
+    config: TrainConfig, model_config: CodeGenConfig, run: Path, card: dict[str, Any], resume: bool
+) -> TrainingState | None:
     """The state to go on from, checked; None to begin."""
     if not resume:
         return None
     state = read_resume(run)
-    # Earlier versions always began at the first, and showed all examples as they are.
-    earlier = {"first_sample": 0, "active": None, **state.card}
+    # Earlier versions always began at the first, showed all examples as they are, and did not say which precision they took.
+    earlier = {"first_sample": 0, "active": None, "precision": card["precision"], **state.card}
+    if earlier.get("model_hash") == _hash(model_config.to_json_string(use_diff=False)):
+        earlier["model_hash"] = card["model_hash"]  # so they named the same model
     for name, remedy in (
         ("recipe_hash", "recipe"),
         ("layout", "layout"),
@@ -207,6 +220,11 @@ def _begin(config: TrainConfig, run: Path, card: dict[str, Any], resume: bool) -
                 "set it back, or train into a new folder"
             )
     config.check_resume(earlier["train"], state.step)
+    if earlier["precision"] != card["precision"]:
+        raise ValueError(
+            f"cannot resume {run}: it was trained in {earlier['precision']}, and precision={config.precision!r} is {card['precision']} on "
+            "this device; go on on one like the earlier, or train into a new folder"
+        )
     return state
 
 
@@ -274,9 +292,12 @@ class _Run:
             self.run.mkdir(parents=True, exist_ok=True)
         if start == 0:
             self.save(0, 0.0)
-        # It is missing where an earlier process was killed between state and snapshot.
-        if config.has_snapshot(start) and not snapshot_path(self.run, start).is_dir():
-            self.snapshot(start)
+        if config.has_snapshot(start):
+            # It is missing where an earlier process was killed between state and snapshot. One process looks, for all: others might
+            # see what it has just written, and then wait for it elsewhere.
+            missing = self.processes.rank == 0 and not snapshot_path(self.run, start).is_dir()
+            if self.processes.sum_number(float(missing), self.device) > 0:
+                self.snapshot(start)
         losses: list[Tensor] = []
         done, rates = start, config.rates()
         with closing(self.batches(start)) as batches, self.reporter(start, seconds) as reporter:
@@ -418,6 +439,11 @@ class _Run:
         if self.processes.rank == 0:
             write_snapshot(self.run, step, self.model, self.card, self.tokenizer)
         self.processes.barrier()
+
+
+def _described(config: CodeGenConfig) -> str:
+    """What makes the model, as JSON text: the same whatever version of transformers describes it."""
+    return json.dumps({name: getattr(config, name, None) for name in _MODEL_FIELDS})
 
 
 def _hash(text: str) -> str:

@@ -30,7 +30,7 @@ class Report:
     grad_norm: float
     tokens: int
     flops: float
-    tokens_per_second: float
+    tokens_per_second: float | None
     mfu: float | None
     seconds: float
 
@@ -81,8 +81,9 @@ class Reporter:
         if steps and self.untimed:
             self.seconds += elapsed / steps * self.untimed
             self.untimed = 0
-        mfu = None if self.peak is None else steps * flops_per_step / elapsed / self.peak
-        rate = steps * tokens_per_step / elapsed
+        # Where the clock has just been started, nothing has been timed.
+        mfu = None if self.peak is None or not steps else steps * flops_per_step / elapsed / self.peak
+        rate = steps * tokens_per_step / elapsed if steps else None
         self.last = Report(step, loss, lr, norm, step * tokens_per_step, step * flops_per_step, rate, mfu, self.seconds)
         self.clock, self.step = time.perf_counter(), step
         if self.metrics is not None:
@@ -105,7 +106,7 @@ class MetricsFile:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
                 raise ValueError("tensorboard=True needs the package: pip install karel_fast[tensorboard]") from error
-            self.board = SummaryWriter(str(run / TENSORBOARD), purge_step=step)
+            self.board = SummaryWriter(str(run / TENSORBOARD), purge_step=step + 1)
 
     def write(self, report: Report) -> None:
         values = asdict(report)
