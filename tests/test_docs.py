@@ -26,7 +26,12 @@ specification = importlib.util.spec_from_file_location("site_build", ROOT / "doc
 site = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(site)
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
-TABLES = ["README.md", "docs/results.md", "docs/results-avoid-noops.md", "docs/performance.md", "docs/protocol.md"]
+TABLES = [
+    "README.md",
+    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("results*.md")),
+    "docs/performance.md",
+    "docs/protocol.md",
+]
 RESULTS = ROOT / "benchmarks" / "results" / "laptop-epyc-zen4-2cpu"
 
 LONGEST_LINE = 160
@@ -70,9 +75,12 @@ def test_paths(page):
         assert (ROOT / path).exists(), f"{page} names {path}, which is not there"
 
 
-def test_lines_of_the_readme():
-    for number, line in enumerate(text_of("README.md").splitlines(), 1):
-        assert len(line) <= LONGEST_LINE, f"README.md line {number} has {len(line)} characters"
+@pytest.mark.parametrize("page", [*PAGES, "benchmarks/NOTES.md"])
+def test_lines(page):
+    """Of prose, not of tables."""
+    for number, line in enumerate(text_of(page).splitlines(), 1):
+        if not line.startswith("|"):
+            assert len(line) <= LONGEST_LINE, f"{page} line {number} has {len(line)} characters"
 
 
 @pytest.mark.parametrize("page", TABLES)

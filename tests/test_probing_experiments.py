@@ -17,7 +17,7 @@ from karel_fast.model.tensors import write_tensors
 from karel_fast.probing.clusters import read_clusters
 from karel_fast.probing.controls import control_tasks, forms_of
 from karel_fast.probing.experiments import (
-    SPLITS,
+    PROBE_SPLITS,
     Grid,
     Split,
     differences,
@@ -81,7 +81,7 @@ def make_split(
 @pytest.fixture(scope="module")
 def splits(tmp_path_factory) -> dict[str, Split]:
     root = tmp_path_factory.mktemp("tables")
-    sizes = zip(SPLITS, (300, 80, 80), strict=True)
+    sizes = zip(PROBE_SPLITS, (300, 80, 80), strict=True)
     return {name: make_split(root / name, count, seed) for seed, (name, count) in enumerate(sizes)}
 
 
@@ -187,7 +187,7 @@ def test_a_control_task_is_fixed_by_the_last_three_actions(splits):
 def test_splitting_by_program_keeps_beginnings_apart(splits):
     grid = replace(GRID, split_by="program")
     beginnings = {}
-    for name in SPLITS:
+    for name in PROBE_SPLITS:
         rows = gather_rows(splits[name], grid, name, 10_000)
         assert len(rows.rows) > 0
         beginnings[name] = {tuple(p) for p in splits[name].table.actions[rows.sample][:, :3]}
@@ -304,7 +304,7 @@ def test_most_rows_and_program_choice(splits):
 
 def test_learning_on_some_positions_and_testing_on_others(splits):
     grid = replace(GRID, actions={"train": (0, 1), "test": (3,)})
-    taken = {name: set(gather_rows(splits[name], grid, name, 10_000).action) for name in SPLITS}
+    taken = {name: set(gather_rows(splits[name], grid, name, 10_000).action) for name in PROBE_SPLITS}
     assert taken["train"] == {0, 1}
     assert taken["test"] == {3}
     assert taken["validation"] == {0, 1, 2, 3, 4}
@@ -363,7 +363,7 @@ class TestSaid:
         return result
 
     def test_no_correct_program(self, splits, tmp_path):
-        wrong = {n: make_split(tmp_path / n, 60, i, correct=np.zeros(60, bool)) for i, n in enumerate(SPLITS)}
+        wrong = {n: make_split(tmp_path / n, 60, i, correct=np.zeros(60, bool)) for i, n in enumerate(PROBE_SPLITS)}
         result = self.result(wrong, outcome="correct")
         assert "train: the snapshot wrote no correct program" in result["notes"]
         assert "test: no row has a label among correct programs" in result["notes"]
@@ -371,16 +371,16 @@ class TestSaid:
         assert result["differences"] == []
 
     def test_no_finished_program(self, splits, tmp_path):
-        cut = {n: make_split(tmp_path / n, 60, i, finished=np.zeros(60, bool)) for i, n in enumerate(SPLITS)}
+        cut = {n: make_split(tmp_path / n, 60, i, finished=np.zeros(60, bool)) for i, n in enumerate(PROBE_SPLITS)}
         result = self.result(cut)
         assert "train: 60 of 60 programs were cut off at the length limit and left out" in result["notes"]
 
     def test_programs_of_one_length(self, splits, tmp_path):
-        same = {n: make_split(tmp_path / n, 60, i, lengths=np.full(60, 4)) for i, n in enumerate(SPLITS)}
+        same = {n: make_split(tmp_path / n, 60, i, lengths=np.full(60, 4)) for i, n in enumerate(PROBE_SPLITS)}
         assert any("every program has 4 actions" in note for note in self.result(same)["notes"])
 
     def test_programs_too_short_for_any_state(self, splits, tmp_path):
-        short = {n: make_split(tmp_path / n, 60, i, lengths=np.ones(60, int)) for i, n in enumerate(SPLITS)}
+        short = {n: make_split(tmp_path / n, 60, i, lengths=np.ones(60, int)) for i, n in enumerate(PROBE_SPLITS)}
         assert all(r["accuracy"] is None for r in self.result(short)["records"])
 
     def test_stopped_traces(self, splits):

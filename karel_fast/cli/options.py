@@ -38,7 +38,7 @@ Plugins = Annotated[
     list[Path] | None,
     typer.Option(
         "--plugin",
-        help="Python file to run before, with features of one's own; may be repeated.",
+        help="Python file to run before all else, with features or layouts of your own; may be repeated.",
         callback=_load,
         is_eager=True,
     ),

@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 
 from karel_fast.karel.language.vocabulary import ACTION_NAMES
-from karel_fast.probing.experiments import SPLITS, Grid, Split, Tracer, gather_rows, joined, setting_of, trace_programs
+from karel_fast.probing.experiments import (
+    PROBE_SPLITS,
+    Grid,
+    Split,
+    Tracer,
+    gather_rows,
+    joined,
+    setting_of,
+    trace_programs,
+)
 from karel_fast.probing.features import Setting, label_set, resolve_feature
 from karel_fast.probing.probes.training import ProbeConfig, ProbeWeights, train_probes
 
@@ -102,7 +111,7 @@ def _readers(
     tracer: Tracer,
 ) -> dict[str, ProbeWeights]:
     grid = Grid(features=tuple(features), offsets=(0,), semantics=("original",), seeds=(0,))
-    rows = {name: gather_rows(splits[name], grid, name, max_rows, tracer) for name in SPLITS}
+    rows = {name: gather_rows(splits[name], grid, name, max_rows, tracer) for name in PROBE_SPLITS}
     states, parts, tasks = joined(splits, rows, splits["train"].table.layers[-1], grid)
     results = train_probes(
         states, tasks, parts, depths=dict([depth]), seeds=(0,), config=config, device=device, keep_weights=True

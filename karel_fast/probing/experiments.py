@@ -30,7 +30,7 @@ from karel_fast.probing.pieces import Piece, PieceStore, Trained, joined_pieces,
 from karel_fast.probing.places import place_sums
 from karel_fast.probing.probes.storage import write_probes
 from karel_fast.probing.probes.training import TEST, TRAIN, VALIDATION, ProbeResult, Task, train_probes
-from karel_fast.probing.settings import SPLITS as SPLITS
+from karel_fast.probing.settings import PROBE_SPLITS as PROBE_SPLITS
 from karel_fast.probing.settings import Grid as Grid
 from karel_fast.probing.settings import ProbeConfig
 from karel_fast.probing.table import HiddenTable
@@ -184,23 +184,25 @@ def prepare(
     tracer: Tracer = trace_programs,
 ) -> Prepared:
     """Choose the rows, run the programs under every meaning and label them. Raises ValueError, see `run_experiment`."""
-    for name in SPLITS:
+    for name in PROBE_SPLITS:
         if name not in splits:
-            raise ValueError(f"an experiment needs the splits {', '.join(SPLITS)}; {name} is missing")
+            raise ValueError(f"an experiment needs the splits {', '.join(PROBE_SPLITS)}; {name} is missing")
     layers = list(splits["train"].table.layers)
     for name, split in splits.items():
         if list(split.table.layers) != layers:
             raise ValueError(f"the {name} table holds layers {list(split.table.layers)}, the train table {layers}")
 
-    gathered = {name: gather_rows(splits[name], grid, name, grid.max_rows[name], tracer) for name in SPLITS}
-    parts = np.concatenate([np.full(len(gathered[name].rows), _PARTS[name]) for name in SPLITS])
+    gathered = {name: gather_rows(splits[name], grid, name, grid.max_rows[name], tracer) for name in PROBE_SPLITS}
+    parts = np.concatenate([np.full(len(gathered[name].rows), _PARTS[name]) for name in PROBE_SPLITS])
     setting = setting_of(splits["train"])
     tasks = _tasks(grid, gathered, setting)
     controls: list[Task] = []
     if grid.shuffled:
         controls += shuffled_tasks(tasks, parts)
     if grid.control_task:
-        forms = [forms_of(splits[name].table.actions, gathered[name].sample, gathered[name].action) for name in SPLITS]
+        forms = [
+            forms_of(splits[name].table.actions, gathered[name].sample, gathered[name].action) for name in PROBE_SPLITS
+        ]
         controls += control_tasks(tasks, parts, np.concatenate(forms))
     test, test_rows = splits["test"].table, gathered["test"]
     return Prepared(
@@ -286,8 +288,8 @@ def run_experiment(
         "grid": grid.to_json(),
         "config": config.to_json(),
         "layers": prepared.layers,
-        "rows": {name: len(gathered[name].rows) for name in SPLITS},
-        "programs": {name: len(np.unique(gathered[name].sample)) for name in SPLITS},
+        "rows": {name: len(gathered[name].rows) for name in PROBE_SPLITS},
+        "programs": {name: len(np.unique(gathered[name].sample)) for name in PROBE_SPLITS},
         "records": whole.records,
         "differences": differences(whole.records, whole.clusters),
         "differences_in_differences": differences_in_differences(whole.records, whole.clusters),
@@ -299,9 +301,9 @@ def joined(
     splits: Mapping[str, Split], rows: Mapping[str, Rows], layer: int | str, grid: Grid
 ) -> tuple[np.ndarray, np.ndarray, list[Task]]:
     """What `train_probes` takes: the states of one layer, the parts of their rows, and the grid's tasks."""
-    parts = np.concatenate([np.full(len(rows[name].rows), _PARTS[name]) for name in SPLITS])
+    parts = np.concatenate([np.full(len(rows[name].rows), _PARTS[name]) for name in PROBE_SPLITS])
     states = np.concatenate(
-        [splits[name].table.hidden(rows[name].rows, splits[name].table.layers.index(layer)) for name in SPLITS]
+        [splits[name].table.hidden(rows[name].rows, splits[name].table.layers.index(layer)) for name in PROBE_SPLITS]
     )
     return states, parts, _tasks(grid, rows, setting_of(splits["train"]))
 
@@ -311,7 +313,7 @@ def _tasks(grid: Grid, gathered: Mapping[str, Rows], setting: Setting) -> list[T
     for semantics in grid.semantics:
         for offset in grid.offsets:
             for name in grid.features:
-                joined = np.concatenate([gathered[split].labels[semantics, offset, name] for split in SPLITS])
+                joined = np.concatenate([gathered[split].labels[semantics, offset, name] for split in PROBE_SPLITS])
                 key = {"feature": name, "offset": offset, "semantics": semantics, "labels": "true"}
                 tasks.append(Task(key, joined, resolve_feature(name).classes(setting)))
     return tasks
@@ -330,11 +332,14 @@ def _train(
     seeds_together: bool,
     keep_weights: bool,
 ) -> list[ProbeResult]:
-    for name in SPLITS:
+    for name in PROBE_SPLITS:
         if splits[name].table.rows < (gathered[name].rows.max(initial=-1) + 1):
             raise ValueError(f"the untrained model's {name} table does not hold the same programs")
     states = np.concatenate(
-        [splits[name].table.hidden(gathered[name].rows, splits[name].table.layers.index(layer)) for name in SPLITS]
+        [
+            splits[name].table.hidden(gathered[name].rows, splits[name].table.layers.index(layer))
+            for name in PROBE_SPLITS
+        ]
     )
     return train_probes(
         states,
@@ -379,7 +384,7 @@ def _notes(
     splits: Mapping[str, Split], gathered: Mapping[str, Rows], grid: Grid, records: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     notes = []
-    for name in SPLITS:
+    for name in PROBE_SPLITS:
         table, rows = splits[name].table, gathered[name]
         unfinished = int((~table.finished).sum())
         if not table.correct.any():

@@ -23,7 +23,7 @@ from karel_fast.probing.experiments import Split, prepare, trace_programs, train
 from karel_fast.probing.latent_settings import ACTIONS, LatentGrid, place_of, positions_of
 from karel_fast.probing.measures import measures_of_sums
 from karel_fast.probing.pieces import PieceStore, Trained, remove_pieces
-from karel_fast.probing.settings import SPLITS
+from karel_fast.probing.settings import PROBE_SPLITS
 from karel_fast.probing.snapshot import specification_samples
 from karel_fast.probing.states import write_table
 from karel_fast.probing.untrained import untrained_model, untrained_seed
@@ -191,7 +191,7 @@ class LatentJob:
             source = f"untrained {untrained_seed(self.card, model - 1)}"
             reader = untrained_model(self.model, self.card, model - 1)
         bits = "-bf16" if self.dtype == torch.bfloat16 else ""
-        for split in SPLITS:
+        for split in PROBE_SPLITS:
             count, start = self.grid.programs[split], self.grid.test_start if split == "test" else 0
             kind = "-".join(map(str, (split, count, start, self.recipe.hash, withhold, inside, model)))
             table = write_table(

@@ -44,7 +44,7 @@ class LatentGrid:
     withhold: tuple[str, ...] = setting(("input", "space"), "What stands in place of the outputs: input, space.")
     learn_on: tuple[str, ...] = setting(
         ("ends", "start", "middle", "end"),
-        "Sets of actions that probes learn on, by thirds of a program; tested on all.",
+        "Thirds of a program that probes learn on: start, middle, end, or ends (first and last); tested on all.",
     )
     actions: int | None = setting(
         None, "Actions of every program (default: 15, or as many as the model's context holds)."

@@ -24,7 +24,7 @@ from karel_fast.probing.experiments import Split, gather_rows, joined, record_of
 from karel_fast.probing.pieces import remove_pieces
 from karel_fast.probing.probes.training import train_probes
 from karel_fast.probing.rank_settings import RankRun
-from karel_fast.probing.settings import SPLITS, Grid, ProbeConfig
+from karel_fast.probing.settings import PROBE_SPLITS, Grid, ProbeConfig
 from karel_fast.probing.snapshot import write_tables
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.side_by_side import home
@@ -66,7 +66,7 @@ def labelings_of(splits: Mapping[str, Split], rank_run: RankRun, feature: str, o
         names = tuple(mappings[begin : begin + _AT_ONCE])
         grid = rank_run.grid(names, (feature,))
         digests = {name: hashlib.sha256() for name in names}
-        for split in SPLITS:
+        for split in PROBE_SPLITS:
             rows = gather_rows(splits[split], grid, split, grid.max_rows[split])
             for (name, _, _), labels in rows.labels.items():
                 digests[name].update(labels.tobytes())
@@ -155,7 +155,7 @@ def _piece(
     device: str,
 ) -> dict[str, Any]:
     """The records of some labelings of one feature: labels of the programs in `splits`, states in `held`."""
-    rows = {name: gather_rows(splits[name], grid, name, grid.max_rows[name]) for name in SPLITS}
+    rows = {name: gather_rows(splits[name], grid, name, grid.max_rows[name]) for name in PROBE_SPLITS}
     states, parts, tasks = joined(held, rows, "mean", grid)
     results = train_probes(states, tasks, parts, depths=grid.depths, seeds=grid.seeds, config=config, device=device)
     return {"records": [record_of(result, layer="mean", **kind) for result in results]}

@@ -12,7 +12,7 @@ from karel_fast.support.checks import distinct, one_of, whole
 from karel_fast.support.checksums import file_sum
 from karel_fast.support.settings import build, bundle, default_of, named, part, setting
 
-SPLITS = ("train", "validation", "test")
+PROBE_SPLITS = ("train", "validation", "test")
 MOST_OFFSET = 1000  # states, far beyond any program's
 
 Layers = str | Sequence[int]
@@ -132,7 +132,7 @@ class Grid:
             distinct(name, getattr(self, name))
         _check_splits("max_rows", self.max_rows)
         for split in self.actions:
-            one_of("a split of actions", split, SPLITS)
+            one_of("a split of actions", split, PROBE_SPLITS)
         one_of("outcome", self.outcome, ("all", "correct", "wrong"))
         one_of("split_by", self.split_by, ("specification", "program"))
         one_of("worlds", self.worlds, ("all", "first"))
@@ -189,7 +189,9 @@ class ProbeRun:
     layers: Layers = setting("mean", "mean, all, or a list of states (0: the embedding).")
     untrained: bool = setting(True, "Also probe an untrained model's states.")
     initialisations: int = setting(1, "How many untrained models, each with weights of its own.")
-    examples: int = setting(8, "Specifications drawn for the report; 0: none.")
+    examples: int = setting(
+        8, "Specifications kept to be shown in the report, with what was written for them; 0: none."
+    )
     programs_from: Literal["written", "reference"] = setting(
         "written", "written, or reference: probe the states of reading the reference programs (results: RUN/latent/..)."
     )
@@ -251,7 +253,7 @@ class ProbeRun:
     def first(self, split: str) -> int:
         """The first specification taken of a probing split; of a file, counted over the whole file."""
         if self.specifications is not None:
-            return sum(self.programs[earlier] for earlier in SPLITS[: SPLITS.index(split)])
+            return sum(self.programs[earlier] for earlier in PROBE_SPLITS[: PROBE_SPLITS.index(split)])
         return self.test_start if split == "test" else 0
 
     @property
@@ -360,8 +362,8 @@ def _depths(depths: Mapping[str, tuple[int, ...]] | tuple[str, ...]) -> dict[str
 
 
 def _check_splits(name: str, counts: Mapping[str, int]) -> None:
-    if not isinstance(counts, Mapping) or sorted(counts) != sorted(SPLITS):
-        raise ValueError(f"{name} needs {', '.join(SPLITS)}, got {counts!r}")
+    if not isinstance(counts, Mapping) or sorted(counts) != sorted(PROBE_SPLITS):
+        raise ValueError(f"{name} needs {', '.join(PROBE_SPLITS)}, got {counts!r}")
     for split, count in counts.items():
         whole(f"{name}.{split}", count, 1)
 

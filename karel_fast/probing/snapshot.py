@@ -30,7 +30,7 @@ from karel_fast.probing.experiments import (
 )
 from karel_fast.probing.measures import ceiling_measures
 from karel_fast.probing.pieces import PieceStore, remove_pieces
-from karel_fast.probing.settings import SPLITS, Layers
+from karel_fast.probing.settings import PROBE_SPLITS, Layers
 from karel_fast.probing.settings import ProbeRun as ProbeRun
 from karel_fast.probing.states import SPLIT_NAMES, write_table
 from karel_fast.probing.untrained import untrained_model, untrained_seed
@@ -98,7 +98,7 @@ def write_tables(
         initialisation: int | None = None,
     ) -> dict[str, Split]:
         splits = {}
-        for split in SPLITS:
+        for split in PROBE_SPLITS:
             count = probe_run.programs[split]
             of_file = None if probe_run.specifications is None else samples_of(probe_run, recipe, split)
             stage = f"{'read' if written_splits else 'write'} {split} programs"

@@ -22,11 +22,13 @@ class SteerConfig:
     """Which states are edited, on how many counterfactual pairs."""
 
     kinds: tuple[str, ...] = setting(
-        ("turned", "moved", "ending", "written"), "Pairs: what differs: turned, moved, marked, ending, written."
+        ("turned", "moved", "ending", "written"),
+        "What a pair's specifications differ in: the robot's direction (turned), cell (moved), a marker (marked), the outputs (ending), or "
+        "actions that are given (written).",
     )
     subspace_kinds: tuple[str, ...] = setting(("turned",), "Kinds of which subspaces are exchanged.")
     layers: Layers = setting("all", "all, or a list of states to edit (0: the embedding).")
-    ranks: tuple[int, ...] = setting((1, 2, 4, 8, 16), "Of the subspaces.")
+    ranks: tuple[int, ...] = setting((1, 2, 4, 8, 16), "Dimensions of the subspaces that are exchanged.")
     choice_pairs: int = setting(48, "Pairs of the val split that the layer and tokens are chosen on.")
     map_pairs: int = setting(64, "Test pairs of each kind that whole states are exchanged of.")
     test_pairs: int = setting(128, "Test pairs of each kind that subspaces are exchanged of.")
@@ -34,16 +36,16 @@ class SteerConfig:
     test_start: int = setting(
         30_000_000, "First specification of the test split to use: take a slice that no choice was made on."
     )
-    given: int = setting(4, "Actions that the model is given, of the kind written.")
+    given: int = setting(4, "For pairs of kind written: how many actions the program already has.")
     carries: float = setting(
         0.9, "Share of programs that must obey a whole swap, for tokens to count as carrying it all."
     )
     rotation_steps: int = setting(200, "Steps of the learned rotation.")
-    rotation_batch: int = setting(32, "Pairs per step.")
-    rotation_rate: float = setting(3e-3, "Learning rate.")
+    rotation_batch: int = setting(32, "Pairs that a step of the learned rotation takes.")
+    rotation_rate: float = setting(3e-3, "Learning rate of the learned rotation.")
     erased: int = setting(200, "Test specifications to write for with the direction erased; 0: none.")
     erasure_train: int = setting(800, "Specifications that the erasure is fit on.")
-    seed: int = setting(0, "Of whatever is drawn.")
+    seed: int = setting(0, "Of all random choices: pairs that are drawn, rotations, control subspaces, noise.")
 
     def __post_init__(self) -> None:
         for name in ("kinds", "subspace_kinds"):
