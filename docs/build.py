@@ -38,7 +38,16 @@ GROUPS = {
         "reliability",
         "performance",
     ],
-    "What was found": ["results", "record", "results-first", "results-avoid-noops", "preregistration", "protocol"],
+    "What was found": [
+        "results",
+        "results-paper",
+        "record",
+        "making-again",
+        "results-first",
+        "results-avoid-noops",
+        "preregistration",
+        "protocol",
+    ],
     "Reference": ["api", "glossary", "architecture", "contributing", "notes"],
 }
 API = (

@@ -49,7 +49,7 @@ def check_beforehand(preset: Preset, tokenizer: Tokenizer) -> None:
 
 def _check_probes(preset: Preset) -> None:
     from karel_fast.data.sampling.generation import check_range
-    from karel_fast.probing.settings import SPLITS
+    from karel_fast.probing.settings import PROBE_SPLITS
     from karel_fast.probing.snapshot import samples_of
 
     if not preset.recipe.straight_line:
@@ -62,10 +62,10 @@ def _check_probes(preset: Preset) -> None:
             continue
         with _table(preset, table):
             recipe = preset.recipe.with_shortest(probe_run.shortest)
-            for split in SPLITS:
+            for split in PROBE_SPLITS:
                 check_range(probe_run.first(split), probe_run.programs[split])
             if probe_run.specifications is not None:
-                samples_of(probe_run, recipe, SPLITS[0])
+                samples_of(probe_run, recipe, PROBE_SPLITS[0])
 
 
 def _asks_to_compile(preset: Preset) -> bool:
