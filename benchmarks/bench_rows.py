@@ -16,12 +16,15 @@ from conftest import OURS, Compare, Contender, Figure
 from model_setup import MODEL_SIZES, Size, Workbench
 from torch_measures import Steady
 
-from karel_fast.data import Recipe, generate
+from karel_fast.data import generate
+from karel_fast.experiment.preset import load_preset
 from karel_fast.model.device import peak_flops
 from karel_fast.support.memory import freed_memory_kept
 from karel_fast.training.written import generated_programs, satisfied
 
-SIZES = {**MODEL_SIZES, "small": Size(6, 128, 4, 64, 512, 256, 2, 5, Recipe.paper())}
+PAPER = load_preset("paper")
+SHAPE = PAPER.model.layers, PAPER.model.width, PAPER.model.heads
+SIZES = {**MODEL_SIZES, "small": Size(*SHAPE, PAPER.training.batch_size, 512, 256, 2, 5, PAPER.recipe)}
 
 pytestmark = [pytest.mark.timeout(3600), pytest.mark.filterwarnings("default")]
 

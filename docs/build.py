@@ -31,6 +31,7 @@ GROUPS = {
     "Using it": [
         "data",
         "experiments",
+        "analyses",
         "interventions",
         "exact",
         "extending",
