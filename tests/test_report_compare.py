@@ -21,6 +21,7 @@ from karel_fast.analysis.series import Run, content_of
 from karel_fast.cli import report as commands
 from karel_fast.experiment.preset import load_preset
 from karel_fast.probing.differences import differences
+from karel_fast.report.seeds_figure import seeds_figure
 from karel_fast.runs.folder import RunFolder, step_name
 from karel_fast.support.files import write_json
 
@@ -212,5 +213,9 @@ def test_other_offsets_and_the_regression_without_the_untrained_snapshot(runs):
         == ("facing", "linear", offset, "original", "true", "trained")
     ]  # fmt: skip
     assert row["probe"] == pytest.approx(np.mean(of_probe))
+    figure = seeds_figure([run], "facing", "linear", offset)
+    line = next(line for line in figure.axes[1].get_lines() if len(line.get_ydata()) > 1)
+    assert line.get_ydata()[-1] == pytest.approx(np.mean(of_probe))
+    assert figure.axes[1].get_title().endswith(f"offset {offset:+d}")
     with pytest.raises(ValueError, match="offset 9; there is"):
         compare(read_runs(runs), offset=9)

@@ -87,7 +87,11 @@ def test_small_results_are_kept(tmp_path):
     with pytest.raises(ValueError, match="no report yet"):
         keep_results(run, tmp_path / "kept")
     write_report(run)
+    (tmp_path / "kept").mkdir()
+    for form in ("phases.svg", "phases.png"):
+        (tmp_path / "kept" / form).write_text("of an earlier call")
     kept = keep_results(run, tmp_path / "kept")
+    assert len(list(kept.glob("phases.*"))) == 1
     names = {path.name for path in kept.iterdir()}
     assert {"config.json", "summary.json", "metrics.json"} < names
     assert {name.split(".")[0] for name in names} >= {"phases", "probes", "interventions", "edit-map"}

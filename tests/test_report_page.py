@@ -143,6 +143,19 @@ def test_latent_probing_is_drawn_and_said(report):
             and (r["labels"], r["states"]) == ("true", "trained")
         ]
         assert float(row["mean"]) == pytest.approx(sum(mine) / len(mine))
+    for meaning in ("original", "flip"):
+        [row] = [
+            r
+            for r in rows
+            if (r["outputs"], r["feature"], r["offset"], r["semantics"]) == ("space", "direction", "0", meaning)
+        ]
+        fresh = [
+            r["accuracy"]
+            for r in next(iter(found.values()))["records"]
+            if (r["feature"], r["depth"], r["offset"], r["semantics"]) == ("direction", "mlp2", 0, meaning)
+            and (r["labels"], r["states"]) == ("true", "untrained")
+        ]
+        assert float(row["untrained"]) == pytest.approx(sum(fresh) / len(fresh))
     assert "Outputs left empty: learnt on actions 1, 2, tested on 3." in report.read_text()
 
 

@@ -282,6 +282,24 @@ def test_another_experiment_is_not_mixed_in(tiny, tmp_path):
         reproduce(load_preset(tiny, {"training": {"seed": 1}}), tmp_path / "run", Console(quiet=True))
 
 
+def test_a_run_that_was_begun_otherwise_is_not_taken_for_this_one(tiny, tmp_path):
+    reproduce(load_preset(tiny), tmp_path / "run", Console(quiet=True))
+    (tmp_path / "run" / "config.json").unlink()
+    with pytest.raises(InputError, match=r"holds a run and no config\.json"):
+        reproduce(load_preset(tiny), tmp_path / "run", Console(quiet=True))
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.parametrize("table", ["training", "decoding"])
+def test_a_preset_s_own_device_stands(tmp_path, table):
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY.replace(f"[{table}]", f'[{table}]\ndevice = "cuda:97"') if f"[{table}]" in TINY else
+                    f'{TINY}\n[{table}]\ndevice = "cuda:97"\n')  # fmt: skip
+    done = CliRunner().invoke(app, ["reproduce", str(path), "--output", str(tmp_path / "run")])
+    assert "cuda:97" in str(done.exception or done.output)
+    assert not (tmp_path / "run" / "snapshots").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

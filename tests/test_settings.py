@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import get_type_hints
 
@@ -204,6 +205,20 @@ def test_unknown_options_are_refused_with_the_nearest():
 def test_wrong_changes(text):
     with pytest.raises(InputError, match=text.split("=")[0]):
         read_changes([text])
+
+
+def test_what_is_given_twice_is_refused():
+    with pytest.raises(InputError, match=r"training\.steps is set twice"):
+        read_changes(["training.steps=1", "training.steps=2"])
+    with pytest.raises(ValueError, match="--programs has 'train' twice"):
+        from_text("programs", Mapping[str, int], "train=40,validation=5,test=5,train=4")
+    with pytest.raises(ValueError, match="depths has 'linear' twice"):
+        Grid(depths=("linear", "linear"))
+
+
+def test_the_deepest_depth_is_last_in_whatever_order_they_are_given():
+    assert list(Grid(depths=("mlp2", "linear", "mlp1")).depths) == ["linear", "mlp1", "mlp2"]
+    assert list(Grid(depths={"wide": (64,), "linear": ()}).depths) == ["linear", "wide"]
 
 
 def test_depths_by_name():

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
+from pathlib import Path
 
 import pytest
 
 from karel_fast.support.checks import InputError
 from karel_fast.support.checksums import check_named
 from karel_fast.support.files import check_apart, read_json, read_json_if_whole, write_folder, write_json, write_text
+from karel_fast.support.stored import stored
 
 
 def fail(_):
@@ -67,6 +70,27 @@ def test_a_folder_in_a_file_s_place_is_named(tmp_path):
         write_text(tmp_path / "folder", "text")
     assert error.value.filename == str(tmp_path / "folder")
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    write_folder(tmp_path / "x", lambda folder: (folder / "a").write_text("old"))
+    replace = os.replace
+
+    def refused(source, target):
+        if Path(target) == tmp_path / "x" and ".new." in str(source):
+            raise OSError(5, "Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refused)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_folder(tmp_path / "x", lambda folder: (folder / "a").write_text("new"))
+    assert (tmp_path / "x" / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_stored_pieces_are_what_their_files_hold(tmp_path):
+    for _ in range(2):
+        assert stored(tmp_path / "x.json", {"of": (1, 2)}, lambda: {"rows": ((1, 2),)}) == {"rows": [[1, 2]]}
 
 
 def test_a_folder_is_replaced_whole(tmp_path):

@@ -15,6 +15,7 @@ from karel_fast.runs.folder import RunFolder
 from karel_fast.support.files import write_bytes, write_text
 
 MOST_BYTES = 1_500_000
+_OTHER_FORM = {".png": ".svg", ".svg": ".png"}
 _MEASURES = ("lift", "normalised", "entropy", "bits", "bits_share")
 _CELL = ("feature", "depth", "layer", "offset", "semantics", "labels", "states")
 
@@ -44,6 +45,8 @@ def keep_results(run_directory: str | Path, directory: str | Path) -> Path:
     directory = Path(directory)
     for path in copied:
         write_bytes(directory / path.name, path.read_bytes())
+        if path.suffix in _OTHER_FORM:  # that an earlier call kept
+            (directory / path.with_suffix(_OTHER_FORM[path.suffix]).name).unlink(missing_ok=True)
     write_text(directory / "metrics.json", text)
     return directory
 

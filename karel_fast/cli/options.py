@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import typer
 
 from karel_fast.data.sampling.philox import INDEX_BITS
-from karel_fast.support.checks import InputError, one_of
+from karel_fast.support.checks import InputError, distinct, one_of
 from karel_fast.support.plugins import load_plugins
 from karel_fast.support.settings import build, default_of, flat_fields, flat_types
 
@@ -181,6 +181,7 @@ def from_text(name: str, kind: Any, text: Any) -> Any:
         return text
     parts = [part.strip() for part in text.split(",") if part.strip()]
     option = "--" + name.replace("_", "-")
+    distinct(option, (part.partition("=")[0] for part in parts if "=" in part))
     try:
         if get_origin(kind) is get_origin(Mapping[str, int]):
             if parts and all("=" not in part for part in parts):

@@ -49,7 +49,10 @@ def reproduce_command(
         int | None,
         typer.Option(help="Of the initial weights and of the training samples' order; default: the preset's.", min=0),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str | None,
+        typer.Option(help="auto, cpu, cuda or cuda:N; default: the preset's, which is auto unless it says so."),
+    ] = None,
     faithful: Annotated[
         bool, typer.Option("--faithful", help="The original's model, optimizer, sequences and data instead of ours.")
     ] = False,
@@ -90,11 +93,12 @@ def reproduce_command(
         if value is None:
             continue
         there = changes.setdefault(table, {}).setdefault(name, value)
-        if there != value and value != "auto":
+        if there != value:
             raise InputError(
                 f"--{name} {value} and --set {table}.{name}={there} contradict each other; leave out one of them"
             )
-    chosen = load_preset(faithful_name(preset) if faithful else name_on(preset, device), changes)
+    trained_on = changes.get("training", {}).get("device", "auto")
+    chosen = load_preset(faithful_name(preset) if faithful else name_on(preset, trained_on), changes)
     named = f"{chosen.name}-seed{chosen.training.seed}" if chosen.training.seed else chosen.name
     folder = output or (Path(preset) if is_run(preset) else Path("runs") / named)
     if keep is not None:

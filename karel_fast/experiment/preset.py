@@ -90,8 +90,8 @@ def faithful_name(name: str) -> str:
 
 def name_on(name: str, device: str) -> str:
     """The preset to take for `name` on a device, "auto", "cpu", "cuda" or "cuda:N": its variant for a GPU, if it has one."""
-    if name + GPU not in preset_names():
-        return name
+    if name + GPU not in preset_names() or not isinstance(device, str):
+        return name  # what is no device is refused with the other settings
     from karel_fast.model.device import resolve_device
 
     return name + GPU if resolve_device(device).type == "cuda" else name
@@ -219,6 +219,8 @@ def read_changes(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         table, dot, key = place.strip().partition(".")
         if not (equals and dot):
             raise InputError(f"{text!r} sets nothing; write TABLE.NAME=VALUE, as in training.steps=100")
+        if key in changes.get(table, {}):
+            raise InputError(f"{table}.{key} is set twice; set it once")
         try:
             changes.setdefault(table, {})[key] = tomllib.loads(f"value = {value}")["value"]
         except ValueError as error:  # or a number of more digits than Python reads

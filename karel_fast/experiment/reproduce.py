@@ -99,6 +99,7 @@ def _stage(console: Console, name: str) -> Iterator[None]:
 
 def _write_config(preset: Preset, folder: Path) -> None:
     from karel_fast.runs.folder import CONFIG
+    from karel_fast.runs.snapshots import has_state, list_snapshots
     from karel_fast.support.files import read_json, write_json
 
     path = folder / CONFIG
@@ -107,7 +108,7 @@ def _write_config(preset: Preset, folder: Path) -> None:
     for table in ("training", "decoding"):
         source[table] = {k: v for k, v in preset.source.get(table, {}).items() if k != "device"}
     if path.exists():
-        remedy = "choose another --output, or remove it"
+        remedy = "choose another --output, or remove the folder"
         try:
             earlier = read_json(path).get("experiment")
         except ValueError as error:
@@ -121,6 +122,10 @@ def _write_config(preset: Preset, folder: Path) -> None:
             where = _first_difference(earlier, source)
             raise InputError(f"{folder} holds another experiment: {where}; {remedy}")
         return
+    if list_snapshots(folder) or has_state(folder):
+        raise InputError(
+            f"{folder} holds a run and no {CONFIG}: what it was trained with is not known to be this experiment; choose another --output"
+        )
     write_json(
         path,
         {

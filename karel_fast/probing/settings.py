@@ -348,9 +348,10 @@ def check_layers(layers: Sequence[int], last: int | None = None) -> None:
 
 
 def _depths(depths: Mapping[str, tuple[int, ...]] | tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """Hidden units per depth, from names or a mapping, checked."""
+    """Hidden units per depth, from names or a mapping, checked; the deepest last, whatever order they are given in."""
     if not isinstance(depths, Mapping):
-        return {name: DEPTHS[one_of("depth", name, DEPTHS)] for name in depths}
+        distinct("depths", depths)
+        return _deepest_last({name: DEPTHS[one_of("depth", name, DEPTHS)] for name in depths})
     for name, units in depths.items():
         if not isinstance(units, tuple | list):
             raise ValueError(
@@ -358,7 +359,11 @@ def _depths(depths: Mapping[str, tuple[int, ...]] | tuple[str, ...]) -> dict[str
             )
         for number in units:
             whole(f"depths.{name}", number, 1)
-    return {name: tuple(units) for name, units in depths.items()}
+    return _deepest_last({name: tuple(units) for name, units in depths.items()})
+
+
+def _deepest_last(depths: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    return dict(sorted(depths.items(), key=lambda one: len(one[1])))
 
 
 def _check_splits(name: str, counts: Mapping[str, int]) -> None:

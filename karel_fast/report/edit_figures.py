@@ -42,7 +42,7 @@ def edit_map_plot(run: Run) -> Plot:
     if stored is None:
         return undrawn(plot, _why_not(run))
     step, records = stored["step"], [r for r in stored["records"] if r["experiment"] == "interchange"]
-    kinds = list(dict.fromkeys(r["kind"] for r in records))
+    kinds = list(dict.fromkeys(r["kind"] for r in records if r["group"] != "none"))
     if not kinds:
         return undrawn(plot, "the model solves both sides of no pair")
     columns = min(2, len(kinds))
@@ -172,14 +172,15 @@ def _ranks(ax: Axes, records: list[dict[str, Any]]) -> None:
 
 def _erasure(ax: Axes, records: list[dict[str, Any]]) -> None:
     layers = sorted({r["layer"] for r in records if r["layer"] is not None})
+    first, beyond = (layers[0], layers[-1] + 1) if layers else (0, 0)
     for index, method in enumerate(dict.fromkeys(r["method"] for r in records)):
         found = [r for r in records if r["method"] == method]
         if method == "nothing":
             ax.axhline(found[0]["satisfied"], color=INK, linewidth=0.9, linestyle=DOTTED)
-            ax.annotate("nothing erased", (layers[0], found[0]["satisfied"]), xytext=(0, -3), textcoords="offset points",
+            ax.annotate("nothing erased", (first, found[0]["satisfied"]), xytext=(0, -3), textcoords="offset points",
                         va="top", fontsize=7)  # fmt: skip
             continue
-        at = [layers[-1] + 1 if r["layer"] is None else r["layer"] for r in found]
+        at = [beyond if r["layer"] is None else r["layer"] for r in found]
         middle = [r["satisfied"] for r in found]
         error = extents(middle, [(r["satisfied_low"], r["satisfied_high"]) for r in found])
         style = {**look(index), "linestyle": "none"}
@@ -187,7 +188,7 @@ def _erasure(ax: Axes, records: list[dict[str, Any]]) -> None:
             [a + 0.1 * (index - 2) for a in at], middle, yerr=error, capsize=2, label=f"erased: {method}", **style
         )
     ax.legend(loc="center right")
-    ax.set_xticks([*layers, layers[-1] + 1], [*map(str, layers), "all"])
+    ax.set_xticks([*layers, beyond], [*map(str, layers), "all"])
     ax.set_title("Erased at every token of the prompt")
     ax.set_xlabel("layer erased")
     ax.set_ylabel("specifications satisfied (%)")

@@ -97,6 +97,8 @@ def difference_plot(run: Run) -> Plot:
     if not differences:
         return undrawn(plot, "no altered semantics was probed at the last snapshot")
     layer = layers[-1]
+    if len(layers) > 1:
+        plot = Plot(plot.name, plot.title, f"{plot.caption} Of layer {layer}, the last of those that were probed.")
     differences = [d for d in [*differences, *doubled] if d["layer"] == layer]
     semantics = list(dict.fromkeys(d["semantics"] for d in differences))
     features = list(dict.fromkeys(d["feature"] for d in differences))

@@ -40,13 +40,13 @@ def latent_plot(run: Run) -> Plot:
         step, depth = reading.probed[-1], reading.deepest()
         for place, (feature, offset) in enumerate(places):
             where = {"feature": feature, "depth": depth, "offset": offset}
-            fresh = mean(reading.values(step, states="untrained", **where))
             for index, name in enumerate(semantics):
                 seeds = reading.by_seed(step, semantics=name, **where)
                 if not seeds:
                     continue
                 at = place + (index - (len(semantics) - 1) / 2) * width
                 majority = mean(reading.values(step, "majority", semantics=name, **where))
+                fresh = mean(reading.values(step, states="untrained", semantics=name, **where))
                 height = 100 * sum(seeds) / len(seeds)
                 ax.bar(
                     [at],
@@ -63,9 +63,9 @@ def latent_plot(run: Run) -> Plot:
                 )
                 if majority is not None:
                     ax.hlines(100 * majority, at - 0.5 * width, at + 0.5 * width, color=INK, linewidth=1.6)
+                if fresh is not None:
+                    ax.plot([at], [100 * fresh], "x", color=INK, markersize=6)
                 rows.append((step, kind.split("/")[1], feature, depth, offset, name, *summary(seeds), majority, fresh))
-            if fresh is not None:
-                ax.plot([place - (len(semantics) - 1) / 2 * width], [100 * fresh], "x", color=INK, markersize=6)
         ax.set_title(_WITHHELD[LATENT[kind]])
         ax.set_xticks(range(len(places)), [f"{_short(f)}\n{_WHEN[o]}" for f, o in places])
         ax.set_ylim(0, 105)

@@ -18,16 +18,16 @@ def write_comparison(comparison: Comparison, runs: Sequence[Run], folder: str | 
     """Write FOLDER/comparison.json and .csv, and the figure over training as .svg and .png; returns the JSON's path."""
     folder = Path(folder)
     write_text(folder / "comparison.csv", comparison.to_csv())
-    _, svg, png = render(seeds_figure(runs, comparison.feature, comparison.depth), "comparison")
+    _, svg, png = render(seeds_figure(runs, comparison.feature, comparison.depth, comparison.offset), "comparison")
     write_text(folder / "comparison.svg", svg)
     write_bytes(folder / "comparison.png", png)
     write_json(folder / "comparison.json", comparison.to_json())
     return folder / "comparison.json"
 
 
-def seeds_figure(runs: Sequence[Run], feature: str | None, depth: str | None) -> Figure:
-    """Left: specifications satisfied. Right: the probe under each semantics, the deepest where that depth was not trained
-    on every snapshot. Lines: means; bands: lowest to highest run.
+def seeds_figure(runs: Sequence[Run], feature: str | None, depth: str | None, offset: int = 0) -> Figure:
+    """Left: specifications satisfied. Right: the probe of the state at this offset under each semantics, the deepest where that depth
+    was not trained on every snapshot; empty where no snapshot was probed so. Lines: means; bands: lowest to highest run.
     """
     trained = list(dict.fromkeys(name for run in runs for name in run.names("depth")))
     depth = depth if depth in trained or not trained else trained[-1]
@@ -48,12 +48,13 @@ def seeds_figure(runs: Sequence[Run], feature: str | None, depth: str | None) ->
                     [
                         m
                         for run in runs
-                        if (m := mean(run.values(s, feature=feature, depth=depth, semantics=name))) is not None
+                        if (m := mean(run.values(s, feature=feature, depth=depth, offset=offset, semantics=name)))
+                        is not None
                     ]
                     for s in steps
                 ]
                 band(axes[1], steps, seen, name, index)
-            axes[1].set_title(f"{TITLES.get(feature, feature)}, {depth}")
+            axes[1].set_title(f"{TITLES.get(feature, feature)}, {depth}" + (f", offset {offset:+d}" if offset else ""))
             axes[1].set_ylabel("right answers (%)")
             shared_legend(figure, axes[1])
         for ax in axes:

@@ -114,6 +114,8 @@ def write_folder(path: str | Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, path)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if replaced.exists() and not path.exists():
+            os.replace(replaced, path)
         raise _named(error, path, temporary) from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

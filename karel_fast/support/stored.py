@@ -17,6 +17,6 @@ def stored(path: Path, identity: Mapping[str, Any], make: Callable[[], Mapping[s
     wanted = json.loads(json.dumps(identity))
     found = read_json_if_whole(path)
     if found is None or found.get(_IDENTITY) != wanted:
-        found = {_IDENTITY: wanted, **make()}
+        found = json.loads(json.dumps({_IDENTITY: wanted, **make()}))  # as the file will be read
         write_json(path, found)
     return {key: value for key, value in found.items() if key != _IDENTITY}
