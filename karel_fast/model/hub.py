@@ -181,10 +181,11 @@ def _check_fields(fields: Mapping[str, Any], path: Path) -> None:
             real(name, fields[name], LEAST_EPSILON if name == "layer_norm_epsilon" else 0.0, 1.0)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path}: {error}") from None
-    for name, highest in (("n_inner", SIZES["n_embd"] * 64), ("prompt_length", fields.get("n_positions"))):
+    longest = fields.get("n_positions", SIZES["n_positions"])
+    for name, most in (("n_inner", 64 * SIZES["n_embd"]), ("prompt_length", longest)):
         if fields.get(name) is not None:
             try:
-                whole(name, fields[name], 1, highest)
+                whole(name, fields[name], 1, most)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{path}: {error}") from None
 
