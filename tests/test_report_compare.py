@@ -216,6 +216,6 @@ def test_other_offsets_and_the_regression_without_the_untrained_snapshot(runs):
     figure = seeds_figure([run], "facing", "linear", offset)
     line = next(line for line in figure.axes[1].get_lines() if len(line.get_ydata()) > 1)
     assert line.get_ydata()[-1] == pytest.approx(np.mean(of_probe))
-    assert figure.axes[1].get_title().endswith(f"offset {offset:+d}")
+    assert figure.axes[1].get_title(loc="left").endswith(f"offset {offset:+d}")
     with pytest.raises(ValueError, match="offset 9; there is"):
         compare(read_runs(runs), offset=9)
