@@ -9,7 +9,7 @@ import pytest
 import typer
 from rich.console import Console
 from scipy import stats
-from test_reproduce import TINY
+from tiny_preset import TINY
 from typer.testing import CliRunner
 
 from karel_fast.analysis.compare import read_runs

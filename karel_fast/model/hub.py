@@ -168,26 +168,19 @@ def read_config(directory: str | Path) -> CodeGenConfig:
 
 def _check_fields(fields: Mapping[str, Any], path: Path) -> None:
     """ValueError, naming the file and the field, for sizes that are no sizes or beyond every model's."""
-    for name, highest in SIZES.items():
-        if name in fields:
-            try:
-                whole(name, fields[name], 1, highest)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{path}: {error}") from None
-    for name in ("attn_pdrop", "embd_pdrop", "resid_pdrop", "layer_norm_epsilon", "initializer_range"):
-        if name not in fields:
-            continue
-        try:
-            real(name, fields[name], LEAST_EPSILON if name == "layer_norm_epsilon" else 0.0, 1.0)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: {error}") from None
     longest = fields.get("n_positions", SIZES["n_positions"])
-    for name, most in (("n_inner", 64 * SIZES["n_embd"]), ("prompt_length", longest)):
-        if fields.get(name) is not None:
-            try:
+    try:
+        for name, highest in SIZES.items():
+            if name in fields:
+                whole(name, fields[name], 1, highest)
+        for name in ("attn_pdrop", "embd_pdrop", "resid_pdrop", "layer_norm_epsilon", "initializer_range"):
+            if name in fields:
+                real(name, fields[name], LEAST_EPSILON if name == "layer_norm_epsilon" else 0.0, 1.0)
+        for name, most in (("n_inner", 64 * SIZES["n_embd"]), ("prompt_length", longest)):
+            if fields.get(name) is not None:
                 whole(name, fields[name], 1, most)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{path}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _some(names: list[str]) -> str:

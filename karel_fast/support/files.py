@@ -112,13 +112,12 @@ def write_folder(path: str | Path, write: Callable[[Path], object]) -> None:
         if path.exists():
             os.replace(path, replaced)
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if replaced.exists() and not path.exists():
             os.replace(replaced, path)
-        raise _named(error, path, temporary) from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise _named(error, path, temporary) from error
         raise
     _flush_folder(path.parent)
     shutil.rmtree(replaced, ignore_errors=True)
