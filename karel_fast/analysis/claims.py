@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,6 +31,7 @@ READ = {"linear": 0.632, "mlp1": 0.791, "mlp2": 0.823}
 """The paper's accuracies for the state after the current action, per depth of the probe."""
 R2 = 0.878
 """The paper's R2 of ability on semantic content."""
+SMALLER = "smaller model, worlds and programs than the paper's, unless the run is `paper`"
 
 
 @dataclass(frozen=True)
@@ -52,137 +53,141 @@ class Claim:
 
 def claims_of(runs: Sequence[Run]) -> list[Claim]:
     """All claims; those about altered meanings are of the ones that these runs were probed under."""
-    smaller = "smaller model, worlds and programs than the paper's, unless the run is `paper`"
-    claims = [
+    altered = [name for name in dict.fromkeys(n for run in runs for n in _meanings(run)) if name != "original"]
+    return [
         Claim(
             "specifications satisfied",
             PAPER,
             "at least",
             "%",
             "untrained model",
-            smaller,
+            SMALLER,
             satisfied,
             "karel-fast evaluate",
             ORIGINAL_ACCURACY,
         ),
-        *(
-            Claim(
-                f"direction after the action, {depth}",
-                PAPER,
-                "at least",
-                "%",
-                "majority class",
-                "all worlds from one state; the paper's probes read the first",
-                partial(read_direction, depth=depth),
-                "karel-fast probe",
-                published,
-            )
-            for depth, published in READ.items()
-        ),
-        Claim(
-            "ability on semantic content, R2",
+        *_of_states(),
+        *_of_meanings(altered or ["adversarial"]),
+        *_of_training(),
+        *_of_withheld_outputs(),
+    ]
+
+
+def _of_states() -> Iterator[Claim]:
+    """What probes read in the states, of now and of other times."""
+    for depth, published in READ.items():
+        yield Claim(
+            f"direction after the action, {depth}",
             PAPER,
             "at least",
-            "",
-            "R2 of the step number",
-            smaller,
-            ability_on_content,
-            "karel-fast probe, at every snapshot",
-            R2,
-        ),
-        Claim(
-            "the same, beyond the step number's R2",
-            PAPER,
-            "above zero",
-            "",
-            "",
-            "not asked there",
-            beyond_time,
-            "karel-fast probe, at every snapshot",
-        ),
-    ]
+            "%",
+            "majority class",
+            "all worlds from one state; the paper's probes read the first",
+            partial(read_direction, depth=depth),
+            "karel-fast probe",
+            published,
+        )
+    yield Claim(
+        "ability on semantic content, R2",
+        PAPER,
+        "at least",
+        "",
+        "R2 of the step number",
+        SMALLER,
+        ability_on_content,
+        "karel-fast probe, at every snapshot",
+        R2,
+    )
+    yield Claim(
+        "the same, beyond the step number's R2",
+        PAPER,
+        "above zero",
+        "",
+        "",
+        "not asked there",
+        beyond_time,
+        "karel-fast probe, at every snapshot",
+    )
     for offset in (1, 2, -1, -2):
         where = f"direction {abs(offset)} action{'s' * (abs(offset) > 1)} {'later' if offset > 0 else 'earlier'}"
-        claims.append(
-            Claim(
-                f"{where}: lift above an untrained model",
-                PAPER,
-                "above zero",
-                "points",
-                "untrained model's lift",
-                "there without untrained models",
-                partial(above_untrained, offset=offset),
-                f"karel-fast probe --offsets {offset}",
-            )
-        )
-    altered = [name for name in dict.fromkeys(n for run in runs for n in _meanings(run)) if name != "original"]
-    for feature in FEATURES:
-        for name in altered or ["adversarial"]:
-            claims.append(
-                Claim(
-                    f"{feature}: lift less under {name}",
-                    PAPER,
-                    "above zero",
-                    "points",
-                    "the same, untrained",
-                    "difference in differences; there accuracy",
-                    partial(beyond_untrained, feature=feature, meaning=name),
-                    f"karel-fast probe --features {feature}",
-                )
-            )
-    for index, phase in enumerate(("babbling", "syntax", "semantics")):
-        claims.append(
-            Claim(
-                f"share of training: {phase}",
-                PAPER,
-                "about",
-                "%",
-                "",
-                "by a rule; there by eye",
-                partial(phase_share, index=index),
-                "karel-fast evaluate, at every snapshot",
-                PAPER_SHARES[index],
-            )
-        )
-    claims.append(
-        Claim(
-            "programs shorter than the references",
+        yield Claim(
+            f"{where}: lift above an untrained model",
             PAPER,
             "above zero",
-            "",
-            "references' actions",
-            "actions, on average",
-            shorter,
-            "karel-fast evaluate",
+            "points",
+            "untrained model's lift",
+            "there without untrained models",
+            partial(above_untrained, offset=offset),
+            f"karel-fast probe --offsets {offset}",
         )
-    )
+
+
+def _of_meanings(altered: Sequence[str]) -> Iterator[Claim]:
+    """How much less is read where the actions mean something else."""
     for feature in FEATURES:
-        claims.append(
-            Claim(
-                f"{feature} of programs read, outputs withheld, where not learnt",
-                SEQUEL,
+        for name in altered:
+            yield Claim(
+                f"{feature}: lift less under {name}",
+                PAPER,
                 "above zero",
                 "points",
                 "the same, untrained",
-                "difference in differences, mean of the altered meanings",
-                partial(latent_grid, feature=feature),
-                "karel-fast latent --initialisations 1",
+                "difference in differences; there accuracy",
+                partial(beyond_untrained, feature=feature, meaning=name),
+                f"karel-fast probe --features {feature}",
             )
+
+
+def _of_training() -> Iterator[Claim]:
+    """The phases of training, and the programs at its end."""
+    for index, phase in enumerate(("babbling", "syntax", "semantics")):
+        yield Claim(
+            f"share of training: {phase}",
+            PAPER,
+            "about",
+            "%",
+            "",
+            "by a rule; there by eye",
+            partial(phase_share, index=index),
+            "karel-fast evaluate, at every snapshot",
+            PAPER_SHARES[index],
+        )
+    yield Claim(
+        "programs shorter than the references",
+        PAPER,
+        "above zero",
+        "",
+        "references' actions",
+        "actions, on average",
+        shorter,
+        "karel-fast evaluate",
+    )
+
+
+def _of_withheld_outputs() -> Iterator[Claim]:
+    """What is read where the outputs are withheld (the sequel's question)."""
+    for feature in FEATURES:
+        yield Claim(
+            f"{feature} of programs read, outputs withheld, where not learnt",
+            SEQUEL,
+            "above zero",
+            "points",
+            "the same, untrained",
+            "difference in differences, mean of the altered meanings",
+            partial(latent_grid, feature=feature),
+            "karel-fast latent --initialisations 1",
         )
     for withheld in ("space", "input"):
-        claims.append(
-            Claim(
-                f"direction read, outputs withheld ({withheld})",
-                SEQUEL,
-                "above zero",
-                "points",
-                "the same, untrained",
-                "difference in differences, adversarial",
-                partial(latent_direction, kind=withheld),
-                f"karel-fast probe --programs-from reference --withhold {withheld}",
-            )
+        yield Claim(
+            f"direction read, outputs withheld ({withheld})",
+            SEQUEL,
+            "above zero",
+            "points",
+            "the same, untrained",
+            "difference in differences, adversarial",
+            partial(latent_direction, kind=withheld),
+            f"karel-fast probe --programs-from reference --withhold {withheld}",
         )
-    return claims
 
 
 def _meanings(run: Run) -> Iterable[str]:

@@ -13,25 +13,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from karel_fast.data import Samples, Tokenizer
 from karel_fast.data.sampling.active_examples import ActiveExamples
 from karel_fast.data.tokens.interpreter import is_interpreter
 from karel_fast.exact.ideal_loss import Floor, floor
 from karel_fast.exact.solution import Solution, solve
+from karel_fast.karel.language import CompiledPrograms
 from karel_fast.model import Capture, Transformer
-from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import Decoder, Generated, join
-from karel_fast.model.device import autocast, memory_advice, resolve_device, resolve_precision
+from karel_fast.model.device import memory_advice, resolve_device, resolve_precision
 from karel_fast.runs.snapshots import open_snapshot
 from karel_fast.support.checks import NotFiniteError
 from karel_fast.support.row_code import vocabulary_text
 from karel_fast.training.config import SearchConfig
 from karel_fast.training.divergence import divergence_metrics
-from karel_fast.training.loop import loss_sum
 from karel_fast.training.search import search_metrics
-from karel_fast.training.text import perplexity, text_metrics
+from karel_fast.training.text import perplexity, program_loss, text_metrics, token_losses
 from karel_fast.training.written import generated_programs, one_for_all, satisfied
 
 DIVERSITY_SAMPLES = 1000
@@ -112,36 +110,19 @@ def evaluate(
                 "ideal and search are about specifications all of whose examples are true; leave out active"
             )
         seen, mask = active.shown(samples), active.mask(samples) if active.active_examples else None
-    prompts = tokenizer.encode_prompts(seen)
-
+    settings: dict[str, Any] = {"batch_size": batch_size, "dtype": dtype, "compile_model": compile_model}
+    rows_nT = tokenizer.encode(seen)
+    reference = rows_nT[:, tokenizer.prompt_length :]
     with memory_advice(f"lower batch_size ({batch_size})"):
-        decoder = Decoder(
-            model, tokenizer.grammar(), tokenizer.program_length, capture, pad_id=tokenizer.pad_id,
-            end_id=tokenizer.end_id, dtype=dtype, compile=compile_model,
-        )  # fmt: skip
-        parts, parsed, done = [], 0, 0
-        for read in decoder.read(prompts, batch_size):
-            parts.append(decoder.write(read))
-            if free:
-                freely = decoder.write(read, constrained=False)
-                parsed += int((freely.valid & freely.finished).sum())
-            done += read.keep
-            if progress is not None:
-                progress(done)
-        generated = join(parts)
-        loss = reference_loss(model, tokenizer, seen, batch_size, dtype, compile_model)
+        generated, parsed = _write(model, tokenizer, seen, capture, free, progress, **settings)
+        losses_nT = token_losses(model, rows_nT, tokenizer.pad_id, **settings)
+    loss = program_loss(tokenizer, rows_nT, losses_nT)
     if not math.isfinite(loss):
         raise NotFiniteError(f"{name}: its loss is not finite ({loss}); its training has diverged")
     programs = generated_programs(tokenizer, generated)
     shown, held_out = satisfied(programs, samples, mask)
     correct = shown & generated.finished
     generalizes = None if held_out is None else correct & held_out
-    first = generated.tokens[:DIVERSITY_SAMPLES]
-    _, places, counts = np.unique(generated.tokens, axis=0, return_index=True, return_counts=True)
-    by_frequency = places[np.argsort(-counts, kind="stable")]
-    ended = by_frequency[generated.finished[by_frequency]]
-    one, one_accuracy = one_for_all(programs, ended, samples, mask) if len(ended) else (None, None)
-    reference = tokenizer.encode(samples)[:, tokenizer.prompt_length :]
     metrics = {
         "samples": len(samples),
         "generative_accuracy": float(correct.mean()),
@@ -150,17 +131,11 @@ def evaluate(
         "perplexity": perplexity(loss),
         "loss": loss,
         "finished": float(generated.finished.mean()),
-        "distinct_programs": len(counts),
-        "diversity": len(np.unique(first, axis=0)) / len(first),
-        "top_program": str(programs.program(by_frequency[0])),
-        "top_share": float(counts.max() / len(samples)),
-        "one_for_all": None if one is None else str(one),
-        "one_for_all_accuracy": one_accuracy,
+        **_most_frequent(programs, generated, samples, mask),
         "mean_length": float(generated.lengths.mean()),
         "reference_mean_length": float(action_counts(tokenizer, reference).mean()),
         "parse_rate": parsed / len(samples) if free else None,
     }
-    settings: dict[str, Any] = {"batch_size": batch_size, "dtype": dtype, "compile_model": compile_model}
     with memory_advice(f"lower batch_size ({batch_size})"):
         if ideal:
             solution = solve(samples)
@@ -169,10 +144,59 @@ def evaluate(
             metrics |= ideal_metrics(samples, solution, least, tokens, np.where(correct, generated.lengths, -1))
             metrics |= divergence_metrics(model, tokenizer, samples, least, **settings)
         if text:
-            metrics |= text_metrics(model, tokenizer, seen, generated, correct, loss, **settings)
+            metrics |= text_metrics(model, tokenizer, rows_nT, losses_nT, generated, correct, **settings)
         if search is not None:
             metrics |= search_metrics(model, tokenizer, samples, search, **settings)
     return Evaluation(metrics, generated, correct, generalizes)
+
+
+def _write(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    samples: Samples,
+    capture: Capture | None,
+    free: bool,
+    progress: Callable[[int], None] | None,
+    *,
+    batch_size: int,
+    dtype: torch.dtype,
+    compile_model: bool,
+) -> tuple[Generated, int]:
+    """The programs written under the grammar; and of as many written without it, how many are well-formed and ended (0 for
+    free=False)."""
+    decoder = Decoder(
+        model, tokenizer.grammar(), tokenizer.program_length, capture, pad_id=tokenizer.pad_id,
+        end_id=tokenizer.end_id, dtype=dtype, compile=compile_model,
+    )  # fmt: skip
+    parts, parsed, done = [], 0, 0
+    for read in decoder.read(tokenizer.encode_prompts(samples), batch_size):
+        parts.append(decoder.write(read))
+        if free:
+            freely = decoder.write(read, constrained=False)
+            parsed += int((freely.valid & freely.finished).sum())
+        done += read.keep
+        if progress is not None:
+            progress(done)
+    return join(parts), parsed
+
+
+def _most_frequent(
+    programs: CompiledPrograms, generated: Generated, samples: Samples, mask: np.ndarray | None
+) -> dict[str, Any]:
+    """How different the written programs are, the most frequent one, and the best one for all (see `evaluate`)."""
+    first = generated.tokens[:DIVERSITY_SAMPLES]
+    _, places, counts = np.unique(generated.tokens, axis=0, return_index=True, return_counts=True)
+    by_frequency = places[np.argsort(-counts, kind="stable")]
+    ended = by_frequency[generated.finished[by_frequency]]
+    one, one_accuracy = one_for_all(programs, ended, samples, mask) if len(ended) else (None, None)
+    return {
+        "distinct_programs": len(counts),
+        "diversity": len(np.unique(first, axis=0)) / len(first),
+        "top_program": str(programs.program(by_frequency[0])),
+        "top_share": float(counts.max() / len(samples)),
+        "one_for_all": None if one is None else str(one),
+        "one_for_all_accuracy": one_accuracy,
+    }
 
 
 def check_finite_weights(model: Transformer, name: str) -> None:
@@ -228,31 +252,3 @@ def check_vocabulary(model: Transformer, tokenizer: Tokenizer) -> None:
 def action_counts(tokenizer: Tokenizer, programs: np.ndarray) -> np.ndarray:
     """How many actions are written in each row of program tokens."""
     return np.isin(programs, tokenizer.action_ids).sum(axis=1)
-
-
-@torch.no_grad()
-def reference_loss(
-    model: Transformer,
-    tokenizer: Tokenizer,
-    samples: Samples,
-    batch_size: int,
-    dtype: torch.dtype,
-    compile_model: bool = True,
-) -> float:
-    """Mean cross entropy, in nats per token, of the reference programs and their end tokens."""
-    tokens_nT = tokenizer.encode(samples)
-    device = model.wte.weight.device
-    batch_size = min(batch_size, len(tokens_nT))
-    score = compiled(loss_sum) if compile_model else loss_sum
-    total = torch.zeros((), dtype=torch.float64, device=device)
-    first = tokenizer.prompt_length - 1
-    for start in range(0, len(tokens_nT), batch_size):
-        batch = tokens_nT[start : start + batch_size]
-        # Rows of padding have no targets; they keep the last batch's shape that of the others.
-        whole = np.full((batch_size, tokens_nT.shape[1]), tokenizer.pad_id, np.int64)
-        whole[: len(batch)] = batch
-        tokens_BT: Tensor = torch.from_numpy(whole).to(device)
-        with autocast(device, dtype):
-            total += score(model, tokens_BT, first, tokenizer.pad_id).double()
-    targets = int((tokens_nT[:, first + 1 :] != tokenizer.pad_id).sum())
-    return total.item() / targets

@@ -15,7 +15,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from karel_fast.data import Samples, Tokenizer
+from karel_fast.data import Tokenizer
 from karel_fast.model import Transformer
 from karel_fast.model.decode import Generated
 from karel_fast.model.rows import target_losses
@@ -33,10 +33,10 @@ def perplexity(loss: float) -> float | None:
 def text_metrics(
     model: Transformer,
     tokenizer: Tokenizer,
-    samples: Samples,
+    rows_nT: np.ndarray,
+    losses_nT: np.ndarray,
     generated: Generated,
     correct: np.ndarray,
-    reference_loss: float,
     *,
     batch_size: int = 256,
     dtype: torch.dtype = torch.float32,
@@ -47,21 +47,19 @@ def text_metrics(
     written_loss: of the programs that the model wrote, with their end tokens; written_perplexity: its exponential;
     loss_gap: how much more the reference programs cost it. Greedy programs are the probable ones, so it is above 0.
 
-    generated, correct: the greedy programs, and bool (n,) which of them satisfy every shown example. reference_loss: of
-    the reference programs with their end tokens.
+    rows_nT, losses_nT: the specifications with their reference programs, and their `token_losses`. generated, correct: the
+    greedy programs, and bool (n,) which of them satisfy every shown example.
     """
     settings: dict[str, Any] = {"batch_size": batch_size, "dtype": dtype, "compile_model": compile_model}
-    rows_nT = tokenizer.encode(samples)
     first = tokenizer.prompt_length
     written_nT = rows_nT.copy()
     written_nT[:, first:] = generated.tokens
-    losses_nT = token_losses(model, rows_nT, tokenizer.pad_id, **settings)
     written_losses_nT = token_losses(model, written_nT, tokenizer.pad_id, **settings)
-    written_loss = mean_loss(written_losses_nT[:, first - 1 :], written_nT[:, first:] != tokenizer.pad_id)
+    written_loss = program_loss(tokenizer, written_nT, written_losses_nT)
     return {
         "written_loss": written_loss,
         "written_perplexity": perplexity(written_loss),
-        "loss_gap": reference_loss - written_loss,
+        "loss_gap": program_loss(tokenizer, rows_nT, losses_nT) - written_loss,
         **prompt_metrics(tokenizer, rows_nT, losses_nT),
         **length_metrics(tokenizer, rows_nT[:, first:], generated, correct),
     }
@@ -150,9 +148,11 @@ def row_losses(model: Transformer, tokens_BT: Tensor, pad_id: int) -> Tensor:
     return target_losses(model(tokens_BT[:, :-1]).float(), tokens_BT[:, 1:], pad_id, model.row_code)
 
 
-def mean_loss(losses: np.ndarray, counted: np.ndarray) -> float:
-    """The mean of the losses that are counted."""
-    return float(losses.sum(dtype=np.float64, where=counted) / counted.sum())
+def program_loss(tokenizer: Tokenizer, rows_nT: np.ndarray, losses_nT: np.ndarray) -> float:
+    """Mean nats per token of the rows' programs with their end tokens. losses_nT: (n, T - 1), see `token_losses`."""
+    first = tokenizer.prompt_length
+    written = rows_nT[:, first:] != tokenizer.pad_id
+    return float(losses_nT[:, first - 1 :].sum(dtype=np.float64, where=written) / written.sum())
 
 
 def entropy(values: np.ndarray) -> float:

@@ -251,6 +251,34 @@ class _Score:
     weights: ProbeWeights | None
 
 
+class _Best:
+    """Each probe's best epoch so far, by validation rows: its number, its accuracy, and the weights.
+
+    Without validation rows there is nothing to choose by, and the last epoch is kept.
+    """
+
+    def __init__(self, network: Network, probes: int) -> None:
+        self.network = network
+        self.state = [tensor.clone() for tensor in network.state]
+        self.validation = np.full(probes, -1.0)
+        self.epoch = np.zeros(probes, np.int64)
+        self.on_test = np.full(probes, np.nan)  # of any epoch, where it is asked for
+
+    def look(self, epoch: int, validation: np.ndarray) -> None:
+        """Keep the present weights of the probes that `validation`, an accuracy per probe, calls better than before."""
+        improved = np.isnan(validation) | (validation > self.validation)
+        which = torch.from_numpy(np.flatnonzero(improved)).to(self.state[0].device)
+        for kept, now in zip(self.state, self.network.state, strict=True):
+            kept[which] = now[which]
+        self.validation[improved] = validation[improved]
+        self.epoch[improved] = epoch
+
+    def restore(self) -> None:
+        """Give every probe the weights of its best epoch."""
+        for kept, now in zip(self.state, self.network.state, strict=True):
+            now.copy_(kept)
+
+
 def _train_group(
     tasks: Sequence[Task],
     data: Data,
@@ -260,17 +288,29 @@ def _train_group(
     config: ProbeConfig,
     keep_weights: bool,
 ) -> list[_Score]:
-    device = data.device
-    count = len(tasks)
-    probes = count * len(seeds)
+    batch = min(config.batch_size, len(data.inputs[0]))
+    labels = [stack_labels(tasks, rows, data.device) for rows in data.rows]
+    network = Network(sizes, seeds, len(tasks), batch, data, config.normalization == "batch")
+    best = _fit(network, tasks, data, labels, classes, seeds, config, batch)
+    best.restore()
+    network.refresh(scoring=True)
+    return _scores(network, best, tasks, data, labels, classes, seeds, keep_weights)
+
+
+def _fit(
+    network: Network,
+    tasks: Sequence[Task],
+    data: Data,
+    labels: Sequence[Tensor],
+    classes: int,
+    seeds: Sequence[int],
+    config: ProbeConfig,
+    batch: int,
+) -> _Best:
     inputs_RD = data.inputs[0]
-    batch = min(config.batch_size, len(inputs_RD))
     steps = len(inputs_RD) // batch
     epochs = max(config.epochs, -(-config.least_steps // steps))
-    total = steps * epochs
     every = max(1, epochs // max(config.epochs, 20))
-    labels = [stack_labels(tasks, rows, device) for rows in data.rows]
-    network = Network(sizes, seeds, count, batch, data, config.normalization == "batch")
     optimizer = torch.optim.AdamW(
         [
             {"params": network.decayed, "weight_decay": config.weight_decay},
@@ -280,20 +320,17 @@ def _train_group(
         fused=True,
     )
     orders = [torch.Generator().manual_seed((0x85EBCA6B * (seed + 1)) & MASK_32) for seed in seeds]
-    best = [tensor.clone() for tensor in network.state]
-    best_validation = np.full(probes, -1.0)
-    best_epoch = np.zeros(probes, np.int64)
-    best_on_test = np.full(probes, np.nan)
     rate = SCHEDULES[config.schedule]
+    best = _Best(network, len(tasks) * len(seeds))
 
     step = 0
     for epoch in range(1, epochs + 1):
-        order_SR = torch.stack([torch.randperm(len(inputs_RD), generator=g) for g in orders]).to(device)
+        order_SR = torch.stack([torch.randperm(len(inputs_RD), generator=g) for g in orders]).to(data.device)
         for start in range(0, steps * batch, batch):
             rows_SB = order_SR[:, start : start + batch]
-            x_PBD = per_probe(inputs_RD[rows_SB], count)
+            x_PBD = per_probe(inputs_RD[rows_SB], len(tasks))
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * rate(step, total)
+                group["lr"] = config.learning_rate * rate(step, steps * epochs)
             network.refresh()
             logits_PBO = network.forward(x_PBD, network.outputs)
             network.backward(x_PBD, loss_gradient(logits_PBO, labels[0][rows_SB], classes))
@@ -302,42 +339,45 @@ def _train_group(
         if epoch % every and epoch < epochs:
             continue
         network.refresh(scoring=True)
-        validation = accuracy_of(network, data.inputs[1], labels[1], tasks, classes, len(seeds))
+        best.look(epoch, accuracy_of(network, data.inputs[1], labels[1], tasks, classes, len(seeds)))
         if config.best_on_test:
             on_test = accuracy_of(network, data.inputs[2], labels[2], tasks, classes, len(seeds))
-            best_on_test = np.fmax(best_on_test, on_test)
-        # Without validation rows there is nothing to choose by, and the last epoch is kept.
-        improved = np.isnan(validation) | (validation > best_validation)
-        if improved.any():
-            which = torch.from_numpy(np.flatnonzero(improved)).to(device)
-            for kept, now in zip(best, network.state, strict=True):
-                kept[which] = now[which]
-            best_validation[improved] = validation[improved]
-            best_epoch[improved] = epoch
-    for kept, now in zip(best, network.state, strict=True):
-        now.copy_(kept)
-    network.refresh(scoring=True)
+            best.on_test = np.fmax(best.on_test, on_test)
+    return best
+
+
+def _scores(
+    network: Network,
+    best: _Best,
+    tasks: Sequence[Task],
+    data: Data,
+    labels: Sequence[Tensor],
+    classes: int,
+    seeds: Sequence[int],
+    keep_weights: bool,
+) -> list[_Score]:
+    """What test rows say of the probes of `network`, seed by seed and in each the tasks."""
     temperatures = choose_temperatures(network, data.inputs[1], labels[1], tasks, classes, len(seeds))
     right, loss = answers_of(network, data.inputs[2], labels[2], tasks, classes, len(seeds), temperatures)
     known = np.stack([(task.labels[data.rows[2].numpy()] >= 0).all(-1).sum(-1) for task in tasks])
     known = np.tile(known, (len(seeds), 1))
     plain = network.plain_layers()
     scores = []
-    for p in range(probes):
+    for p in range(len(tasks) * len(seeds)):
         weights = None
         if keep_weights:
-            shape = tasks[p % count].labels.shape
+            shape = tasks[p % len(tasks)].labels.shape
             layers = tuple((m[p].cpu().clone(), b[p, 0].cpu().clone()) for m, b in plain)
             weights = ProbeWeights(layers, data.mean, data.std, shape[1], shape[2], classes)
         scores.append(
             _Score(
                 accuracy=_share(right[p].sum(), known[p].sum()),
                 joint=_share(((right[p] == known[p]) & (known[p] > 0)).sum(), (known[p] > 0).sum()),
-                validation=_number(best_validation[p]),
-                epoch=int(best_epoch[p]),
+                validation=_number(best.validation[p]),
+                epoch=int(best.epoch[p]),
                 cross_entropy=_share(loss[p].sum(dtype=np.float64), known[p].sum()),
                 temperature=float(temperatures[p]),
-                best_on_test=_number(best_on_test[p]),
+                best_on_test=_number(best.on_test[p]),
                 right=right[p],
                 loss=loss[p],
                 weights=weights,
