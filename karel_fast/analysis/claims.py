@@ -63,7 +63,7 @@ def claims_of(runs: Sequence[Run]) -> list[Claim]:
             "untrained model",
             SMALLER,
             satisfied,
-            "karel-fast evaluate",
+            "karel-fast evaluate --every-snapshot",
             ORIGINAL_ACCURACY,
         ),
         *_of_states(),
@@ -149,7 +149,7 @@ def _of_training() -> Iterator[Claim]:
             "",
             "by a rule; there by eye",
             partial(phase_share, index=index),
-            "karel-fast evaluate, at every snapshot",
+            "karel-fast evaluate --every-snapshot",
             PAPER_SHARES[index],
         )
     yield Claim(
@@ -160,7 +160,7 @@ def _of_training() -> Iterator[Claim]:
         "references' actions",
         "actions, on average",
         shorter,
-        "karel-fast evaluate",
+        "karel-fast evaluate --every-snapshot",
     )
 
 

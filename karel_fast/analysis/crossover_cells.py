@@ -122,7 +122,10 @@ def _unprobed(
     place = run.folder.path if run.folder is not None else run.name
     commands = {"probing": "probe", "latent-grid": "latent"}
     command = commands.get(readings, f"probe --protocol {readings}")
-    return f"{run.name} was not probed under {text_of(missing)}: karel-fast {command} {place} --semantics {names}"
+    return (
+        f"{run.name} was not probed under {text_of(missing)}: karel-fast {command} {place} --semantics {names}; where it says that its "
+        "results stand beside the run's own, --settings names them"
+    )
 
 
 def _put(out: Cells, key: Key, values: Sequence[float | None]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from karel_fast.analysis.series import mean
 from karel_fast.probing.measures import measure_of
 
-KINDS = {"lift": "lift", "gain": "lift beyond untrained"}
+KINDS = {"lift": "lift", "gain": "lift above untrained"}
 """By what labelings are ranked: the mean lift over seeds, and that minus the untrained models' lift under the same labeling."""
 
 

@@ -5,7 +5,7 @@ Nothing here is wider than a terminal of 80 columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from karel_fast.analysis.series import mean
@@ -64,6 +64,25 @@ def evaluation_lines(metrics: Mapping[str, Any]) -> list[Line]:
         )
         lines.append(("", percent(metrics["top_share"]), "of all"))
     return lines
+
+
+_OVER_SNAPSHOTS = {
+    "generative_accuracy": "satisfied",
+    "one_for_all_accuracy": "one for all",
+    "generalization": "generalizes",
+    "specification_accuracy": "all outputs right",
+    "copy_specification_accuracy": "by copying",
+}
+
+
+def evaluations_lines(evaluations: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """A line for each evaluated snapshot under a head: its step, how many specifications, and the shares that there are, in per cent."""
+    shares = [name for name in _OVER_SNAPSHOTS if any(one.get(name) is not None for one in evaluations)]
+    head = ["step", "specifications", *(_OVER_SNAPSHOTS[name] for name in shares)]
+    rows = [
+        [str(one["step"]), str(one["samples"]), *(percent(one.get(name)) for name in shares)] for one in evaluations
+    ]
+    return [head, *rows]
 
 
 def probe_rows(probing: Mapping[str, Any]) -> list[dict[str, Any]]:

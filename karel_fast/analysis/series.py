@@ -50,6 +50,8 @@ class Run:
 
     @classmethod
     def read(cls, folder: RunFolder) -> Run:
+        # A closer look of the run's own settings would hide the other probes that were asked for.
+        hidden = folder.has_other("probing") and not folder.has_other("closer")
         return cls(
             name=folder.path.resolve().name,
             config=folder.config(),
@@ -58,7 +60,7 @@ class Run:
             probing=folder.read_all("probing"),
             examples=folder.read_all("examples"),
             steering=folder.read_all("steering"),
-            closer=folder.read_all("closer"),
+            closer={} if hidden else folder.read_all("closer"),
             rank=folder.read_all("rank"),
             latent_grid=folder.read_all("latent-grid"),
             latent={kind: readings for kind in LATENT if (readings := folder.read_all(kind))},

@@ -161,7 +161,7 @@ def _reading_card(reading: Reading) -> Card:
         details.append(f"most frequent answer {percent(reading.majority)}")
     if reading.gained is not None:
         details.append(
-            f"lift beyond untrained {points(reading.gained.value)}{_range(reading.gained, ', ', signed=True)}"
+            f"lift above untrained {points(reading.gained.value)}{_range(reading.gained, ', ', signed=True)}"
         )
     kind = _KINDS.get(reading.kind, reading.kind)
     details.append(

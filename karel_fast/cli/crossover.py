@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from karel_fast.cli.options import OtherSettings
 from karel_fast.cli.tables import columns
 
 if TYPE_CHECKING:
@@ -30,13 +31,14 @@ def crossover_command(
         str,
         typer.Option(help="Whose probes: probing, paper-grid, paper, or latent-grid (lift at places not learnt on)."),
     ] = "probing",
+    settings: OtherSettings = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the table as JSON and CSV, and a figure.")] = None,
 ) -> None:
     """Runs trained on two meanings, each probed under both: is a model read better under its own?"""
     from karel_fast.analysis.compare import read_runs
     from karel_fast.analysis.crossover import crossover
 
-    read = read_runs([*runs, *against], readings)
+    read = read_runs([*runs, *against], readings, settings or ())
     found = crossover(read[: len(runs)], read[len(runs) :], feature, depth, offset, readings)
     _print(found)
     if out is not None:
@@ -46,11 +48,11 @@ def crossover_command(
 
 
 def _print(found: Crossover) -> None:
-    """Lift, and lift beyond untrained, in points; the rest is in the files."""
+    """Lift, and lift above untrained, in points; the rest is in the files."""
     from karel_fast.analysis.crossover import CELLS
     from karel_fast.analysis.crossover_cells import GAIN
 
-    names = {"lift": "lift", GAIN: "lift beyond untrained"}
+    names = {"lift": "lift", GAIN: "lift above untrained"}
     typer.echo(f"a: {found.a}, {len(found.runs_a)} runs; b: {found.b}, {len(found.runs_b)} runs. In points.")
     heads = ("a under a", "a under b", "b under a", "b under b", "interaction", "95 % from", "to", "p")
     lines = [["feature", "probe", "offset", "measure", *heads]]

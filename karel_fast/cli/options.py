@@ -34,6 +34,13 @@ def _load(paths: list[Path] | None) -> list[Path] | None:
     return paths
 
 
+OtherSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--settings",
+        help="Read results of other settings than the runs' own: settings-1a2b3c4d; may be repeated, for runs that differ in it.",
+    ),
+]
 Plugins = Annotated[
     list[Path] | None,
     typer.Option(

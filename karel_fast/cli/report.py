@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from karel_fast.cli.options import OtherSettings
 from karel_fast.cli.tables import columns
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def compare_command(
     by_place: Annotated[
         str | None, typer.Option(help="start or end: also print the lift by distance of the action from there.")
     ] = None,
+    settings: OtherSettings = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the table as JSON and CSV and a figure with bands over runs.")
     ] = None,
@@ -64,7 +66,7 @@ def compare_command(
     from karel_fast.analysis.compare import compare, read_runs
     from karel_fast.analysis.compare_places import compare_places
 
-    read = read_runs(runs)
+    read = read_runs(runs, settings=settings or ())
     comparison = compare(read, feature, depth, offset)
     _print(comparison)
     if by_place is not None:
@@ -78,6 +80,7 @@ def compare_command(
 
 def checklist_command(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, the same experiment from other seeds.")],
+    settings: OtherSettings = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every field as JSON.")] = False,
 ) -> None:
     """Print the published numbers beside those of the runs: interval, control, what differs, reached or not."""
@@ -89,7 +92,7 @@ def checklist_command(
     from karel_fast.analysis.checklist import COLUMNS, NOTE, checklist, checklist_cells
     from karel_fast.analysis.compare import read_runs, unlike
 
-    read = read_runs(runs)
+    read = read_runs(runs, settings=settings or ())
     rows = checklist(read)
     for note in unlike(read):
         typer.echo(f"karel-fast: no intervals over these runs: {note}", err=True)

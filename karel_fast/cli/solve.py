@@ -12,11 +12,11 @@ import typer
 from karel_fast.cli.data import part_of, read_recipe
 from karel_fast.cli.options import SEMANTICS_HELP, Address, Engine, Threads, check_engine, whole_count
 from karel_fast.cli.worlds import STANDARD_INPUT, draw_runs, read_worlds
-from karel_fast.data.sampling.recipe import PRESETS, Recipe, semantics_from_json
+from karel_fast.data.sampling.recipe import PRESETS, Recipe
 from karel_fast.exact.graph import END
 from karel_fast.exact.solution import MAX_STATES, Solution, solve
 from karel_fast.karel.execution import run
-from karel_fast.karel.language import Action
+from karel_fast.karel.language import Action, resolve_semantics
 from karel_fast.support.progress import Progress
 
 
@@ -31,12 +31,16 @@ def solve_command(
         str, typer.Option(help="File with one world, or several separated by blank lines; - reads standard input.")
     ],
     outputs: Annotated[str, typer.Option(help="File with what each of them must become, in the same order.")],
-    recipe: Annotated[str, typer.Option(help=f"Prior over programs: {', '.join(PRESETS)}.")] = "paper-short",
+    recipe: Annotated[
+        str, typer.Option(help=f"Prior over programs: {', '.join(PRESETS)}, or a JSON file.")
+    ] = "paper-short",
     shortest: Annotated[
         int | None, typer.Option(help="Actions of the shortest programs; default: the recipe's.")
     ] = None,
     longest: Annotated[int | None, typer.Option(help="Actions of the longest programs; default: the recipe's.")] = None,
-    semantics: Annotated[str, typer.Option(help=SEMANTICS_HELP)] = ("original"),
+    semantics: Annotated[
+        str | None, typer.Option(help=f"Solve under this meaning; by default the recipe's. {SEMANTICS_HELP}")
+    ] = None,
     show: Annotated[int, typer.Option(min=0, help="Also print so many of the programs.")] = 0,
     max_states: Annotated[int, typer.Option(help="States the search may keep, up to 200 bytes each.")] = MAX_STATES,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of drawings.")] = False,
@@ -100,8 +104,10 @@ def solve_samples_command(
     typer.echo(str(out))
 
 
-def _prior(name: str, shortest: int | None, longest: int | None, semantics: str) -> Recipe:
-    recipe = Recipe.preset(name, semantics=semantics_from_json(semantics))
+def _prior(name: str, shortest: int | None, longest: int | None, semantics: str | None) -> Recipe:
+    recipe = read_recipe(name)
+    if semantics is not None:
+        recipe = recipe.replace(semantics=resolve_semantics(semantics))
     low = recipe.lengths[0] if shortest is None else shortest
     high = max(low, recipe.lengths[1]) if longest is None else longest
     return recipe.replace(lengths=(low, high))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from karel_fast.cli.options import with_settings
+from karel_fast.cli.options import Plugins, with_settings
 from karel_fast.cli.snapshots import tell_beside, with_bar
 from karel_fast.cli.tables import columns
 from karel_fast.probing.steer_settings import SteerConfig
@@ -30,6 +30,7 @@ def steer_command(
     config: SteerConfig,
     step: Annotated[int | None, typer.Option(help="The snapshot's step (default: the last).")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    plugin: Plugins = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Edit hidden states: does the program follow, from which tokens and layers, and how much of a state does it take?

@@ -12,10 +12,12 @@ import typer
 from karel_fast.cli.data import read_recipe
 from karel_fast.cli.options import LAYOUT_HELP, SEMANTICS_HELP, Plugins, with_settings
 from karel_fast.cli.resume import recall
+from karel_fast.cli.snapshots import tell_beside
 from karel_fast.cli.tables import columns
 from karel_fast.model.shape import DecodingConfig, ModelShape
 from karel_fast.support.checks import InputError
 from karel_fast.support.memory import freed_memory_kept
+from karel_fast.support.progress import Progress
 from karel_fast.training.config import DataConfig, EvaluationConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -115,6 +117,13 @@ def evaluate_command(
             help="Take all specifications of this file instead, JSON lines with code, input0, output0, ..; from --start on."
         ),
     ] = None,
+    every_snapshot: Annotated[
+        bool,
+        typer.Option(
+            "--every-snapshot",
+            help="Evaluate all snapshots of a run, and keep the results where its report finds them.",
+        ),
+    ] = False,
     plugin: Plugins = None,
     output: Annotated[Path | None, typer.Option(help="Write the metrics to this JSON file, too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all measures as JSON, in place of a table.")] = False,
@@ -138,6 +147,20 @@ def evaluate_command(
                 raise InputError(
                     f"--{name.replace('_', '-')} is about specifications that are drawn; leave it out, or --data"
                 )
+    if every_snapshot:
+        for option, value in (
+            ("--recipe", recipe),
+            ("--layout", layout),
+            ("--any-recipe", any_recipe),
+            ("--data", data),
+            ("--output", output),
+        ):
+            if value:
+                raise InputError(
+                    f"{option}: --every-snapshot is of the run's own specifications; leave out one of them"
+                )
+        _every_snapshot(snapshot, config, decoding, as_json)
+        return
     snapshot = model_folder(snapshot)
     chosen, layout = origin(snapshot, None if recipe is None else read_recipe(recipe), layout)
     tokenizer = make_tokenizer(chosen, layout)
@@ -162,6 +185,33 @@ def evaluate_command(
         typer.echo("--json has all measures.")
     if output is not None:
         write_text(output, text + "\n")
+
+
+def _every_snapshot(run: Path, config: EvaluationConfig, decoding: DecodingConfig, as_json: bool) -> None:
+    """Evaluate all snapshots of a run, with a bar, and print a line for each."""
+    from karel_fast.analysis.outcome import evaluations_lines
+    from karel_fast.data.tokens.interpreter import make_tokenizer
+    from karel_fast.runs.contents import read_result
+    from karel_fast.runs.origin import origin
+    from karel_fast.runs.snapshots import choose_snapshots
+    from karel_fast.training.kept_evaluation import evaluate_snapshot
+
+    snapshots = choose_snapshots(run)
+    tokenizer = make_tokenizer(*origin(snapshots[-1]))
+    written = []
+    with Progress() as progress:
+        bar = progress.bar("snapshots evaluated", len(snapshots))
+        for snapshot in snapshots:
+            written.append(evaluate_snapshot(run, snapshot, tokenizer, config, decoding))
+            bar.advance()
+    found = [read_result(path, "evaluation") for path in written]
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    tell_beside(run, written)
+    for line in columns(evaluations_lines(found), left=0):
+        typer.echo(line)
+    typer.echo(str(written[0].parent))
 
 
 def _of_file(path: Path, recipe: Recipe, start: int) -> Samples:

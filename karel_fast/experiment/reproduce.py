@@ -199,30 +199,17 @@ def _train(preset: Preset, tokenizer: Tokenizer, folder: Path, pieces: Pieces) -
 
 
 def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Console, pieces: Pieces) -> None:
-    from karel_fast.data import generate
-    from karel_fast.runs.folder import RunFolder
-    from karel_fast.runs.snapshots import list_snapshots, read_card, weights_digest
-    from karel_fast.support.files import read_json_if_whole, remove_temporaries, write_json
+    from karel_fast.runs.snapshots import list_snapshots
     from karel_fast.support.progress import Progress
-    from karel_fast.training.by_settings import metrics_by_settings
+    from karel_fast.training.kept_evaluation import evaluate_snapshot, is_evaluated
 
-    run = RunFolder(folder)
     snapshots = list_snapshots(folder)
     with Progress(console) as progress:
         bar = progress.bar("snapshots evaluated", len(snapshots))
         for snapshot in snapshots:
-            step = int(read_card(snapshot)["step"])
-            path, weights = run.file("evaluation", step), weights_digest(snapshot)
-            remove_temporaries(path)
-            if (read_json_if_whole(path) or {}).get("weights") != weights:
-                count = preset.evaluation.count(last=snapshot == snapshots[-1])
-                with pieces.piece("evaluate", f"before evaluating the snapshot of step {step}"):
-                    recipe = preset.recipe.with_shortest(preset.evaluation.shortest)
-                    samples = generate(
-                        recipe, split=preset.evaluation.split, start=preset.evaluation.start, count=count
-                    )
-                    metrics = metrics_by_settings(snapshot, tokenizer, samples, preset.evaluation, preset.decoding)
-                    write_json(path, {"step": step, "weights": weights, **metrics})
+            if not is_evaluated(folder, snapshot, preset.evaluation, own=True):
+                with pieces.piece("evaluate", f"before evaluating {snapshot.name}"):
+                    evaluate_snapshot(folder, snapshot, tokenizer, preset.evaluation, preset.decoding, own=True)
             bar.advance()
 
 

@@ -12,7 +12,7 @@ from karel_fast.report.plots import DEPTH_TITLES, TITLES, as_percent, panels, sh
 from karel_fast.report.style import DOTTED, INK, look, render, styled
 from karel_fast.support.files import write_bytes, write_json, write_text
 
-_SHOWN = {"lift": "lift", GAIN: "lift beyond untrained"}
+_SHOWN = {"lift": "lift", GAIN: "lift above untrained"}
 
 
 def write_crossover(found: Crossover, folder: str | Path) -> Path:

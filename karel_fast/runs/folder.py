@@ -95,8 +95,11 @@ class RunFolder:
 
     def _shown(self, kind: str) -> str:
         """Where a kind's results are read: those of `settings_name`, if there are any."""
-        other = f"{kind}/{self.settings_name}"
-        return other if self.settings_name and (self.path / other).is_dir() else kind
+        return f"{kind}/{self.settings_name}" if self.has_other(kind) else kind
+
+    def has_other(self, kind: str) -> bool:
+        """Whether there are results of this kind that have the other settings that were asked for."""
+        return self.settings_name is not None and (self.path / kind / self.settings_name).is_dir()
 
     def file(self, kind: str, step: int) -> Path:
         """The JSON file of a snapshot; `kind` is evaluation, probing, closer, examples, rank, steering, or one of PAPER or LATENT."""
