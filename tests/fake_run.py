@@ -16,6 +16,11 @@ from karel_fast.support.files import write_json
 ACTIONS = ("move", "turn_left", "turn_right", "pick_marker", "put_marker")
 
 
+def without_figures(monkeypatch: Any) -> None:
+    """Reports of tests that look at other things have none: drawing takes seconds."""
+    monkeypatch.setattr("karel_fast.report.page.all_plots", lambda _: [])
+
+
 def ceilings(right: float, base: float, entropy: float, lost: float) -> dict[str, float | None]:
     record = {"majority": base, "entropy": entropy, "lift": right - base, "bits": entropy - lost}
     return ceiling_measures(record, {"both": (0.95, 0.1), "specification": (0.7, 0.9), "prefix": (base, 1.9)})
@@ -149,7 +154,10 @@ def make(path: Path, snapshots: int = 8, seeds: int = 3, layers: list | None = N
     for kind, loss in (("shown", 0.0), ("space", 0.3)):
         found = records(steps[-1], 1.0 - loss, seeds, ["mean"], rng)
         grid = {"actions": {"train": [0, 1], "test": [2]}}
-        result = {"step": steps[-1], "grid": grid, "records": found, "differences": differences(found), "notes": []}
+        result = {
+            "step": steps[-1], "grid": grid, "records": found, "differences": differences(found),
+            "differences_in_differences": differences_in_differences(found), "notes": [],
+        }  # fmt: skip
         write_json(path / "latent" / kind / f"{step_name(steps[-1])}.json", result)
     found = records(steps[-1], 0.8, seeds, ["mean"], rng)
     result = {"step": steps[-1], "records": found, "differences": differences(found), "notes": []}

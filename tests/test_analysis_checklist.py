@@ -11,10 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from karel_fast.analysis.checklist import _answer, checklist
-from karel_fast.analysis.claim_measures import Answer
+from karel_fast.analysis.claim_measures import Answer, above_untrained, latent_direction, phase_share, shorter
 from karel_fast.analysis.claims import READ, Claim, claims_of
 from karel_fast.analysis.compare import read_runs
-from karel_fast.analysis.series import Run
+from karel_fast.analysis.intervals import wilson
+from karel_fast.analysis.series import Run, mean, phases_of
 from karel_fast.cli import app
 from karel_fast.runs.folder import RunFolder
 from karel_fast.support.files import write_json
@@ -37,6 +38,37 @@ def test_values_are_those_of_the_last_snapshot(run: Run) -> None:
     assert satisfied.control == run.evaluation[0]["generative_accuracy"]
     assert satisfied.low < satisfied.value < satisfied.high
     assert satisfied.over == "specifications"
+
+
+def lift(records, meaning: str = "original", states: str = "trained") -> float:
+    """Of direction after the action, by the deepest probe: mean over seeds."""
+    wanted = ("direction", "mlp2", 0, meaning, "true", states)
+    names = ("feature", "depth", "offset", "semantics", "labels", "states")
+    return mean([record["lift"] for record in records if tuple(record[name] for name in names) == wanted])
+
+
+def test_measures_are_what_they_say(run: Run) -> None:
+    last = run.steps[-1]
+    records, evaluation = run.probing[last]["records"], run.evaluation[last]
+    found = above_untrained(run, 0)
+    assert found.control == pytest.approx(lift(records, states="untrained"))
+    assert found.value == pytest.approx(lift(records) - found.control)
+    assert shorter(run).value == evaluation["reference_mean_length"] - evaluation["mean_length"]
+    read = run.latent["latent/space"][last]["records"]
+    untrained = lift(read, states="untrained") - lift(read, "adversarial", "untrained")
+    found = latent_direction(run, "space")
+    assert found.control == pytest.approx(untrained)
+    assert found.value == pytest.approx(lift(read) - lift(read, "adversarial") - untrained)
+    assert latent_direction(run, "input") == Answer()
+    phases = phases_of(run)
+    assert 0 < phases.syntax < phases.semantics < last
+    lengths = [phases.syntax, phases.semantics - phases.syntax, last - phases.semantics]
+    assert [phase_share(run, index).value for index in range(3)] == pytest.approx([n / last for n in lengths])
+
+
+def test_wilson_s_interval() -> None:
+    """Of 900 in 1,000, by the formula (Wilson 1927)."""
+    assert wilson(0.9, 1000) == pytest.approx((0.8799, 0.9171), abs=1e-4)
 
 
 @pytest.mark.parametrize("grid", [True, False])

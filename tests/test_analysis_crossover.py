@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import fake_run
 import pytest
 import typer
 from rich.console import Console
@@ -205,7 +206,8 @@ def test_wrong_runs_are_said_in_one_line(tmp_path, runs):
         crossover(read_runs(first), read_runs(other), "position")
 
 
-def test_a_preset_trains_on_another_meaning(tmp_path):
+def test_a_preset_trains_on_another_meaning(tmp_path, monkeypatch):
+    fake_run.without_figures(monkeypatch)
     path = tmp_path / "tiny.toml"
     path.write_text(TINY)
     changes = read_changes(['recipe.semantics="map8"', 'probing.semantics=["original", "identity"]'])

@@ -23,7 +23,7 @@ app.command("other")(lambda: None)
 
 
 @given(recipe=recipes())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_round_trip(tmp_path_factory, recipe):
     path = tmp_path_factory.mktemp("jsonl") / "x.jsonl"
     samples = generate(recipe, "test", 7, 4)

@@ -12,6 +12,7 @@ import karel_fast as kf
 from karel_fast.data import Recipe, Tokenizer, generate
 from karel_fast.data.sampling.symbols import REPEAT, from_symbols
 from karel_fast.data.tokens.compact import CompactLayout
+from karel_fast.data.tokens.reference import ReferenceLayout
 from karel_fast.data.tokens.registry import LAYOUTS
 from karel_fast.karel.backends import available_backends
 from karel_fast.karel.world import CELL_SIGNS, ROBOT_SIGNS
@@ -131,6 +132,15 @@ class Doubled(CompactLayout):
         return [token for token in super().encode_program(symbols) for _ in range(2)]
 
 
+class Spaced(ReferenceLayout):
+    """Writes programs its own way, and leaves the compiled core to write the parent's."""
+
+    name = "spaced"
+
+    def encode_program(self, symbols):
+        return [*super().encode_program(symbols), self.token_ids["run"]]
+
+
 class Lengthy(Doubled):
     """Forgets that its programs take more room."""
 
@@ -152,6 +162,7 @@ class Unknown(CompactLayout):
         (Wordless, "lacks 'turn_left'"),
         (Scattered, "cell_words next to each other"),
         (Doubled, 'set program_writer to None'),
+        (Spaced, "Spaced writes programs its own way .* set program_writer to None"),
     ],
 )  # fmt: skip
 def test_layouts_that_do_not_hold_up(layout, says):

@@ -76,7 +76,7 @@ def test_hash_is_stable():
 
 
 @given(recipes())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_json_round_trip(recipe):
     again = Recipe.from_json(recipe.to_json())
     assert again == recipe

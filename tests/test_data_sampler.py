@@ -115,7 +115,7 @@ def test_bounded_draws_are_exact(n):
 
 @pytest.mark.skipif("cpp" not in FAST, reason="no compiled core")
 @given(recipes())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_cpp_equals_reference(recipe):
     for split, start in (("train", 0), ("test", 2**40 + 3)):
         reference = generate(recipe, split, start, 3, backend="reference")
@@ -124,7 +124,7 @@ def test_cpp_equals_reference(recipe):
 
 @pytest.mark.skipif("numba" not in FAST, reason="no numba")
 @given(recipes())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_numba_equals_reference(recipe):
     reference = generate(recipe, "val", 2**33, 3, backend="reference")
     assert_same(generate(recipe, "val", 2**33, 3, backend="numba", threads=2), reference)
@@ -163,7 +163,7 @@ def test_seeds_and_splits_differ():
 
 
 @given(recipes())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_outputs_are_what_running_gives(recipe):
     samples = generate(recipe, "train", 0, 10)
     limit = 1000 if recipe.control is None else recipe.control.max_steps
@@ -348,7 +348,7 @@ def test_no_samples_at_all():
 
 
 @given(recipes(control=True))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_symbols_spell_programs(recipe):
     samples = generate(recipe, count=5)
     for row, length, program in zip(samples.symbols, samples.lengths, samples.programs, strict=True):

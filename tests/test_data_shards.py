@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -63,7 +62,7 @@ def test_values_do_not_depend_on_shard_size(folder, tmp_path):
 
 
 @given(recipe=recipes())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_packing(recipe):
     samples = generate(recipe, "train", 3, 7)
     columns = packing.pack(samples, backend="reference")
@@ -141,14 +140,12 @@ def test_opening_is_lazy(copy):
     """Ten million samples open at once: no shard's file is read."""
     for path in copy.glob("*.parquet"):
         path.write_bytes(b"")
-    edit_manifest(copy, count=10_000_000, shard_size=1000, shards=[
-        {"shard": k, "digest": "", "size": 0} for k in range(10_000)
+    edit_manifest(copy, count=10_000_000, shard_size=10_000, shards=[
+        {"shard": k, "digest": "", "size": 0} for k in range(1000)
     ])  # fmt: skip
-    for k in range(10_000):
+    for k in range(1000):
         (copy / f"shard-{k:05d}.parquet").touch()
-    start = time.perf_counter()
     assert len(open_shards(copy)) == 10_000_000
-    assert time.perf_counter() - start < 60, "only a hang would take this long"
 
 
 def test_the_rows_that_stay_in_memory_are_few(tmp_path):

@@ -63,7 +63,7 @@ def test_compact_layout():
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @given(recipe=recipes())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_core_equals_numpy(layout, recipe):
     recipe = fitting(recipe, layout)
     samples = generate(recipe, "train", 3, 12)
@@ -82,7 +82,7 @@ def test_core_equals_numpy(layout, recipe):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @given(recipe=recipes())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_tokens_say_which_symbols_they_spell(layout, recipe):
     recipe = fitting(recipe, layout)
     samples = generate(recipe, "train", 0, 6)
@@ -92,7 +92,7 @@ def test_tokens_say_which_symbols_they_spell(layout, recipe):
 
 
 @given(recipe=recipes())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_reference_text_is_source(recipe):
     samples = generate(recipe, "train", 0, 6)
     tokenizer = Tokenizer(recipe, "reference")
@@ -124,7 +124,7 @@ def test_hugging_face_gives_the_same_ids(layout, preset):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @given(recipe=recipes())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_grammar_accepts_samples(layout, recipe):
     recipe = fitting(recipe, layout)
     samples = generate(recipe, "train", 0, 8)

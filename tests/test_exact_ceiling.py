@@ -62,7 +62,7 @@ def questions(draw):
 
 @needs_cpp
 @given(questions())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_compiled_readers_equal_a_listing_of_all_programs(question):
     samples, actions, lengths, choices = question
     compiled = ceilings(samples, actions, lengths, backend="cpp", **choices)
@@ -87,11 +87,12 @@ def test_the_same_program_of_all_actions_written_for_everyone():
         assert np.array_equal(found.right[reader][:1], alone.right[reader])
 
 
-def asking(samples, labels, offsets=(0,), levels=1, **more):
-    """One program a specification, whose states are named by their pose."""
+def asking(samples, labels, offsets=(0,), levels=1, unlabelled=0, **more):
+    """One program a specification, whose states are named by their pose; `unlabelled`: one pose in six has no name."""
     poses = samples.inputs.height * samples.inputs.width * 4
     shown = samples.recipe.examples
-    codes = np.broadcast_to((np.arange(poses) % 5)[:, None], (len(samples) * shown, 1, poses, levels)).astype(np.int16)
+    names = np.arange(poses) % (5 + unlabelled) - unlabelled
+    codes = np.broadcast_to(names[:, None], (len(samples) * shown, 1, poses, levels)).astype(np.int16)
     states = StateCodes(codes=codes.copy(), heads=np.array([1], np.int32), classes=np.array([5], np.int32))
     return ceiling(
         samples,
@@ -104,6 +105,20 @@ def asking(samples, labels, offsets=(0,), levels=1, **more):
         pool=(samples, states),
         **more,
     )
+
+
+@needs_cpp
+@pytest.mark.parametrize("offset", [0, 1])
+def test_states_without_a_label_weigh_nothing(offset):
+    """An own feature may have no label of some states; a reader who knows that one is asked for expects none of these."""
+    samples = generate(TINY.replace(lengths=(3, 3)), "test", count=4)
+    labels = np.full((4, 3, 1, 1, 1, 2), -1)
+    labels[:, 0] = np.arange(8).reshape(4, 1, 1, 1, 2) % 5
+    found, wanted = (asking(samples, labels, (offset,), unlabelled=1, backend=name) for name in ("cpp", "reference"))
+    for reader in wanted.readers:
+        assert wanted.loss[reader].any()
+        np.testing.assert_allclose(found.right[reader], wanted.right[reader], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(found.loss[reader], wanted.loss[reader], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("nothing", [-1, -(2**16), np.iinfo(np.int64).min])

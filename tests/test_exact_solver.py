@@ -107,7 +107,7 @@ class BruteForce:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(specification=specifications())
 def test_brute_force(backend, specification):
     recipe, inputs, outputs, held_out = specification
@@ -165,7 +165,7 @@ def check_posterior(solution, brute, right, prefix):
 
 
 @pytest.mark.skipif("cpp" not in BACKENDS, reason="no compiled core")
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     recipe=recipes(),
     held_out=st.integers(0, 2),

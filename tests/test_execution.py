@@ -47,7 +47,7 @@ def assert_same_trace(a: kf.Trace, b: kf.Trace) -> None:
 
 
 @pytest.mark.parametrize("backend", COMPILED)
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(batch=batches(), options=OPTIONS, threads=st.sampled_from((1, 2, 7)))
 def test_backends_equal_the_reference(backend, batch, options, threads):
     programs, worlds = batch
@@ -61,7 +61,7 @@ def test_backends_equal_the_reference(backend, batch, options, threads):
 
 
 @pytest.mark.parametrize("backend", kf.available_backends())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(batch=batches(), options=OPTIONS)
 def test_batch_equals_map_of_single(backend, batch, options):
     programs, worlds = batch
@@ -74,7 +74,7 @@ def test_batch_equals_map_of_single(backend, batch, options):
 
 
 @pytest.mark.parametrize("backend", kf.available_backends())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(program=programs, world=worlds(), options=OPTIONS)
 def test_worlds_at_replays_the_trace(backend, program, world, options):
     trace = kf.trace(program, world, backend=backend, **options)

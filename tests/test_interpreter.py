@@ -37,7 +37,7 @@ SAMPLES = generate(RECIPE, "test", 0, 40)
 
 
 @given(recipe=recipes())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_rows_are_the_compact_ones_in_another_order(recipe):
     samples = generate(recipe, "train", 3, 8)
     ours, plain = InterpreterTokenizer(recipe), Tokenizer(recipe)

@@ -81,7 +81,7 @@ def test_frequencies_of_whole_programs_are_their_probabilities():
     st.floats(0.01, 1),
     st.floats(0, 1, exclude_max=True),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_token_is_drawn_by_the_inverse_of_its_distribution(logits, temperature, top_p, number):
     """In plain Python, token by token."""
     weights = np.exp((np.array(logits) - max(logits)) / temperature)

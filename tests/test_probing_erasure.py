@@ -9,8 +9,12 @@ import torch
 from edited_pairs import RECIPE, small_model
 
 from karel_fast.data import Tokenizer, generate
+from karel_fast.model import Capture
+from karel_fast.model.decode import write_programs
+from karel_fast.model.scoring import hidden_states
 from karel_fast.probing.edits.erasing import METHODS, Erasing
 from karel_fast.probing.edits.erasure import fit_eraser, readable
+from karel_fast.training.written import generated_programs, satisfied
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +50,29 @@ def test_tokens_that_never_vary_are_left_alone():
     assert torch.equal(eraser(x), x)
 
 
-def test_erasing_layers_of_a_model(tokenizer):
-    work = Erasing(
-        small_model(tokenizer), tokenizer, generate(RECIPE, "train", 0, 80), generate(RECIPE, "test", 0, 20), seed=0
-    )
-    records = work.records([0, 1])
+def test_erasing_layers_of_a_model(tokenizer, monkeypatch):
+    model, test = small_model(tokenizer), generate(RECIPE, "test", 0, 20)
+    written, edits = [], []
+
+    def spied(*arguments, intervention, **settings):
+        edits.append(intervention)
+        written.append(write_programs(*arguments, intervention=intervention, **settings))
+        return written[-1]
+
+    monkeypatch.setattr("karel_fast.probing.edits.erasing.write_programs", spied)
+    records = Erasing(model, tokenizer, generate(RECIPE, "train", 0, 80), test, seed=0).records([0, 1])
     assert [(r["method"], r["layers"]) for r in records] == [
         ("nothing", []), *((method, layers) for layers in ([0], [1], [0, 1]) for method in METHODS)
     ]  # fmt: skip
     json.dumps(records, allow_nan=False)
-    for record in records[1:]:
-        assert 0 < record["variance"] < 1
+    assert edits[0] is None
+    for record, edit, made in zip(records, edits, written, strict=True):
+        right = satisfied(generated_programs(tokenizer, made), test)[0] & made.finished
+        assert record["satisfied"] == pytest.approx(right.mean(), abs=1e-6)
+        if edit is not None:
+            assert list(edit.layers) == record["layers"]
+            assert 0 < record["variance"] < 1
+            assert 0 < record["base"] < 1
+    prompts = tokenizer.encode_prompts(test)
+    [own] = hidden_states(model, prompts, Capture([0], torch.arange(prompts.shape[1])), compile=False)
+    assert not torch.allclose(edits[1].values[:, :, 0], own[:, :, 0], atol=1e-3)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from edited_pairs import RECIPE, pairs_of, small_model, turned_exchange
 
+import karel_fast as kf
 from karel_fast.data import Tokenizer
 from karel_fast.model import Intervention
-from karel_fast.probing.edits.exchange import Exchange, Outcome, grammar_after, token_rows
+from karel_fast.model.decode import write_programs
+from karel_fast.probing.edits.exchange import Exchange, Outcome, grammar_after
 from karel_fast.probing.edits.scores import interval, record_of
 
 
@@ -39,10 +42,33 @@ def test_a_whole_swap_is_the_other_run_and_none_is_the_own(kind, layout):
     np.testing.assert_array_equal(none.odds, exchange.odds(exchange.logits))
     same = (exchange.actions == exchange.other_actions[:, : exchange.actions.shape[1]]).all(1)
     assert np.array_equal(none.equal, same)
-    # What is written after the given actions is what whole decoding gives.
-    rows = token_rows(tokenizer, exchange.pairs.base)
-    assert np.array_equal(rows, exchange.tokens)
-    assert rows.shape[1] == tokenizer.prompt_length + (rows[:, tokenizer.prompt_length :]).shape[1]
+    if kind == "turned":  # nothing is given: what is written is what decoding of the whole prompt gives
+        written = write_programs(
+            exchange.model, tokenizer.encode_prompts(exchange.pairs.base.samples), tokenizer.grammar(),
+            tokenizer.program_length, pad_id=tokenizer.pad_id, end_id=tokenizer.end_id, compile=False,
+        ).actions  # fmt: skip
+        np.testing.assert_array_equal(exchange.actions[:, : written.shape[1]], written)
+        assert (exchange.actions[:, written.shape[1] :] == 255).all()
+
+
+def test_who_writes_the_other_program_obeys_and_who_writes_its_own_keeps(exchange, monkeypatch):
+    def outcome_of(side):
+        """With the shortest program that the side demands in place of what the model writes."""
+        shown = side.samples.shown()
+        found = kf.exact.solve(*shown, recipe=RECIPE.replace(lengths=(1, 5), held_out=0)).shortest_programs
+        lengths = np.array([len(program.actions) for program in found], np.int32)
+        actions = np.full((len(found), 5), 255, np.uint8)
+        for row, program in zip(actions, found, strict=True):
+            row[: len(program.actions)] = program.actions
+        made = SimpleNamespace(actions=actions, lengths=lengths, finished=np.ones(len(found), bool))
+        monkeypatch.setattr(exchange, "_written", lambda *_: (made, exchange.logits))
+        return exchange.outcome(None)
+
+    theirs, own = outcome_of(exchange.pairs.other), outcome_of(exchange.pairs.base)
+    assert theirs.obeys.all()
+    assert not theirs.keeps.any()
+    assert own.keeps.all()
+    assert not own.obeys.any()
 
 
 def test_beginnings_that_lead_elsewhere_are_refused(tokenizer):

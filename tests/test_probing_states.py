@@ -15,6 +15,7 @@ import karel_fast as kf
 from karel_fast.cli import probing as probe_commands
 from karel_fast.cli import report as report_commands
 from karel_fast.data import Samples, Tokenizer, export_jsonl, generate
+from karel_fast.karel.language.vocabulary import DIRECTION_NAMES
 from karel_fast.model import Capture, Transformer
 from karel_fast.probing.ceilings import ceilings_of_rows
 from karel_fast.probing.experiments import Grid, Split, gather_rows
@@ -112,7 +113,7 @@ def run(tmp_path_factory):
     tokenizer = Tokenizer(RECIPE)
     for step in (0, 100):
         card = {"recipe": RECIPE.to_json(), "recipe_hash": RECIPE.hash, "layout": "compact"}
-        write_snapshot(path, step, make_model(tokenizer, seed=step), card)
+        write_snapshot(path, step, make_model(tokenizer, seed=step // 50), card)  # whose programs have several actions
     return path
 
 
@@ -133,12 +134,19 @@ def test_a_snapshot_from_end_to_end(run):
     assert {r["layer"] for r in result["records"]} == {0, 1, 2}
     examples = json.loads(RunFolder(run).file("examples", 100).read_text())["examples"]
     assert 0 < len(examples) <= 4
+    named = 0
     for example in examples:
+        for k, read in enumerate(example["reads"]):
+            if read and "direction" in read:
+                robots = [world["robots"][k + 1] for world in example["worlds"]]
+                assert [t[0] for t in read["direction"]["truth"]] == [DIRECTION_NAMES[robot[2]] for robot in robots]
+                named += 1
         assert len(example["worlds"]) == RECIPE.examples
         for world in example["worlds"]:
             assert len(world["robots"]) == len(example["actions"]) + 1
             assert [len(world[k]) for k in ("input", "output", "result")] == [5, 5, 5]
         assert example["correct"] == all(w["right"] for w in example["worlds"])
+    assert named
 
     changed = path.stat().st_mtime_ns
     assert is_done(run, 100, SMALL)

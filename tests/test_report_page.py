@@ -129,6 +129,35 @@ def test_drawn_numbers_are_the_run_s(report):
     assert float(table_of(report, "floor")[-1]["divergence"]) == evaluation["divergence"]
 
 
+def test_drawn_falls_of_lift_are_the_run_s(report):
+    folder = RunFolder(report.parent.parent)
+    probing = folder.read_all("probing")
+    records = probing[max(probing)]["records"]
+    layers = sorted({r["layer"] for r in records if r["layer"] != "mean"}) or ["mean"]
+
+    def lift(layer, meaning: str, states: str = "trained") -> float:
+        wanted = ("direction", "mlp2", layer, 0, meaning, "true", states)
+        names = ("feature", "depth", "layer", "offset", "semantics", "labels", "states")
+        found = [r["lift"] for r in records if tuple(r[name] for name in names) == wanted]
+        return sum(found) / len(found)
+
+    drawn = {
+        r["measure"]: float(r["mean"])
+        for r in table_of(report, "differences")
+        if (r["feature"], r["depth"], r["semantics"]) == ("direction", "mlp2", "flip")
+    }
+    falls = {
+        layer: (
+            lift(layer, "original") - lift(layer, "flip"),
+            lift(layer, "original", "untrained") - lift(layer, "flip", "untrained"),
+        )
+        for layer in layers
+    }
+    trained, untrained = falls[layers[-1]]
+    assert drawn["lift"] == pytest.approx(trained)
+    assert drawn["lift, trained - untrained"] == pytest.approx(trained - untrained)
+
+
 def test_latent_probing_is_drawn_and_said(report):
     rows = table_of(report, "latent")
     assert {row["outputs"] for row in rows} == {"shown", "space"}

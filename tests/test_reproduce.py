@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 from pathlib import Path
 
+import fake_run
 import pytest
 from rich.console import Console
 from signals import foreground_signals, signal_at
@@ -39,7 +41,7 @@ def modified(folder: Path) -> dict[Path, int]:
 
 
 def test_every_stage_and_nothing_twice(tiny, tmp_path):
-    folder, console = tmp_path / "run", Console(quiet=True)
+    folder, console = tmp_path / "run", Console(file=(shown := io.StringIO()), width=200)
     page = reproduce(load_preset(tiny), folder, console)
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     for kind in ("evaluation", "probing"):
@@ -57,6 +59,9 @@ def test_every_stage_and_nothing_twice(tiny, tmp_path):
     metrics = [json.loads(path.read_text()) for path in sorted((folder / "evaluation").glob("*.json"))]
     assert [one["samples"] for one in metrics] == [6, 6, 8]
     assert all(0 <= one["generative_accuracy"] <= 1 for one in metrics)
+    rows = [[cell.strip() for cell in line.split("│")[1:4]] for line in shown.getvalue().splitlines() if "│" in line]
+    for one in metrics:
+        assert [str(one["step"]), str(one["samples"]), f"{100 * one['generative_accuracy']:.1f}"] in rows
     before = modified(folder)
     reproduce(load_preset(tiny), folder, console)
     assert modified(folder) == before
@@ -149,7 +154,8 @@ def test_a_place_to_keep_that_is_a_file(tiny, tmp_path):
         assert not (tmp_path / "run").exists()
 
 
-def test_a_stopped_run_goes_on(tiny, tmp_path):
+def test_a_stopped_run_goes_on(tiny, tmp_path, monkeypatch):
+    fake_run.without_figures(monkeypatch)
     console = Console(quiet=True)
     reproduce(load_preset(tiny), tmp_path / "whole", console)
     reproduce(load_preset(tiny), tmp_path / "stopped", console)
@@ -162,8 +168,9 @@ def test_a_stopped_run_goes_on(tiny, tmp_path):
     assert (tmp_path / "stopped" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
 
 
-def test_in_the_smallest_pieces(tmp_path):
+def test_in_the_smallest_pieces(tmp_path, monkeypatch):
     """No minutes at all, so that every call does one piece: the results are those of one call, and no more of them."""
+    fake_run.without_figures(monkeypatch)
     path = tmp_path / "tiny.toml"
     path.write_text(TINY.replace("steps = 4", "steps = 4\nlog_every = 1"))
     console, whole, pieces = Console(quiet=True), tmp_path / "whole", tmp_path / "pieces"
@@ -241,7 +248,8 @@ def test_sigterm_loses_no_update(tmp_path, monkeypatch):
 
 
 def test_another_experiment_is_not_mixed_in(tiny, tmp_path):
-    reproduce(load_preset(tiny), tmp_path / "run", Console(quiet=True))
+    (tmp_path / "run").mkdir()
+    _write_config(load_preset(tiny), tmp_path / "run")
     with pytest.raises(
         ValueError, match=r"another experiment: training.seed is 0 there and 1 here; choose another --output"
     ):
@@ -249,8 +257,8 @@ def test_another_experiment_is_not_mixed_in(tiny, tmp_path):
 
 
 def test_a_run_that_was_begun_otherwise_is_not_taken_for_this_one(tiny, tmp_path):
-    reproduce(load_preset(tiny), tmp_path / "run", Console(quiet=True))
-    (tmp_path / "run" / "config.json").unlink()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "resume.safetensors").touch()
     with pytest.raises(InputError, match=r"holds a run and no config\.json"):
         reproduce(load_preset(tiny), tmp_path / "run", Console(quiet=True))
     assert not (tmp_path / "run" / "config.json").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import fake_run
 import numpy as np
 import pytest
 from rich.console import Console
@@ -157,7 +158,7 @@ def test_what_killed_writers_left_half_written_is_removed(tmp_path, monkeypatch)
     run = tmp_path / "run"
     write_json(run / "probing" / "step-000000.json", {"step": 0})
     (run / "report" / "figures").mkdir(parents=True)
-    monkeypatch.setattr(page, "all_plots", lambda _: [])
+    fake_run.without_figures(monkeypatch)
     left = ["report/.report.html.7.tmp", "report/figures/.loss.svg.7.tmp", ".summary.json.7.tmp"]
     for name in [*left, ".resume.safetensors.new.tmp"]:
         (run / name).write_bytes(b"half")

@@ -14,6 +14,7 @@ import karel_fast as kf
 from karel_fast.cli.training import register
 from karel_fast.data import ControlFlow, Recipe, Tokenizer, generate
 from karel_fast.model import Capture, Transformer, to_hf
+from karel_fast.probing.states import write_table
 from karel_fast.runs.snapshots import list_snapshots, open_snapshot
 from karel_fast.training import TrainConfig, train
 from karel_fast.training.divergence import divergence_metrics, log_probabilities
@@ -49,7 +50,7 @@ def test_diversity_is_of_so_many_samples(run, monkeypatch):
     assert result.metrics["diversity"] == len(different) / 20
 
 
-def test_metrics(run):
+def test_metrics(run, tmp_path):
     snapshot = list_snapshots(run)[-1]
     seen = []
     result = evaluate(snapshot, TOKENIZER, SAMPLES, capture=Capture(), progress=seen.append, **PLAIN)
@@ -77,6 +78,9 @@ def test_metrics(run):
     assert 0 <= metrics["parse_rate"] <= 1
     assert made.hidden.shape == (60, made.lengths.max(), 32)
     assert json.loads(json.dumps(metrics)) == metrics
+    # What probes are told of a program is what evaluation says of it.
+    written = write_table(tmp_path / "t", kf.model.from_hf(snapshot), TOKENIZER, "test", 60, compile_model=False)
+    assert written.correct.tolist() == correct.tolist()
     # Perplexity, the long way round.
     model = kf.model.from_hf(snapshot)
     tokens = torch.from_numpy(TOKENIZER.encode(SAMPLES).astype(np.int64))
@@ -288,6 +292,15 @@ def test_commands(tmp_path):
     assert done.exit_code == 0
     assert json.loads(done.stdout) == json.loads(out.read_text())
     assert json.loads(done.stdout)["samples"] == 10
+    asked = ["--split", "val", "--start", "7", "--ideal", "--no-text", "--no-free", "--precision", "fp32"]
+    found = json.loads(runner.invoke(app, [*look, "--json", *asked], catch_exceptions=False).stdout)
+    samples = generate(RECIPE, "val", start=7, count=10)
+    settings = {**PLAIN, "batch_size": 256}
+    wanted = evaluate(
+        list_snapshots(run)[-1], TOKENIZER, samples, free=False, ideal=True, text=False, **settings
+    ).metrics
+    assert {name: found.get(name) for name in wanted} == json.loads(json.dumps(wanted))
+    assert "written_loss" not in found
     longest = runner.invoke(app, [*look, "--json", "--shortest", str(RECIPE.lengths[1])], catch_exceptions=False)
     assert json.loads(longest.stdout)["reference_mean_length"] == RECIPE.lengths[1]
     shards = tmp_path / "shards"

@@ -20,15 +20,22 @@ inline bool interpreter_is_ending() {
 #endif
 }
 
+// Python handles signals on this thread alone; others would wait for the GIL and learn nothing.
+inline bool on_main_thread() {
+    return py::module_::import("threading").attr("main_thread")().attr("ident").cast<unsigned long>() == PyThread_get_thread_ident();
+}
+
 // Calls work(interrupt) without the GIL; if the work says that it was interrupted, the pending exception is raised.
 template <class Work>
 void run_interruptibly(Work&& work) {
     bool finished = true;
     std::exception_ptr failure;
+    const bool hears_signals = on_main_thread();
     PyThreadState* const state = PyEval_SaveThread();
     try {
-        Interrupt interrupt([] {
+        Interrupt interrupt([hears_signals] {
             if (interpreter_is_ending()) return true;
+            if (!hears_signals) return false;
             const py::gil_scoped_acquire acquire;
             return PyErr_CheckSignals() != 0;
         });

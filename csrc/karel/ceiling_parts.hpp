@@ -14,8 +14,6 @@
 
 namespace karel {
 
-inline constexpr int markers_most = 255;
-
 // Programs that one cannot tell apart: what comes next depends on the context, the label on the state.
 struct Way {
     std::int32_t context;
@@ -271,7 +269,7 @@ struct Asked {
         // Where no cell can be filled, no run stops, and a feature that looks at poses alone needs nothing else.
         const std::int64_t cells = s.count * s.examples * s.height * s.width;
         const int most = cells ? *std::max_element(s.markers, s.markers + cells) : 0;
-        poses = c.levels == 1 && most + std::max(q.width, p.longest) <= markers_most;
+        poses = c.levels == 1 && most + std::max(q.width, p.longest) <= most_markers;
     }
 
     std::size_t row(std::int64_t i, int k, int meaning, int j) const {
@@ -291,8 +289,7 @@ struct Asked {
 
     // The prior chance of at least so many actions.
     double at_least(int actions) const {
-        const int lengths = prior.longest - prior.shortest + 1;
-        return static_cast<double>(std::max(0, prior.longest - std::max(actions, prior.shortest) + 1)) / lengths;
+        return static_cast<double>(std::max(0, prior.longest - std::max(actions, prior.shortest) + 1)) / lengths_of(prior);
     }
     // Fewest actions that follow a state with a label at this offset: enough for the label, and for the action asked about.
     int rest(int j) const { return std::max(question.rest, -question.offset[j]); }

@@ -9,7 +9,7 @@
 namespace karel {
 namespace {
 
-// The reader of prefixes: one thread's worlds that it expects. Programs come sorted, so that what is known of a prefix serves all
+// The reader of prefixes: the worlds that it expects, for one piece of work. Programs come sorted, so that what is known of a prefix serves all
 // that begin with it.
 class PrefixReader {
 public:
@@ -62,9 +62,9 @@ public:
     }
 
 private:
-    // A share of what a feature says at an offset.
+    // A share of what a feature says at the j-th offset.
     struct Share {
-        std::uint16_t offset, feature;
+        std::uint16_t j, feature;
         std::int16_t code;
         double weight;
     };
@@ -75,19 +75,10 @@ private:
 
     // Forgets all states.
     void begin() {
-        const std::int64_t cells = static_cast<std::int64_t>(pool_.height) * pool_.width;
         std::array<bool, action_count> possible;
         possible.fill(true);
         for (std::int64_t w = 0; w < pool_.count * pool_.examples; ++w) {
-            const Example example{pool_.height,
-                                  pool_.width,
-                                  pool_.walls + w * cells,
-                                  pool_.markers + w * cells,
-                                  pool_.robot + 3 * w,
-                                  pool_.out_walls + w * cells,
-                                  pool_.out_markers + w * cells,
-                                  pool_.out_robot + 3 * w};
-            worlds_[static_cast<std::size_t>(w)].begin(example, possible);
+            worlds_[static_cast<std::size_t>(w)].begin(example_of(pool_, w), possible);
         }
         written_.clear();
         counted_.assign(counted_.size(), false);
@@ -198,19 +189,20 @@ private:
             known.all.push_back({0, 0, -1, 0.0});
         }
         for (const Share* share = known.all.data() + known.starts[at]; share->code >= 0; ++share) {
-            tallies(k, m, share->offset)[share->feature].add(share->code, weight * share->weight);
+            tallies(k, m, share->j)[share->feature].add(share->code, weight * share->weight);
         }
     }
 
-    // Calls found(offset, feature, code, share) for what may come, from a state on.
+    // Calls found(number of the offset, feature, code, share) for what may come, from a state on.
     template <class Found>
     void spread(const Walk& way, std::size_t w, Drawing& drawing, std::int32_t from, Found&& found) {
         front_.assign(1, {0, from, 1.0});
         for (int offset = 0; offset <= farthest_; ++offset) {
             advance(drawing, way, front_, spare_, table_, worker_);
             if (static_cast<std::int64_t>(front_.size()) > max_states_) {
-                throw std::invalid_argument("offset " + std::to_string(offset) + ": what may be written until then leads to more than max_states = " +
-                                            std::to_string(max_states_) + " states; raise max_states if there is memory, or leave the offset out");
+                throw std::invalid_argument("offset " + std::to_string(farthest_) + ": what may be written within " + std::to_string(offset + 1) +
+                                            " actions leads to more than max_states = " + std::to_string(max_states_) +
+                                            " states; raise max_states if there is memory, or leave the offset out");
             }
             for (int j = 0; j < question_.offsets; ++j) {
                 if (question_.offset[j] != offset) continue;

@@ -44,7 +44,7 @@ void write_shortest(const Graph& graph, std::uint8_t* actions) {
 }
 
 std::int32_t write_mode(const Graph& graph, const Prior& prior, std::uint8_t* actions) {
-    const double ending = 1.0 / (prior.longest - prior.shortest + 1);
+    const double ending = 1.0 / lengths_of(prior);
     std::size_t node = 0;
     for (std::int32_t length = 0;; ++length) {
         if (graph.satisfied[node] && as_probable(ending, graph.best[node])) return length;
@@ -66,7 +66,7 @@ void posterior_row(const Graph& graph, const Prior& prior, std::size_t node, dou
         const double chance = static_cast<double>(prior.weights[a]) / graph.totals[node];
         row[a] = child < 0 ? 0.0 : chance * graph.mass[static_cast<std::size_t>(child)] / graph.mass[node];
     }
-    row[action_count] = graph.satisfied[node] ? 1.0 / (prior.longest - prior.shortest + 1) / graph.mass[node] : 0.0;
+    row[action_count] = graph.satisfied[node] ? 1.0 / lengths_of(prior) / graph.mass[node] : 0.0;
 }
 
 void measure_positions(const Graph& graph, const Prior& prior, double* reach, double* token_entropy) {

@@ -19,6 +19,9 @@ struct Prior {
     bool avoid_noops;  // actions that would change no shown world weigh nothing, unless all would
 };
 
+// How many lengths a program may have, each with the same chance.
+inline int lengths_of(const Prior& prior) { return prior.longest - prior.shortest + 1; }
+
 std::uint32_t total_weight(const Prior& prior);
 
 // The weights that the next action is drawn with where the performed actions `changes` change some shown world. Returns their sum.

@@ -22,7 +22,7 @@ inline constexpr std::int32_t unseen = -2;
     throw std::invalid_argument("specification " + std::to_string(specification) + ": " + what);
 }
 
-// What one thread needs; its memory serves one specification after the other.
+// What one piece of work needs; its memory serves one specification after the other.
 class Solver {
 public:
     Solver(const Specifications& specifications, const Prior& prior, std::int64_t max_states, const Worker& worker)
@@ -39,18 +39,8 @@ public:
 
     void begin(std::int64_t i) {
         specification_ = i;
-        const std::int64_t cells = static_cast<std::int64_t>(all_.height) * all_.width;
         for (int e = 0; e < all_.examples; ++e) {
-            const std::int64_t w = i * all_.examples + e;
-            const Example example{all_.height,
-                                  all_.width,
-                                  all_.walls + w * cells,
-                                  all_.markers + w * cells,
-                                  all_.robot + 3 * w,
-                                  all_.out_walls + w * cells,
-                                  all_.out_markers + w * cells,
-                                  all_.out_robot + 3 * w};
-            worlds_[static_cast<std::size_t>(e)].begin(example, possible_);
+            worlds_[static_cast<std::size_t>(e)].begin(example_of(all_, i * all_.examples + e), possible_);
         }
     }
 
@@ -227,7 +217,7 @@ private:
         graph.best.assign(size, 0.0);
         graph.shortest.assign(size, -1);
         graph.shortest_counts.assign(size, 0);
-        const double ending = 1.0 / (prior_.longest - prior_.shortest + 1);
+        const double ending = 1.0 / lengths_of(prior_);
         for (std::size_t node = size; node-- > 0;) {
             look(static_cast<std::int64_t>(node));
             std::array<double, choices> ways{};
@@ -279,11 +269,12 @@ private:
     IndexTable table_;
 };
 
-// Calls work(solver, graph, i) for specifications first .. first + count - 1 on several threads, each with its own solver.
+// Calls work(solver, graph, i) for specifications first .. first + count - 1 on several threads, each piece of them with its own solver.
 template <class Work>
 bool for_each(const Specifications& specifications, const Prior& prior, std::int64_t max_states, int threads, Interrupt& interrupt,
               std::int64_t first, std::int64_t count, Work&& work) {
-    constexpr std::int64_t grain = 16;
+    // One may take seconds, so that few are still shared out.
+    const std::int64_t grain = std::clamp<std::int64_t>(count / (std::int64_t{8} * threads), 1, 16);
     return parallel_for(count, grain, threads, interrupt, [&](std::int64_t begin, std::int64_t end, const Worker& worker) {
         Solver solver(specifications, prior, max_states, worker);
         Graph graph;

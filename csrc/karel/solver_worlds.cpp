@@ -9,9 +9,6 @@
 namespace karel {
 namespace {
 
-constexpr int shown_most = 9;  // a text shows more markers as 9
-constexpr int markers_most = 255;
-
 // What an action does, from the vocabulary's byte: exactly one of these.
 struct Effect {
     bool moves;
@@ -71,8 +68,8 @@ void WorldStates::begin(const Example& example, const std::array<bool, action_co
 
 int WorldStates::shortage(int cell, int markers) const {
     if (cell == last_cell_) return 0;  // the robot hides what is under it
-    const int wanted = std::min<int>(out_markers_[cell], shown_most);
-    return wanted == shown_most && markers >= shown_most ? 0 : wanted - markers;
+    const int wanted = std::min<int>(out_markers_[cell], most_shown);
+    return wanted == most_shown && markers >= most_shown ? 0 : wanted - markers;
 }
 
 // Fewest actions from every pose to the last one, by searches backward from it.
@@ -241,7 +238,7 @@ std::int32_t WorldStates::find_next(std::int32_t state, std::uint8_t action) {
         found = state_of(marking, pose_after(pose, action));
     } else {
         const int markers = markers_at(marking, cell) + effect.markers;
-        if (markers > markers_most) found = stopped;
+        if (markers > most_markers) found = stopped;
         else if (markers >= 0) found = state_of(marking_with(marking, cell, markers), pose);
     }
     return next_[at][action] = found;

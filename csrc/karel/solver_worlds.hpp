@@ -7,6 +7,7 @@
 
 #include "index_table.hpp"
 #include "program.hpp"
+#include "solver.hpp"
 #include "world.hpp"
 
 namespace karel {
@@ -35,6 +36,19 @@ struct Example {
     const std::uint8_t* out_markers;
     const std::uint8_t* out_robot;
 };
+
+// World w of all worlds, with what it has to become.
+inline Example example_of(const Specifications& all, std::int64_t w) {
+    const std::int64_t cells = static_cast<std::int64_t>(all.height) * all.width;
+    return {all.height,
+            all.width,
+            all.walls + w * cells,
+            all.markers + w * cells,
+            all.robot + 3 * w,
+            all.out_walls + w * cells,
+            all.out_markers + w * cells,
+            all.out_robot + 3 * w};
+}
 
 class WorldStates {
 public:

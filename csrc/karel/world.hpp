@@ -10,6 +10,7 @@ namespace karel {
 
 inline constexpr int min_side = 3;
 inline constexpr int max_side = 64;
+inline constexpr int most_markers = 255;  // in a cell
 
 enum Direction : std::uint8_t { north = 0, east = 1, south = 2, west = 3 };
 

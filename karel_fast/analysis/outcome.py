@@ -68,21 +68,30 @@ def evaluation_lines(metrics: Mapping[str, Any]) -> list[Line]:
 
 _OVER_SNAPSHOTS = {
     "generative_accuracy": "satisfied",
-    "one_for_all_accuracy": "one for all",
+    "one_for_all_accuracy": "by one program",
     "generalization": "generalizes",
-    "specification_accuracy": "all outputs right",
-    "copy_specification_accuracy": "by copying",
+    "cell_accuracy": "cells",
+    "copy_cell_accuracy": "by copying",
+    "changed_cell_accuracy": "changed cells",
+    "world_accuracy": "worlds",
+    "copy_world_accuracy": "by copying",
 }
 
 
 def evaluations_lines(evaluations: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """A line for each evaluated snapshot under a head: its step, how many specifications, and the shares that there are, in per cent."""
+    """A line for each evaluated snapshot under a head: its step, how many specifications, the shares that there are, in per cent, how
+    many different programs it writes, and the perplexity of the references.
+    """
     shares = [name for name in _OVER_SNAPSHOTS if any(one.get(name) is not None for one in evaluations)]
+    writes = any(one.get("distinct_programs") is not None for one in evaluations)
     head = ["step", "specifications", *(_OVER_SNAPSHOTS[name] for name in shares)]
-    rows = [
-        [str(one["step"]), str(one["samples"]), *(percent(one.get(name)) for name in shares)] for one in evaluations
-    ]
-    return [head, *rows]
+    lines = [head + ["different programs", "perplexity"] * writes]
+    for one in evaluations:
+        line = [str(one["step"]), str(one.get("samples", "-")), *(percent(one.get(name)) for name in shares)]
+        worse = one.get("perplexity")
+        numbers = [str(one.get("distinct_programs", "-")), "-" if worse is None else f"{worse:.2f}"]
+        lines.append(line + numbers * writes)
+    return lines
 
 
 def probe_rows(probing: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -103,6 +103,11 @@ def code_of(state: State, states: StateCodes, world: int, feature: int, width: i
     return int(states.codes[world, feature, pose, level])
 
 
+def labelled(weights: Mapping[int, float]) -> dict[int, float]:
+    """Without the states that have no label, of which the reader knows that they are not asked about."""
+    return {code: weight for code, weight in weights.items() if code >= 0}
+
+
 def answer(
     weights: Mapping[int, float], actual: int, heads: int, classes: int, spread: float = 0.0
 ) -> tuple[float, float]:
@@ -163,7 +168,7 @@ def read_specifications(
                 if not sum(weights.values()):
                     more = {(*prefix, *after): listed.drawing(prefix, after) for after in sequences(t - k)}
                     weights = listed.weights(states, more, prefix, t, place)
-                right, loss = answer(weights, actual, heads, classes)
+                right, loss = answer(labelled(weights), actual, heads, classes)
             both[0][i, k, m, j, f] += right
             both[1][i, k, m, j, f] += loss
 
@@ -171,7 +176,7 @@ def read_specifications(
             if not sum(weights.values()):
                 more = {actions: plain.drawing((), actions) for actions in sequences(t)}
                 weights = listed.weights(states, more, (), t, place)
-            right, loss = answer(weights, actual, heads, classes)
+            right, loss = answer(labelled(weights), actual, heads, classes)
             alone[0][i, k, m, j, f] += right
             alone[1][i, k, m, j, f] += loss
     return *both, *alone
@@ -201,7 +206,7 @@ def read_prefixes(
                             code = code_of(state, states, each.i * pool.shown + world, f, pool.inputs.width)
                             weights[code] += chance
             found = answer(
-                weights,
+                labelled(weights),
                 int(question.labels[i, k, m, j, f, e]),
                 int(states.heads[f]),
                 int(states.classes[f]),

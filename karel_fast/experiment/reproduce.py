@@ -199,6 +199,7 @@ def _train(preset: Preset, tokenizer: Tokenizer, folder: Path, pieces: Pieces) -
 
 
 def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Console, pieces: Pieces) -> None:
+    from karel_fast.runs.folder import step_of
     from karel_fast.runs.snapshots import list_snapshots
     from karel_fast.support.progress import Progress
     from karel_fast.training.kept_evaluation import evaluate_snapshot, is_evaluated
@@ -208,7 +209,8 @@ def _evaluate(preset: Preset, tokenizer: Tokenizer, folder: Path, console: Conso
         bar = progress.bar("snapshots evaluated", len(snapshots))
         for snapshot in snapshots:
             if not is_evaluated(folder, snapshot, preset.evaluation, own=True):
-                with pieces.piece("evaluate", f"before evaluating {snapshot.name}"):
+                step = step_of(snapshot.name)
+                with pieces.piece("evaluate", f"before evaluating the snapshot of step {step}"):
                     evaluate_snapshot(folder, snapshot, tokenizer, preset.evaluation, preset.decoding, own=True)
             bar.advance()
 

@@ -236,13 +236,20 @@ def ceilings_of_labels(
     if pool is not None and not len(pool):
         raise ValueError("the pool has no specifications; give at least one, or none at all (pool=None)")
     expected = None if pool is None else (pool, state_codes(pool.shown()[0], features))
-    parts = [
-        ceiling(
-            samples[span], actions[span], lengths[span], labels[span], state_codes(samples[span].shown()[0], features),
-            offsets=offsets, meanings=semantics, last_state=last_state, doubt=doubt, pool=expected, backend=backend, threads=threads,
-        )
-        for span in _spans(len(samples))
-    ]  # fmt: skip
+    parts = []
+    for span in _spans(len(samples)):
+        try:
+            parts.append(
+                ceiling(
+                    samples[span], actions[span], lengths[span], labels[span], state_codes(samples[span].shown()[0], features),
+                    offsets=offsets, meanings=semantics, last_state=last_state, doubt=doubt, pool=expected, backend=backend,
+                    threads=threads,
+                )
+            )  # fmt: skip
+        except ValueError as error:
+            if span.start:
+                raise InputError(f"samples from {span.start} on, counted from 0: {error}") from error
+            raise
 
     def joined(values: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
         return {reader: np.concatenate([each[reader] for each in values]) for reader in values[0]}

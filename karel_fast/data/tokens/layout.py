@@ -225,6 +225,12 @@ class Layout(ABC):
             raise ValueError(f"the {self.name} layout's prompt must space the cells of every world alike")
 
     def _check_writer(self) -> None:
+        writer = next(c for c in type(self).__mro__ if {"encode_program", "program_writer"} & vars(c).keys())
+        if self.program_writer not in (None, "symbols") and "program_writer" not in vars(writer):
+            raise ValueError(
+                f"{writer.__name__} writes programs its own way (encode_program) and inherits program_writer = {self.program_writer!r}, "
+                "which the compiled core goes by: set program_writer to None"
+            )
         symbols = list(self.symbol_words)
         if self.program_writer == "symbols" and self.encode_program(symbols) != self.token_of_symbol[symbols].tolist():
             raise ValueError(
