@@ -1,4 +1,4 @@
-"""No test fails for being slow: machines are busy."""
+"""No example of Hypothesis fails for being slow: machines are busy."""
 
 from hypothesis import settings
 

@@ -237,8 +237,12 @@ def test_weights_that_are_no_numbers_are_not_evaluated():
     samples = generate(RECIPE, "test", 0, 4)
     with pytest.raises(NotFiniteError, match=r"the model: the weights lm_head\.weight are not finite"):
         evaluate(model(float("nan")), TOKENIZER, samples, compile_model=False, device="cpu")
+    largest = model(3e38)
+    with torch.no_grad():
+        largest.lm_head.weight.mul_(20)  # finite, and too large for the sums of a product
     with pytest.raises(NotFiniteError, match="its loss is not finite"):
-        evaluate(model(1e38), TOKENIZER, samples, compile_model=False, device="cpu")
+        evaluate(largest, TOKENIZER, samples, compile_model=False, device="cpu")
+    assert evaluate(model(3e38), TOKENIZER, samples, compile_model=False, device="cpu").metrics["loss"] > 1e36
 
 
 def test_a_perplexity_beyond_all_numbers_is_null():

@@ -154,7 +154,11 @@ def before_experiments(names: dict[str, object]) -> None:
         features=("direction",), depths=("linear",), offsets=(0,), semantics=("original",), seeds=(0,), least_steps=5, epochs=1,
         programs={"train": 20, "validation": 5, "test": 5}, unfinished=True, untrained=False, examples=0,
     )  # fmt: skip
-    probe_snapshot("runs/laptop", snapshot, asked, compile_model=False, save_probes=True)
+    probed = probe_snapshot("runs/laptop", snapshot, asked, compile_model=False, save_probes=True)
+    aside = probed.parent / "settings-1a2b3c4d"  # as the page has them: the run's own have other settings
+    aside.mkdir()
+    for file in probed.parent.glob("step-*"):
+        file.rename(aside / file.name)
 
 
 def before_extending(names: dict[str, object]) -> None:

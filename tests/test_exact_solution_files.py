@@ -72,6 +72,17 @@ def test_a_folder_of_other_specifications_is_refused(tmp_path: Path) -> None:
         write_solutions(SolutionSet(RECIPE, "val", count=3, start=9), tmp_path)
 
 
+def test_a_refusal_says_which_specifications_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise InputError("specification 2: too many states")
+
+    monkeypatch.setattr("karel_fast.exact.solution_files.solve", refuse)
+    with pytest.raises(
+        InputError, match=r"^of the specifications from 5 on, counted from 0: specification 2: too many"
+    ):
+        write_solutions(SolutionSet(RECIPE, "test", count=3, start=5), tmp_path)
+
+
 @pytest.mark.parametrize("place", ["head", "middle"])
 def test_damage_is_named(tmp_path: Path, place: str) -> None:
     write_solutions(SolutionSet(RECIPE, "test", count=3), tmp_path)

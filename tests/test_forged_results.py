@@ -32,6 +32,7 @@ from karel_fast.probing.differences import Clusters, differences, differences_in
 from karel_fast.probing.measures import SUMS
 from karel_fast.probing.places import Places, read_places
 from karel_fast.report.figures import all_plots
+from karel_fast.report.page import _page
 from karel_fast.runs.contents import check_result
 from karel_fast.runs.folder import RunFolder
 from karel_fast.support.checks import InputError
@@ -100,12 +101,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tmp_path_factory.mktemp("runs") / "forged")
 
 
-def everything_of(folder: Path, draw: bool) -> None:
-    """All that `report`, `compare`, `checklist` and `keep` make of a run; draw: its figures too, which takes seconds."""
+def everything_of(folder: Path, draw: bool, page: bool = False) -> None:
+    """All numbers that `report`, `compare`, `checklist` and `keep` make of a run; draw: the figures too, which takes seconds; page: the
+    page without them.
+    """
     read = Run.read(RunFolder(folder))
     json.dumps([results_of(read), compare([read]).to_json(), kept_metrics(read)], allow_nan=False)
     json.dumps(summary_of(RunFolder(folder), read), allow_nan=False)
     checklist_cells(checklist([read]))
+    if page:
+        _page(read, [], {})
     for plot in all_plots(read) if draw else ():
         if plot.figure is not None:
             plot.figure.draw_without_rendering()
@@ -135,7 +140,7 @@ def test_every_kind(run: Path, kind: str) -> None:
     counts = {True: 0, False: 0}
 
     def work() -> None:
-        everything_of(run, draw=counts[False] == 0)
+        everything_of(run, draw=counts[False] == 0, page=kind == "examples")
 
     with Kept(path):
         for value in mutated_value(content(path), 40):

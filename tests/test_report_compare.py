@@ -47,6 +47,24 @@ def runs(tmp_path_factory) -> list[Path]:
     return paths
 
 
+def test_results_of_other_settings_are_read_where_there_are_some(tmp_path):
+    """And a closer look of the run's own settings does not hide them; a run that has none is read with its own."""
+    paths = [fake_run.make(tmp_path / f"seed{seed}", snapshots=2, seeds=1, examples=0) for seed in range(2)]
+    own = json.loads((paths[0] / "probing" / "step-000400.json").read_text())
+    other = [{**record, "accuracy": 0.5} for record in own["records"]]
+    write_json(paths[0] / "probing" / "settings-1a2b3c4d" / "step-000400.json", {**own, "records": other})
+    write_json(paths[0] / "closer" / "step-000400.json", own)
+    read = read_runs(paths, settings=["settings-1a2b3c4d"])
+    assert {record["accuracy"] for record in read[0].closest.records(400)} == {0.5}
+    assert read[1].closest.records(400) == read_runs(paths[1:])[0].records(400)
+    assert read_runs(paths)[0].closest.records(400) == own["records"]
+    with pytest.raises(ValueError, match="no run has results of settings-99999999"):
+        read_runs(paths, settings=["settings-1a2b3c4d", "settings-99999999"])
+    shown = invoke("compare", *paths, "--settings", "settings-1a2b3c4d")
+    assert "seed0: results of settings-1a2b3c4d" in shown.stderr
+    assert "seed1: results" not in shown.stderr
+
+
 def invoke(*args: object):
     app = typer.Typer()
     commands.register(app)

@@ -41,7 +41,9 @@ def invoke(*words):
 
 def test_every_snapshot_is_kept_as_it_is_printed_alone(run):
     told = invoke(run, "--every-snapshot", *OPTIONS).stdout.splitlines()
-    assert [line.split()[:2] for line in told[1:3]] == [["10", "5"], ["20", "9"]]
+    assert told[0] == f"{run}: specifications of test, from 3; shares in %"
+    assert [line.split()[:2] for line in told[2:4]] == [["10", "5"], ["20", "9"]]
+    assert max(map(len, told[1:4])) < 80
     assert told[-1] == str(run / "evaluation")
     for step in (10, 20):
         alone = json.loads(invoke(run / "snapshots" / f"step-{step:06d}", *OPTIONS, "--json").stdout)
@@ -98,11 +100,11 @@ def test_results_without_settings_are_the_preset_s_own(run):
     assert evaluate_snapshot(run, snapshot, TOKENIZER, CONFIG, PLAIN) != path
 
 
-@pytest.mark.parametrize(
-    "option", ["--recipe=paper", "--layout=rows", "--any-recipe", "--data=some.jsonl", "--output=some.json"]
-)
+@pytest.mark.parametrize("option", ["--recipe=paper", "--layout=rows", "--any-recipe", "--data=some.jsonl"])
 def test_options_of_other_specifications_are_refused(run, option):
     with pytest.raises(ValueError, match=f"{option.split('=')[0]}: --every-snapshot is of the run's own"):
         invoke(run, "--every-snapshot", option)
+    with pytest.raises(ValueError, match="--output: --every-snapshot keeps its results"):
+        invoke(run, "--every-snapshot", "--output=some.json")
     with pytest.raises(ValueError, match="holds no snapshot"):
         invoke(run / "snapshots" / "step-000010", "--every-snapshot")

@@ -200,9 +200,8 @@ private:
         for (int offset = 0; offset <= farthest_; ++offset) {
             advance(drawing, way, front_, spare_, table_, worker_);
             if (static_cast<std::int64_t>(front_.size()) > max_states_) {
-                throw std::invalid_argument("offset " + std::to_string(farthest_) + ": what may be written within " + std::to_string(offset + 1) +
-                                            " actions leads to more than max_states = " + std::to_string(max_states_) +
-                                            " states; raise max_states if there is memory, or leave the offset out");
+                throw std::invalid_argument("offsets from " + std::to_string(offset) + " on: what may be written until then leads to more than max_states = " +
+                                            std::to_string(max_states_) + " states; raise max_states if there is memory, or leave these offsets out");
             }
             for (int j = 0; j < question_.offsets; ++j) {
                 if (question_.offset[j] != offset) continue;

@@ -1,4 +1,4 @@
-// The search for the programs of one specification, for all that ask about their graph: one `Solver` per thread.
+// The search for the programs of one specification, for all that ask about their graph: one `Solver` per piece of work.
 #pragma once
 #include <algorithm>
 #include <array>

@@ -49,26 +49,26 @@ class Comparison:
 
 
 def read_runs(paths: Sequence[str | Path], readings: str = "probing", settings: Sequence[str] = ()) -> list[Run]:
-    """The runs of some folders. Raises FileNotFoundError, and ValueError for a folder named twice, without results, or without results
-    of these settings.
+    """The runs of some folders. Raises FileNotFoundError, and ValueError for a folder named twice or without results, and for settings
+    that no run has results of.
 
     readings: the folder of results that is asked for; an evaluation will do, too. settings: read each run with the first of these that
-    it has results of, see `RunFolder`.
+    it has results of (see `RunFolder`), or else with its own.
     """
     places = [Path(path).resolve() for path in paths]
     if len(set(places)) < len(places):
         raise ValueError("a run is named twice; each counts once")
-    runs = [Run.read(_folder(path, settings)) for path in paths]
+    beside = [RunFolder(path).beside() if settings else {} for path in paths]
+    if unknown := [name for name in settings if not any(name in there for there in beside)]:
+        raise ValueError(f"no run has results of {', '.join(unknown)}")
+    runs = [
+        Run.read(RunFolder(path, next((name for name in settings if name in there), None)))
+        for path, there in zip(paths, beside, strict=True)
+    ]
     for path, run in zip(paths, runs, strict=True):
         if not run.steps and not run.paper.get(readings) and not (readings == "latent-grid" and run.latent_grid):
             raise ValueError(f"{path} holds no evaluation/step-*.json and no {readings}/step-*.json that is whole")
     return runs
-
-
-def _folder(path: str | Path, settings: Sequence[str]) -> RunFolder:
-    there = RunFolder(path).beside() if settings else {}
-    # The first name of all makes the error, where the run has none of them.
-    return RunFolder(path, next((name for name in settings if name in there), next(iter(settings), None)))
 
 
 def compare(

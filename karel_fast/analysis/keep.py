@@ -54,7 +54,7 @@ def keep_results(run_directory: str | Path, directory: str | Path) -> Path:
 def kept_metrics(run: Run) -> dict[str, Any]:
     """What metrics.json holds."""
     return {
-        "evaluation": _table(list(run.evaluation.values())),
+        "evaluation": _table([{k: v for k, v in one.items() if k != "settings"} for one in run.evaluation.values()]),
         "probing": _probing(run),
         "closer": _probing(run.closest) if run.closer else [],
         "paper": {kind: _probing(run.reading(kind), (), ("lift",)) for kind in run.paper},

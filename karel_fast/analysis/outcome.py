@@ -68,7 +68,7 @@ def evaluation_lines(metrics: Mapping[str, Any]) -> list[Line]:
 
 _OVER_SNAPSHOTS = {
     "generative_accuracy": "satisfied",
-    "one_for_all_accuracy": "by one program",
+    "one_for_all_accuracy": "one for all",
     "generalization": "generalizes",
     "cell_accuracy": "cells",
     "copy_cell_accuracy": "by copying",
@@ -78,14 +78,14 @@ _OVER_SNAPSHOTS = {
 }
 
 
-def evaluations_lines(evaluations: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+def snapshot_lines(evaluations: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """A line for each evaluated snapshot under a head: its step, how many specifications, the shares that there are, in per cent, how
     many different programs it writes, and the perplexity of the references.
     """
     shares = [name for name in _OVER_SNAPSHOTS if any(one.get(name) is not None for one in evaluations)]
     writes = any(one.get("distinct_programs") is not None for one in evaluations)
-    head = ["step", "specifications", *(_OVER_SNAPSHOTS[name] for name in shares)]
-    lines = [head + ["different programs", "perplexity"] * writes]
+    head = ["step", "specs", *(_OVER_SNAPSHOTS[name] for name in shares)]
+    lines = [head + ["different", "perplexity"] * writes]
     for one in evaluations:
         line = [str(one["step"]), str(one.get("samples", "-")), *(percent(one.get(name)) for name in shares)]
         worse = one.get("perplexity")

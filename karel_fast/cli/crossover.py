@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from karel_fast.cli.options import OtherSettings
+from karel_fast.cli.snapshots import tell_settings
 from karel_fast.cli.tables import columns
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def crossover_command(
     from karel_fast.analysis.crossover import crossover
 
     read = read_runs([*runs, *against], readings, settings or ())
+    tell_settings(read)
     found = crossover(read[: len(runs)], read[len(runs) :], feature, depth, offset, readings)
     _print(found)
     if out is not None:

@@ -38,7 +38,7 @@ OtherSettings = Annotated[
     list[str] | None,
     typer.Option(
         "--settings",
-        help="Read results of other settings than the runs' own: settings-1a2b3c4d; may be repeated, for runs that differ in it.",
+        help="Read results of these settings (settings-1a2b3c4d) where a run has some; may be repeated.",
     ),
 ]
 Plugins = Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from karel_fast.cli.options import OtherSettings
+from karel_fast.cli.snapshots import tell_settings
 from karel_fast.cli.tables import columns
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def compare_command(
     from karel_fast.analysis.compare_places import compare_places
 
     read = read_runs(runs, settings=settings or ())
+    tell_settings(read)
     comparison = compare(read, feature, depth, offset)
     _print(comparison)
     if by_place is not None:
@@ -93,6 +95,7 @@ def checklist_command(
     from karel_fast.analysis.compare import read_runs, unlike
 
     read = read_runs(runs, settings=settings or ())
+    tell_settings(read)
     rows = checklist(read)
     for note in unlike(read):
         typer.echo(f"karel-fast: no intervals over these runs: {note}", err=True)

@@ -1,15 +1,18 @@
-"""What commands that probe snapshots share: the bar over one snapshot, and where results went."""
+"""What commands on a run's snapshots share: the bar over one snapshot, where results went, and which are read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from karel_fast.model.shape import DecodingConfig
 from karel_fast.support.progress import Progress
+
+if TYPE_CHECKING:
+    from karel_fast.analysis.series import Run
 
 # torch takes seconds to load, so it is imported when it is needed.
 
@@ -21,6 +24,13 @@ def tell_beside(run: Path, written: Sequence[Path]) -> None:
             f"The run holds results of other settings, which stay; these stand beside them. To see them: karel-fast report {run} "
             f"--settings {name}"
         )
+
+
+def tell_settings(runs: Sequence[Run]) -> None:
+    """Say on standard error which runs are read with other settings than their own."""
+    for run in runs:
+        if run.folder is not None and run.folder.settings_name:
+            typer.echo(f"{run.name}: results of {run.folder.settings_name}, where there are some", err=True)
 
 
 def on_one_snapshot(

@@ -101,7 +101,7 @@ def train_command(
 @with_settings
 @freed_memory_kept()
 def evaluate_command(
-    snapshot: Annotated[Path, typer.Argument(help="A snapshot folder, or a run's folder: its last snapshot.")],
+    snapshot: Annotated[Path, typer.Argument(help="A snapshot folder, or a run's: its last snapshot, or all.")],
     config: EvaluationConfig,
     decoding: DecodingConfig,
     recipe: Annotated[
@@ -153,12 +153,13 @@ def evaluate_command(
             ("--layout", layout),
             ("--any-recipe", any_recipe),
             ("--data", data),
-            ("--output", output),
         ):
             if value:
                 raise InputError(
                     f"{option}: --every-snapshot is of the run's own specifications; leave out one of them"
                 )
+        if output is not None:
+            raise InputError("--output: --every-snapshot keeps its results in the run's folder; leave out one of them")
         _every_snapshot(snapshot, config, decoding, as_json)
         return
     snapshot = model_folder(snapshot)
@@ -189,7 +190,7 @@ def evaluate_command(
 
 def _every_snapshot(run: Path, config: EvaluationConfig, decoding: DecodingConfig, as_json: bool) -> None:
     """Evaluate all snapshots of a run, with a bar, and print a line for each."""
-    from karel_fast.analysis.outcome import evaluations_lines
+    from karel_fast.analysis.outcome import snapshot_lines
     from karel_fast.data.tokens.interpreter import make_tokenizer
     from karel_fast.runs.contents import read_result
     from karel_fast.runs.origin import origin
@@ -204,14 +205,16 @@ def _every_snapshot(run: Path, config: EvaluationConfig, decoding: DecodingConfi
         for snapshot in snapshots:
             written.append(evaluate_snapshot(run, snapshot, tokenizer, config, decoding))
             bar.advance()
-    found = [read_result(path, "evaluation") for path in written]
+    found = [{"path": str(path), **read_result(path, "evaluation")} for path in written]
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
     tell_beside(run, written)
-    for line in columns(evaluations_lines(found), left=0):
+    typer.echo(f"{run}: specifications of {config.split}, from {config.start}; shares in %")
+    for line in columns(snapshot_lines(found), left=0):
         typer.echo(line)
-    typer.echo(str(written[0].parent))
+    for folder in dict.fromkeys(path.parent for path in written):
+        typer.echo(str(folder))
 
 
 def _of_file(path: Path, recipe: Recipe, start: int) -> Samples:

@@ -22,6 +22,7 @@ from karel_fast.karel.backends.reference import State
 from karel_fast.karel.language import Action
 from karel_fast.karel.status import Status
 from karel_fast.karel.world import Worlds
+from karel_fast.support.checks import InputError
 
 PADDING = 255
 
@@ -61,7 +62,7 @@ def explore(problem: Problem, i: int, examples: int, max_states: int) -> list[li
                 grow(node, problem, nodes_by_state)
         layers.append(list(nodes_by_state.values()))
         if sum(map(len, layers)) > max_states:
-            raise ValueError(
+            raise InputError(
                 f"specification {i}: programs of up to {prior.longest} actions reach more than max_states = {max_states}"
                 f" states (after {t + 1} actions); solve shorter lengths, or raise max_states if there is memory"
             )

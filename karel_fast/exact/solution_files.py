@@ -158,8 +158,8 @@ def _solved(wanted: SolutionSet, start: int, count: int, threads: int) -> dict[s
     samples = generate(wanted.recipe, wanted.split, start, count, threads=threads)
     try:
         solution = solve(samples, threads=threads)
-    except ValueError as error:
-        raise InputError(f"specifications from {start} on, counted from 0: {error}") from error
+    except InputError as error:
+        raise InputError(f"of the specifications from {start} on, counted from 0: {error}") from error
     columns = {name: getattr(solution, name) for name in COLUMNS if hasattr(solution, name)}
     columns["sample"] = np.arange(start, start + count)
     columns["floor_loss"] = np.nansum(floor(samples, solution).loss, axis=1)

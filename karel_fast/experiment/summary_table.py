@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from karel_fast.analysis.outcome import PROBE_NOTE, evaluations_lines, probe_lines, probe_rows
+from karel_fast.analysis.outcome import PROBE_NOTE, probe_lines, probe_rows, snapshot_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,8 +19,8 @@ def print_summary(folder: Path, console: Console) -> None:
     from karel_fast.runs.folder import RunFolder
 
     run = RunFolder(folder)
-    head, *lines = evaluations_lines([{"step": s, **metrics} for s, metrics in run.read_all("evaluation").items()])
-    table = Table(title=f"{escape(folder.name)}: what is right, in %", title_justify="left")
+    head, *lines = snapshot_lines([{"step": s, **metrics} for s, metrics in run.read_all("evaluation").items()])
+    table = Table(title=f"{escape(folder.name)}: the snapshots, shares in %", title_justify="left")
     for heading in head:
         table.add_column(heading, justify="right")
     for line in lines:

@@ -246,10 +246,8 @@ def ceilings_of_labels(
                     threads=threads,
                 )
             )  # fmt: skip
-        except ValueError as error:
-            if span.start:
-                raise InputError(f"samples from {span.start} on, counted from 0: {error}") from error
-            raise
+        except InputError as error:
+            raise InputError(f"of the samples from {span.start} on, counted from 0: {error}") from error
 
     def joined(values: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
         return {reader: np.concatenate([each[reader] for each in values]) for reader in values[0]}

@@ -21,7 +21,18 @@ from karel_fast.runs.folder import RunFolder, step_of
 from karel_fast.runs.snapshots import snapshot_path, weights_digest
 from karel_fast.support.files import read_json_if_whole
 
-EXTRAS = {"untrained", "initialisations", "examples", "ideal", "pieces", "shuffled", "control_task"}
+EXTRAS = {
+    "untrained",
+    "initialisations",
+    "examples",
+    "ideal",
+    "pieces",
+    "shuffled",
+    "control_task",
+    "text",
+    "free",
+    "search",
+}
 """Settings that add to what is found and change nothing of the rest: snapshots that differ in these are alike."""
 
 

@@ -1,7 +1,7 @@
 """Keep freed memory in the process while a command runs: what one turn of its loop frees, the next one needs again.
 
 glibc gives large blocks back to the system as soon as they are freed, and every page of a new one costs a fault, which
-took 6 to 17 % of a training step on a CPU (benchmarks/NOTES.md).
+took 6 to 34 % of a training step on a CPU (benchmarks/NOTES.md).
 """
 
 from __future__ import annotations

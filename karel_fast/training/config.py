@@ -244,7 +244,7 @@ class EvaluationConfig:
     specifications: int = setting(1000, "Specifications to write programs for.")
     on_the_way: int | None = setting(
         None,
-        "Where a preset's snapshots are evaluated: specifications for those before the last (without it: as many as for that).",
+        "Specifications for snapshots before a run's last one (without it: as many as for that).",
     )
     split: Literal["train", "val", "test"] = setting("test", "train, val or test.")
     start: int = setting(0, "First specification of the split.")

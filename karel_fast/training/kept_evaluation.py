@@ -49,18 +49,19 @@ def evaluate_snapshot(
     if is_evaluated(run, snapshot, config, own=own):
         return target
     with alone(target):
+        if target != folder.file(_home(folder, step, config, own), step):
+            raise BlockingIOError(f"{target}: another process has just evaluated {snapshot} otherwise: try again")
+        weights = weights_digest(snapshot)
         if own:
             make_room(folder, KIND, step, {"settings": _settings(config)})
         samples = generate(
             tokenizer.recipe.with_shortest(config.shortest),
             split=config.split,
             start=config.start,
-            count=config.count(last=snapshot == list_snapshots(run)[-1]),
+            count=config.count(last=snapshot.name == list_snapshots(run)[-1].name),
         )
         metrics = metrics_by_settings(snapshot, tokenizer, samples, config, decoding)
-        write_json(
-            target, {"step": step, "weights": weights_digest(snapshot), "settings": _settings(config), **metrics}
-        )
+        write_json(target, {"step": step, "weights": weights, "settings": _settings(config), **metrics})
     return target
 
 

@@ -86,8 +86,8 @@ def prompt_metrics(tokenizer: Tokenizer, rows_nT: np.ndarray, losses_nT: np.ndar
     before_nEC, after_nEC = tokenizer.shown_cells(rows_nT).transpose(2, 0, 1, 3)
     program = rows_nT[:, tokenizer.prompt_length :]
     return {
-        "input_loss": inputs_nEC.mean(axis=(0, 2)).tolist(),
-        "output_loss": outputs_nEC.mean(axis=(0, 2)).tolist(),
+        "input_loss": inputs_nEC.mean(axis=(0, 2), dtype=np.float64).tolist(),
+        "output_loss": outputs_nEC.mean(axis=(0, 2), dtype=np.float64).tolist(),
         "unigram_input_loss": entropy(before_nEC),
         "unigram_output_loss": entropy(after_nEC),
         "copy_output_loss": entropy(before_nEC * len(tokenizer.cell_ids) + after_nEC) - entropy(before_nEC),

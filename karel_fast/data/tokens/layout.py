@@ -225,7 +225,7 @@ class Layout(ABC):
             raise ValueError(f"the {self.name} layout's prompt must space the cells of every world alike")
 
     def _check_writer(self) -> None:
-        writer = next(c for c in type(self).__mro__ if {"encode_program", "program_writer"} & vars(c).keys())
+        writer = next(kind for kind in type(self).__mro__ if {"encode_program", "program_writer"} & vars(kind).keys())
         if self.program_writer not in (None, "symbols") and "program_writer" not in vars(writer):
             raise ValueError(
                 f"{writer.__name__} writes programs its own way (encode_program) and inherits program_writer = {self.program_writer!r}, "

@@ -294,7 +294,7 @@ def _train_group(
     best = _fit(network, tasks, data, labels, classes, seeds, config, batch)
     best.restore()
     network.refresh(scoring=True)
-    return _scores(network, best, tasks, data, labels, classes, seeds, keep_weights)
+    return _scores(best, tasks, data, labels, classes, seeds, keep_weights)
 
 
 def _fit(
@@ -307,6 +307,7 @@ def _fit(
     config: ProbeConfig,
     batch: int,
 ) -> _Best:
+    """Train all probes of the group; returns each one's best epoch."""
     inputs_RD = data.inputs[0]
     steps = len(inputs_RD) // batch
     epochs = max(config.epochs, -(-config.least_steps // steps))
@@ -347,7 +348,6 @@ def _fit(
 
 
 def _scores(
-    network: Network,
     best: _Best,
     tasks: Sequence[Task],
     data: Data,
@@ -356,7 +356,8 @@ def _scores(
     seeds: Sequence[int],
     keep_weights: bool,
 ) -> list[_Score]:
-    """What test rows say of the probes of `network`, seed by seed and in each the tasks."""
+    """What test rows say of the probes at their best, seed by seed and in each the tasks."""
+    network = best.network
     temperatures = choose_temperatures(network, data.inputs[1], labels[1], tasks, classes, len(seeds))
     right, loss = answers_of(network, data.inputs[2], labels[2], tasks, classes, len(seeds), temperatures)
     known = np.stack([(task.labels[data.rows[2].numpy()] >= 0).all(-1).sum(-1) for task in tasks])
