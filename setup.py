@@ -58,7 +58,7 @@ setup(
             depends=sorted(str(path) for pattern in ("*.hpp", "*.inc") for path in Path("csrc").rglob(pattern)),
             cxx_std=20,
             define_macros=[("KAREL_X86", "1")] if IS_X86 else [],
-            # A fused multiply-add rounds once where others round twice: without it the bits are the same on every processor.
+            # A fused multiply-add rounds once where others round twice: bits shall not depend on whether a processor has it.
             extra_compile_args=[] if WINDOWS else ["-O3", "-g0", "-Wall", "-Wextra", "-ffp-contract=off"],
             extra_link_args=[] if WINDOWS or sys.platform == "darwin" else ["-pthread"],
             optional=not REQUIRED,

@@ -22,8 +22,8 @@ from karel_fast.model import Capture, Intervention, Transformer, model_config, t
 from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import Decoder, join
 from karel_fast.model.device import autocast, repeatable, resolve_device, resolve_precision
-from karel_fast.training.loop import loss_sum
 from karel_fast.training.optim import OptimizerName, Optimizers
+from karel_fast.training.targets import loss_sum
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from karel_fast.runs.snapshots import list_snapshots
 from karel_fast.support.checks import InputError, NotFiniteError
 from karel_fast.training.evaluate import evaluate
 from karel_fast.training.interpret import interpret
-from karel_fast.training.loop import loss_sum
+from karel_fast.training.targets import loss_sum
 
 RECIPE = Recipe(height=5, width=5, examples=2, held_out=1, lengths=(1, 3))
 TOKENIZER = InterpreterTokenizer(RECIPE)

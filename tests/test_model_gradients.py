@@ -10,7 +10,7 @@ from karel_fast.model import attention, from_hf, to_hf
 from karel_fast.model.attention import causal_attention
 from karel_fast.model.mlp import add_bias, gelu
 from karel_fast.model.rotary import rotary_table, rotate
-from karel_fast.training.loop import loss_sum
+from karel_fast.training.targets import loss_sum
 
 BLOCK = 8
 

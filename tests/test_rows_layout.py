@@ -23,7 +23,7 @@ from karel_fast.runs.snapshots import write_snapshot
 from karel_fast.support.checks import InputError
 from karel_fast.support.row_code import RowCode
 from karel_fast.training.evaluate import check_vocabulary
-from karel_fast.training.loop import loss_sum
+from karel_fast.training.targets import loss_sum
 from karel_fast.training.text import prompt_metrics, token_losses
 
 WORDS = 25  # tokens of the compact layout

@@ -23,7 +23,7 @@ from karel_fast.model import Transformer, from_hf, model_config
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import list_snapshots, read_card, read_resume, write_resume
 from karel_fast.training import TrainConfig, TrainingDiverged, train
-from karel_fast.training.loop import loss_sum
+from karel_fast.training.targets import loss_sum
 
 BASE = {
     "batch_size": 8,
@@ -361,7 +361,7 @@ def test_a_run_outlives_the_version_of_transformers_that_it_began_with(tmp_path)
 def test_a_run_of_an_earlier_version_goes_on(tmp_path, monkeypatch):
     """Its card says the model otherwise, and no precision."""
     with monkeypatch.context() as patch:
-        patch.setattr("karel_fast.training.loop._described", lambda config: config.to_json_string(use_diff=False))
+        patch.setattr("karel_fast.training.resuming._described", lambda config: config.to_json_string(use_diff=False))
         go(tmp_path, 3)
     state = read_resume(tmp_path)
     del state.card["precision"]

@@ -5,8 +5,6 @@ Shapes: B rows of one pass, T tokens, V vocabulary.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Generator
@@ -17,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import CodeGenConfig
 
@@ -25,12 +22,10 @@ from karel_fast.data.sampling.active_examples import ActiveExamples
 from karel_fast.model import Transformer
 from karel_fast.model.compiling import compiled
 from karel_fast.model.device import autocast, memory_advice, peak_flops, repeatable, resolve_device, resolve_precision
-from karel_fast.model.rows import target_losses
 from karel_fast.model.transformer import fresh_model
 from karel_fast.runs.snapshots import (
     TrainingState,
     list_snapshots,
-    read_resume,
     remove_half_written,
     snapshot_path,
     write_resume,
@@ -41,13 +36,11 @@ from karel_fast.training.config import TrainConfig
 from karel_fast.training.distributed import Processes, join_processes
 from karel_fast.training.metrics import MetricsFile, Report, Reporter, ReportProgress
 from karel_fast.training.optim import Optimizers
+from karel_fast.training.resuming import hash_of, model_hash, state_to_go_on_from
 from karel_fast.training.rows import RowSource, prefetched
 from karel_fast.training.schedule import rate_factor
+from karel_fast.training.targets import Targets, loss_sum
 
-_MODEL_FIELDS = (
-    "vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "rotary_dim", "n_inner", "activation_function", "layer_norm_epsilon",
-    "initializer_range", "prompt_length", "row_cells", "row_signs",
-)  # fmt: skip
 Stop = Callable[[float], bool]
 TRAINING_LOCK = ".training.lock"
 
@@ -129,7 +122,7 @@ def train(
     run = Path(run_directory)
     dtype = resolve_precision(config.precision, device)
     card = {
-        "recipe_hash": _hash(recipe) if recipe else "",
+        "recipe_hash": hash_of(recipe) if recipe else "",
         "recipe": recipe,
         "layout": layout,
         "samples": samples,
@@ -137,7 +130,7 @@ def train(
         "active": None if active is None or active.all_active else asdict(active),
         "shards": shards,
         "pad_id": pad_id,
-        "model_hash": _hash(_described(model_config)),
+        "model_hash": model_hash(model_config),
         "precision": "bf16" if dtype == torch.bfloat16 else "fp32",
         "train": config.to_dict(),
     }
@@ -173,7 +166,7 @@ def _train(
 ) -> TrainResult:
     remedy = f"lower batch_size ({config.batch_size}) or raise accumulate ({config.accumulate}), which divides it"
     with memory_advice(remedy), repeatable(device):
-        state = _begin(config, model_config, run, card, resume)
+        state = state_to_go_on_from(config, model_config, run, card) if resume else None
         model = fresh_model(model_config, config.seed)
         if state is not None:
             model.load_state_dict(state.weights)
@@ -195,55 +188,6 @@ def _train(
             del state
         work = _Run(config, model, optimizers, rows, run, card, processes, device, dtype, tokenizer, progress, stop)
         return work.go(start, seconds)
-
-
-def _begin(
-    config: TrainConfig, model_config: CodeGenConfig, run: Path, card: dict[str, Any], resume: bool
-) -> TrainingState | None:
-    """The state to go on from, checked; None to begin."""
-    if not resume:
-        return None
-    state = read_resume(run)
-    # Earlier versions always began at the first, showed all examples as they are, and did not say which precision they took.
-    earlier = {"first_sample": 0, "active": None, "precision": card["precision"], **state.card}
-    if earlier.get("model_hash") == _hash(model_config.to_json_string(use_diff=False)):
-        earlier["model_hash"] = card["model_hash"]  # so they named the same model
-    for name, remedy in (
-        ("recipe_hash", "recipe"),
-        ("layout", "layout"),
-        ("samples", "number of samples"),
-        ("first_sample", "first sample"),
-        ("active", "choice of active examples"),
-        ("model_hash", "model"),
-        ("pad_id", "tokenizer"),
-    ):
-        if earlier.get(name) != card[name]:
-            raise ValueError(
-                f"cannot resume {run}: the {remedy} was {earlier.get(name)!r} when it began and is {card[name]!r} now; "
-                "set it back, or train into a new folder"
-            )
-    config.check_resume(earlier["train"], state.step)
-    if earlier["precision"] != card["precision"]:
-        raise ValueError(
-            f"cannot resume {run}: it was trained in {earlier['precision']}, and precision={config.precision!r} is {card['precision']} on "
-            "this device; go on on one like the earlier, or train into a new folder"
-        )
-    return state
-
-
-def loss_sum(model: Transformer, tokens_BT: Tensor, first: int, pad_id: int, ignored_T: Tensor | None = None) -> Tensor:
-    """Summed next-token cross entropy, in nats, of the targets from position first + 1 on, without padding. Where a row of cells is
-    one token, that is the sum over its cells.
-
-    ignored_T: bool (T,), True for positions that are no targets.
-    """
-    logits_BTV = model(tokens_BT[:, :-1], logits_from=first).float()
-    targets_BT = tokens_BT[:, first + 1 :]
-    if ignored_T is not None:
-        targets_BT = targets_BT.masked_fill(ignored_T[first + 1 :], pad_id)
-    if model.row_code is not None:
-        return target_losses(logits_BTV, targets_BT, pad_id, model.row_code).sum()
-    return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=pad_id, reduction="sum")
 
 
 class _Run:
@@ -270,21 +214,13 @@ class _Run:
         self.parameters = list(model.parameters())
         self.pad_id = card["pad_id"]
         self.length: int | None = None
-        prompt = model.prompt_length or 1
-        # Rows may have a token more than the context: the last one is only a target.
-        targets = np.arange(model.config.n_positions + 1) >= (1 if config.loss == "all" else prompt)
-        if config.loss == "outputs":
-            model.check_length(tokenizer.sequence_length - 1)
-            targets[tokenizer.output_positions] = True
-        # The last position before the first target: the first whose logits anybody needs.
-        self.first = int(targets.argmax()) - 1
-        self.targets = targets
-        ignored = None if targets[self.first + 1 :].all() else torch.from_numpy(~targets).to(device)
+        self.targets = Targets(config.loss, model, self.pad_id, tokenizer)
+        ignored = self.targets.ignored(device)
 
         def scaled_loss(tokens_BT: Tensor, scale: Tensor) -> Tensor:
             with autocast(device, dtype):
                 part = None if ignored is None else ignored[: tokens_BT.shape[1]]
-                return loss_sum(model, tokens_BT, self.first, self.pad_id, part) * scale
+                return loss_sum(model, tokens_BT, self.targets.first, self.pad_id, part) * scale
 
         self.scaled_loss = compiled(scaled_loss) if config.compile else scaled_loss
 
@@ -363,7 +299,7 @@ class _Run:
 
     def row_flops(self, length: int) -> float:
         """Floating-point operations that a row of so many tokens takes; the last token is only a target."""
-        return (length - 1) * self.model.flops_per_token(length - 1, self.first)
+        return (length - 1) * self.model.flops_per_token(length - 1, self.targets.first)
 
     def fetch(self, start: int, count: int) -> np.ndarray:
         """Rows from the source, checked: (count, T) int64."""
@@ -375,8 +311,10 @@ class _Run:
         if self.length is None:
             self.length = rows.shape[1]
             self.model.check_length(self.length - 1)
-            if self.length < self.first + 2:
-                raise ValueError(f"rows of {self.length} tokens hold no target after a prompt of {self.first + 1}")
+            if self.length < self.targets.first + 2:
+                raise ValueError(
+                    f"rows of {self.length} tokens hold no target after a prompt of {self.targets.first + 1}"
+                )
         if rows.shape[1] != self.length:
             raise ValueError(f"rows({start}, {count}) has {rows.shape[1]} tokens a row, the earlier ones {self.length}")
         low, high = int(rows.min()), int(rows.max())
@@ -390,7 +328,7 @@ class _Run:
 
     def update(self, batch: np.ndarray, lr: float) -> tuple[Tensor, Tensor]:
         """One optimizer step; the global mean loss before it and the gradient's norm, both still on the device."""
-        targets = self.count(batch)
+        targets = self.targets.count(batch)
         scale = torch.tensor(1.0 / max(1.0, self.processes.sum_number(targets, self.device)), device=self.device)
         total = torch.zeros((), device=self.device)
         for piece in np.split(batch, self.config.accumulate):
@@ -405,13 +343,6 @@ class _Run:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.config.clip, norm)
         self.optimizers.step(lr)
         return total, norm
-
-    def count(self, batch: np.ndarray) -> int:
-        """How many targets there are in token rows: words, and cells where a row of them is one token."""
-        wanted = batch[:, self.targets[: batch.shape[1]]]
-        words = int((wanted != self.pad_id).sum())
-        code = self.model.row_code
-        return words if code is None else words + (code.cells - 1) * int((wanted >= code.words).sum())
 
     def check(self, step: int, loss: float, norm: float) -> None:
         """Raise TrainingDiverged unless all is finite and the loss is below twice that of a uniform guess."""
@@ -442,12 +373,3 @@ class _Run:
         if self.processes.rank == 0:
             write_snapshot(self.run, step, self.model, self.card, self.tokenizer)
         self.processes.barrier()
-
-
-def _described(config: CodeGenConfig) -> str:
-    """What makes the model, as JSON text: the same whatever version of transformers describes it."""
-    return json.dumps({name: getattr(config, name, None) for name in _MODEL_FIELDS})
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,64 @@
+"""What a run goes on from, and whether it is the same run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import CodeGenConfig
+
+from karel_fast.runs.snapshots import TrainingState, read_resume
+from karel_fast.training.config import TrainConfig
+
+_MODEL_FIELDS = (
+    "vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "rotary_dim", "n_inner", "activation_function", "layer_norm_epsilon",
+    "initializer_range", "prompt_length", "row_cells", "row_signs",
+)  # fmt: skip
+
+
+def state_to_go_on_from(
+    config: TrainConfig, model_config: CodeGenConfig, run: Path, card: dict[str, Any]
+) -> TrainingState:
+    """The run's state, checked against the settings and the card of this call; errors as of `train`."""
+    state = read_resume(run)
+    # Earlier versions always began at the first, showed all examples as they are, and did not say which precision they took.
+    earlier = {"first_sample": 0, "active": None, "precision": card["precision"], **state.card}
+    if earlier.get("model_hash") == hash_of(model_config.to_json_string(use_diff=False)):
+        earlier["model_hash"] = card["model_hash"]  # so they named the same model
+    for name, remedy in (
+        ("recipe_hash", "recipe"),
+        ("layout", "layout"),
+        ("samples", "number of samples"),
+        ("first_sample", "first sample"),
+        ("active", "choice of active examples"),
+        ("model_hash", "model"),
+        ("pad_id", "tokenizer"),
+    ):
+        if earlier.get(name) != card[name]:
+            raise ValueError(
+                f"cannot resume {run}: the {remedy} was {earlier.get(name)!r} when it began and is {card[name]!r} now; "
+                "set it back, or train into a new folder"
+            )
+    config.check_resume(earlier["train"], state.step)
+    if earlier["precision"] != card["precision"]:
+        raise ValueError(
+            f"cannot resume {run}: it was trained in {earlier['precision']}, and precision={config.precision!r} is {card['precision']} on "
+            "this device; go on on one like the earlier, or train into a new folder"
+        )
+    return state
+
+
+def model_hash(config: CodeGenConfig) -> str:
+    """Of what makes the model: the same whatever version of transformers describes it."""
+    return hash_of(_described(config))
+
+
+def _described(config: CodeGenConfig) -> str:
+    return json.dumps({name: getattr(config, name, None) for name in _MODEL_FIELDS})
+
+
+def hash_of(text: str) -> str:
+    """16 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
