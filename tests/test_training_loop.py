@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,48 +13,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tiny_model import PAD, PROMPT, VOCABULARY, losses, tiny_config, tiny_model, tiny_rows, tiny_tokens
+from tiny_training import BASE, go, weights
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
 from karel_fast.data import Recipe, Tokenizer
 from karel_fast.data.sampling.active_examples import ActiveExamples
-from karel_fast.model import Transformer, from_hf, model_config
+from karel_fast.model import Transformer, model_config
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.snapshots import list_snapshots, read_card, read_resume, write_resume
 from karel_fast.training import TrainConfig, TrainingDiverged, train
 from karel_fast.training.targets import loss_sum
-
-BASE = {
-    "batch_size": 8,
-    "warmup": 2,
-    "precision": "fp32",
-    "compile": False,
-    "device": "cpu",
-    "log_every": 1,
-    "snapshot_every": 3,
-}
-
-
-def go(
-    run, steps=9, rows=tiny_rows, model=None, resume=False, recipe="", active=None, progress=None, stop=None, **changes
-):
-    config = TrainConfig(**{**BASE, "steps": steps, **changes})
-    return train(
-        config,
-        model or tiny_config(),
-        rows,
-        run,
-        pad_id=PAD,
-        resume=resume,
-        recipe=recipe,
-        active=active,
-        progress=progress,
-        stop=stop,
-    )
-
-
-def weights(snapshot):
-    return {name: tensor.clone() for name, tensor in from_hf(snapshot).state_dict().items()}
 
 
 @pytest.mark.parametrize("first", [0, PROMPT - 1])
@@ -274,77 +242,10 @@ def test_a_loss_that_is_not_a_number_stops(tmp_path, monkeypatch):
         go(tmp_path)
 
 
-@pytest.mark.parametrize(("schedule", "begun", "steps"), [("wsd", 10, 16), ("constant", 6, 9)])
-def test_more_updates_have_the_bits_of_a_run_of_so_many(tmp_path, schedule, begun, steps):
-    """A schedule that has not begun to fall may be extended: what was done is what the longer run would have done."""
-    pieces, whole = tmp_path / "pieces", tmp_path / "whole"
-    go(pieces, begun, schedule=schedule, stop=lambda _: schedule == "wsd" and len(RunFolder(pieces).metrics()) >= 6)
-    assert go(pieces, steps, schedule=schedule, resume=True).step == steps
-    go(whole, steps, schedule=schedule)
-    assert losses(pieces) == losses(whole)
-    ours, theirs = (weights(list_snapshots(run)[-1]) for run in (pieces, whole))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-
-
-def test_a_finished_run_goes_on_after_a_restart(tmp_path):
-    pieces, whole = tmp_path / "pieces", tmp_path / "whole"
-    go(pieces, 9)
-    assert go(pieces, 15, restarts=[9], later_lr=0.5, resume=True).step == 15
-    go(whole, 15, restarts=[9], later_lr=0.5)
-    assert losses(pieces) == losses(whole)
-    ours, theirs = (weights(list_snapshots(run)[-1]) for run in (pieces, whole))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-
-
-def test_a_restart_forgets_past_gradients(tmp_path):
-    """Without the optimizers' state it goes on with the same bits."""
-    with_state, without = tmp_path / "with", tmp_path / "without"
-    for run in (with_state, without):
-        go(run, 9)
-    state = read_resume(without)
-    assert state.optimizer
-    write_resume(without, replace(state, optimizer={}))
-    for run in (with_state, without):
-        go(run, 12, restarts=[9], resume=True)
-    assert losses(with_state) == losses(without)
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "said"), [([], [6], "after 6 .* forgotten"), ([6], [], "after 6 .* remembered")]
-)
-def test_a_restart_that_is_past_stays_what_it_was(tmp_path, before, after, said):
-    """Without a warm-up no rate tells."""
-    same = {"schedule": "constant", "warmup": 0}
-    go(tmp_path, 9, restarts=before, **same)
-    with pytest.raises(ValueError, match=said):
-        go(tmp_path, 12, restarts=after, resume=True, **same)
-
-
 def test_a_setting_of_another_version_is_no_run_of_this_one():
     config = TrainConfig(**BASE)
     with pytest.raises(ValueError, match="another version, with a setting 'cycles'"):
         config.check_resume({**config.to_dict(), "cycles": 2}, 3)
-
-
-def test_what_cannot_be_extended(tmp_path):
-    go(tmp_path / "restarted", 9)
-    with pytest.raises(
-        ValueError,
-        match=r"15 updates with a restart after 8 in place of 9 updates: 9 updates are done, and after 8 the",
-    ):
-        go(tmp_path / "restarted", 15, restarts=[8], resume=True)
-    go(tmp_path / "wsd", 10)
-    with pytest.raises(
-        ValueError,
-        match=r"16 updates in place of 10 updates: 10 updates are done, and from update 9 on .* only until it begins",
-    ):
-        go(tmp_path / "wsd", 16, resume=True)
-    go(tmp_path / "cosine", 9, schedule="cosine", stop=lambda _: len(RunFolder(tmp_path / "cosine").metrics()) >= 5)
-    with pytest.raises(ValueError, match="Schedule cosine can be extended only until"):
-        go(tmp_path / "cosine", 12, schedule="cosine", resume=True)
-    go(tmp_path / "constant", 6, schedule="constant")
-    with pytest.raises(ValueError, match="5 updates in place of 6 updates: 6 are done"):
-        go(tmp_path / "constant", 5, schedule="constant", resume=True)
 
 
 def test_a_run_outlives_the_version_of_transformers_that_it_began_with(tmp_path):

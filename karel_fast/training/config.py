@@ -18,8 +18,8 @@ OPTIMIZERS: tuple[str, ...] = get_args(OptimizerName)
 
 # Of an optimizer's moving means: with 1 they would never move.
 MOST_MEMORY = 0.999999
-# May differ when a run is resumed, if no update that is done would have had another rate.
-EXTENDS = ("steps", "restarts", "later_lr")
+# May differ when a run is resumed, if no update that is done would have had another rate or loss.
+EXTENDS = ("steps", "restarts", "later_lr", "program_after")
 # What may differ when a run is resumed: none of these changes a number that the run computes, but for rounding on another device.
 FREE_ON_RESUME = frozenset({"log_every", "snapshot_every", "extra_snapshots", "tensorboard", "device"})
 
@@ -72,6 +72,9 @@ class TrainConfig:
     loss: Literal["all", "outputs", "program"] = setting(
         "all", "Which tokens are targets: all, as in the paper; outputs, and the program; or only the program."
     )
+    program_after: int = setting(
+        0, "Updates after which only the program is a target, whatever loss says; 0: loss says it to the end."
+    )
     precision: Literal["auto", "bf16", "fp32"] = setting(
         "auto", "bf16, fp32, or auto: bf16 where the device multiplies it faster."
     )
@@ -94,6 +97,7 @@ class TrainConfig:
             ("snapshot_every", 1),
             ("log_every", 1),
             ("warmup", 0),
+            ("program_after", 0),
             ("seed", 0),
         ):
             object.__setattr__(self, name, whole(name, getattr(self, name), least))
@@ -124,6 +128,14 @@ class TrainConfig:
             extra = tuple(whole("extra_snapshots", step, 1, self.steps) for step in given)
             object.__setattr__(self, "extra_snapshots", extra)
         object.__setattr__(self, "restarts", self._checked_restarts())
+        if self.program_after and self.loss == "program":
+            raise ValueError(
+                f'program_after is {self.program_after}, but loss is "program" from the beginning; leave one out'
+            )
+        if self.program_after >= self.steps:
+            raise ValueError(
+                f"program_after is {self.program_after}, but the run ends after {self.steps} updates; give less, or 0"
+            )
 
     def _checked_restarts(self) -> tuple[int, ...]:
         given = _updates("restarts", self.restarts)
@@ -144,6 +156,10 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def with_loss(self, step: int) -> int:
+        """How many of the first `step` updates have the targets of `loss`; the others have only the program."""
+        return min(step, self.program_after or step)
+
     def rates(self) -> dict[str, Any]:
         """The settings that `schedule.rate_factor` takes."""
         return _rates(asdict(self))
@@ -151,7 +167,8 @@ class TrainConfig:
     def check_resume(self, earlier: dict[str, Any], done: int) -> None:
         """Raise ValueError if a run begun with the settings `earlier`, `done` updates ago, cannot go on exactly with these.
 
-        The number of updates and the restarts may be others where that changes no rate of the updates that are done.
+        The number of updates, the restarts and program_after may be others where that changes no rate and no loss of the updates that
+        are done.
         """
         defaults = {field.name: field.default for field in fields(self)}
         if unknown := sorted(earlier.keys() - defaults.keys()):
@@ -168,6 +185,12 @@ class TrainConfig:
                     f"cannot resume: {field.name} was {old!r} when the run began and is {new!r} now; "
                     "set it back, or train into a new folder"
                 )
+        before = min(done, earlier["program_after"] or done)
+        if self.with_loss(done) != before:
+            raise ValueError(
+                f"cannot resume with program_after={self.program_after} in place of {earlier['program_after']}: {done} updates are done, "
+                f"{before} of them with loss {self.loss!r} and not {self.with_loss(done)}; set it back, or train into a new folder"
+            )
         if self.rates() != _rates(earlier):
             self._check_extends(_rates(earlier), done)
 

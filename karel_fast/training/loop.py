@@ -91,10 +91,11 @@ def train(
 
     rows: see `rows.RowSource`; update s trains on rows s * batch_size up to (s + 1) * batch_size, whatever the number
     of processes. pad_id fills rows up on the right and is never a target. model_config.prompt_length is needed for
-    config.loss "outputs" and "program", tokenizer (a `karel_fast.data.Tokenizer`) for "outputs". tokenizer, recipe (its
-    JSON text), layout, samples (how many there are before they repeat, 0: never), first_sample (where in the split
-    they begin) and active (which of their examples `rows` show as they are) go into every snapshot, and a resumed run must
-    have the same. shards (the folder that `rows` come from) goes there, too, but may move.
+    config.loss "outputs" and "program" and for config.program_after, tokenizer (a `karel_fast.data.Tokenizer`) for
+    "outputs". tokenizer, recipe (its JSON text), layout, samples (how many there are before they repeat, 0: never),
+    first_sample (where in the split they begin) and active (which of their examples `rows` show as they are) go into
+    every snapshot, and a resumed run must have the same. shards (the folder that `rows` come from) goes there, too, but
+    may move.
     progress is called with every `Report`, on the first process. stop is asked after every report, on the first process,
     with the seconds that the next one is away; if it says yes, the state is saved, without a snapshot, and this call ends.
 
@@ -115,8 +116,12 @@ def train(
             f"x accumulate={config.accumulate}"
         )
     prompt_length = getattr(model_config, "prompt_length", None)
-    if config.loss != "all" and prompt_length is None:
-        raise ValueError(f'loss="{config.loss}" needs model_config.prompt_length')
+    for asked, name in (
+        (config.loss != "all", f'loss="{config.loss}"'),
+        (config.program_after, f"program_after={config.program_after}"),
+    ):
+        if asked and prompt_length is None:
+            raise ValueError(f"{name} needs model_config.prompt_length")
     if config.loss == "outputs" and tokenizer is None:
         raise ValueError('loss="outputs" needs the tokenizer, which knows where the output worlds stand')
     run = Path(run_directory)
@@ -190,6 +195,14 @@ def _train(
         return work.go(start, seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class _Loss:
+    """What some updates learn: the targets, and their summed loss in a batch of rows, times a scale."""
+
+    targets: Targets
+    scaled: Callable[[Tensor, Tensor], Tensor]
+
+
 class _Run:
     """One call of `train` at work."""
 
@@ -214,15 +227,21 @@ class _Run:
         self.parameters = list(model.parameters())
         self.pad_id = card["pad_id"]
         self.length: int | None = None
-        self.targets = Targets(config.loss, model, self.pad_id, tokenizer)
-        ignored = self.targets.ignored(device)
+        self.loss = self.loss_on(config.loss)
+        self.later_loss = self.loss_on("program") if config.program_after else self.loss
+
+    def loss_on(self, targets: str) -> _Loss:
+        """targets: as `TrainConfig.loss`."""
+        model, pad_id, device, dtype = self.model, self.pad_id, self.device, self.dtype
+        learned = Targets(targets, model, pad_id, self.tokenizer)
+        ignored = learned.ignored(device)
 
         def scaled_loss(tokens_BT: Tensor, scale: Tensor) -> Tensor:
             with autocast(device, dtype):
                 part = None if ignored is None else ignored[: tokens_BT.shape[1]]
-                return loss_sum(model, tokens_BT, self.targets.first, self.pad_id, part) * scale
+                return loss_sum(model, tokens_BT, learned.first, pad_id, part) * scale
 
-        self.scaled_loss = compiled(scaled_loss) if config.compile else scaled_loss
+        return _Loss(learned, compiled(scaled_loss) if self.config.compile else scaled_loss)
 
     def go(self, start: int, seconds: float) -> TrainResult:
         config = self.config
@@ -244,11 +263,15 @@ class _Run:
                 if step in config.restarts:
                     self.optimizers.forget()
                 lr = config.lr * rate_factor(step, **rates)
-                loss, norm = self.update(batch, lr)
+                compiles = step in (start, config.program_after)
+                if compiles and losses:
+                    losses[-1].item()  # waits for the device
+                began = reporter.clock if step == start else time.perf_counter()
+                loss, norm = self.update(batch, lr, self.loss if config.with_loss(step + 1) > step else self.later_loss)
                 losses.append(loss)
-                if step == start:
-                    loss.item()  # waits for the device
-                    reporter.start_clock()  # compilation is not training time
+                if compiles:
+                    loss.item()
+                    reporter.leave_out(began)  # compilation is not training time
                     asked = time.monotonic()
                 done = step + 1
                 if config.has_snapshot(done) or done % config.log_every == 0:
@@ -257,8 +280,15 @@ class _Run:
                     losses = []
                     self.check(done, mean, norm_value)
                     length = batch.shape[1]
-                    tokens, flops = config.batch_size * length, config.batch_size * self.row_flops(length)
-                    reporter.report(done, mean, lr, norm_value, tokens, flops)
+                    reporter.report(
+                        done,
+                        mean,
+                        lr,
+                        norm_value,
+                        tokens_per_step=config.batch_size * length,
+                        flops_per_step=self.flops(done, length) - self.flops(step, length),
+                        flops=self.flops(done, length),
+                    )
                     if config.has_snapshot(done):
                         self.save(done, reporter.seconds)
                         self.snapshot(done)
@@ -297,9 +327,14 @@ class _Run:
         ranges = ((step * self.config.batch_size + first, share) for step in range(start, self.config.steps))
         return prefetched(self.fetch, ranges)
 
-    def row_flops(self, length: int) -> float:
-        """Floating-point operations that a row of so many tokens takes; the last token is only a target."""
-        return (length - 1) * self.model.flops_per_token(length - 1, self.targets.first)
+    def flops(self, step: int, length: int) -> float:
+        """Floating-point operations of the first `step` updates, with rows of so many tokens; the last one is only a target."""
+        early = self.config.with_loss(step)
+        positions = self.config.batch_size * (length - 1)
+        return positions * sum(
+            updates * self.model.flops_per_token(length - 1, loss.targets.first)
+            for updates, loss in ((early, self.loss), (step - early, self.later_loss))
+        )
 
     def fetch(self, start: int, count: int) -> np.ndarray:
         """Rows from the source, checked: (count, T) int64."""
@@ -311,10 +346,9 @@ class _Run:
         if self.length is None:
             self.length = rows.shape[1]
             self.model.check_length(self.length - 1)
-            if self.length < self.targets.first + 2:
-                raise ValueError(
-                    f"rows of {self.length} tokens hold no target after a prompt of {self.targets.first + 1}"
-                )
+            prompt = self.later_loss.targets.first + 1
+            if self.length <= prompt:
+                raise ValueError(f"rows of {self.length} tokens hold no target after a prompt of {prompt}")
         if rows.shape[1] != self.length:
             raise ValueError(f"rows({start}, {count}) has {rows.shape[1]} tokens a row, the earlier ones {self.length}")
         low, high = int(rows.min()), int(rows.max())
@@ -326,14 +360,14 @@ class _Run:
             )
         return rows.astype(np.int64)
 
-    def update(self, batch: np.ndarray, lr: float) -> tuple[Tensor, Tensor]:
+    def update(self, batch: np.ndarray, lr: float, learned: _Loss) -> tuple[Tensor, Tensor]:
         """One optimizer step; the global mean loss before it and the gradient's norm, both still on the device."""
-        targets = self.targets.count(batch)
+        targets = learned.targets.count(batch)
         scale = torch.tensor(1.0 / max(1.0, self.processes.sum_number(targets, self.device)), device=self.device)
         total = torch.zeros((), device=self.device)
         for piece in np.split(batch, self.config.accumulate):
             tokens_BT = torch.from_numpy(piece).to(self.device, non_blocking=True)
-            loss = self.scaled_loss(tokens_BT, scale)
+            loss = learned.scaled(tokens_BT, scale)
             loss.backward()
             total += loss.detach()
         self.processes.sum_gradients(self.parameters, torch.bfloat16 if self.config.reduce == "bf16" else torch.float32)

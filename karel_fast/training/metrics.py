@@ -65,17 +65,27 @@ class Reporter:
         if self.metrics is not None:
             self.metrics.close()
 
-    def start_clock(self) -> None:
-        """The first update, which compiles, is done: count from here, and that update as one of the next ones."""
-        self.clock, self.step, self.untimed = time.perf_counter(), self.step + 1, 1
+    def leave_out(self, began: float) -> None:
+        """An update that compiles, begun then on `time.perf_counter`, is done: it counts as one of the next ones."""
+        self.clock += time.perf_counter() - began
+        self.step, self.untimed = self.step + 1, self.untimed + 1
 
     def skip_pause(self) -> None:
         """Leave out the time since the last report (a snapshot was written)."""
         self.clock = time.perf_counter()
 
     def report(
-        self, step: int, loss: float, lr: float, norm: float, tokens_per_step: int, flops_per_step: float
+        self,
+        step: int,
+        loss: float,
+        lr: float,
+        norm: float,
+        *,
+        tokens_per_step: int,
+        flops_per_step: float,
+        flops: float,
     ) -> None:
+        """flops: of all updates; flops_per_step: of one like the last."""
         elapsed, steps = time.perf_counter() - self.clock, step - self.step
         self.seconds += elapsed
         if steps and self.untimed:
@@ -84,7 +94,7 @@ class Reporter:
         # Where the clock has just been started, nothing has been timed.
         mfu = None if self.peak is None or not steps else steps * flops_per_step / elapsed / self.peak
         rate = steps * tokens_per_step / elapsed if steps else None
-        self.last = Report(step, loss, lr, norm, step * tokens_per_step, step * flops_per_step, rate, mfu, self.seconds)
+        self.last = Report(step, loss, lr, norm, step * tokens_per_step, flops, rate, mfu, self.seconds)
         self.clock, self.step = time.perf_counter(), step
         if self.metrics is not None:
             self.metrics.write(self.last)
