@@ -150,3 +150,21 @@ def test_a_shared_legend_fits_into_its_figure(tmp_path):
         box = legend.get_window_extent()
         assert box.x0 >= 0
         assert box.x1 <= figure.bbox.x1
+
+
+def test_losses_of_other_targets_are_other_curves():
+    """A run may end on the program alone; what an earlier version or somebody's own log says nothing of is one curve."""
+    told = [(50, 0.3, "outputs"), (100, 0.2, "outputs"), (150, 0.9, "program"), (200, 0.8, "program")]
+    log = [{"step": step, "loss": loss, "targets": targets} for step, loss, targets in told]
+    (ax,) = training_figures.loss_plot(Run("r", {}, log, {}, {}, {}, {}, [])).figure.axes
+    drawn = {line.get_label(): [*map(tuple, line.get_xydata())] for line in ax.lines}
+    assert drawn == {
+        "training, targets: outputs": [(50, 0.3), (100, 0.2)],
+        "training, targets: program": [(150, 0.9), (200, 0.8)],
+    }
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == list(drawn)
+    for unknown in (None, [], "the weather"):
+        log = [{"step": step, "loss": loss, "targets": unknown} for step, loss, _ in told]
+        (ax,) = training_figures.loss_plot(Run("r", {}, log, {}, {}, {}, {}, [])).figure.axes
+        assert [line.get_label() for line in ax.lines] == ["training"]
+        assert ax.get_legend() is None

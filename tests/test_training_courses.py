@@ -88,6 +88,13 @@ def test_after_so_many_updates_only_the_program_is_learned(tmp_path):
     assert [line[1] for line in both] == [line[1] for line in every[:4] + program[4:]]
 
 
+def test_no_report_is_of_two_kinds_of_targets(tmp_path):
+    go(tmp_path, 9, program_after=5, log_every=4, snapshot_every=9)
+    assert [(line["step"], line["targets"]) for line in RunFolder(tmp_path).metrics()] == [
+        (4, "all"), (5, "all"), (8, "program"), (9, "program")
+    ]  # fmt: skip
+
+
 def test_operations_are_those_of_the_targets_of_each_update(tmp_path):
     for name, settings in (("all", {}), ("program", {"loss": "program"}), ("both", {"program_after": 4})):
         go(tmp_path / name, 9, **settings)

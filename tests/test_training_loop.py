@@ -328,7 +328,7 @@ def test_metrics_are_json_lines(tmp_path):
     go(tmp_path, 2)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert set(lines[0]) == {
-        "step", "loss", "lr", "grad_norm", "tokens", "flops", "tokens_per_second", "mfu", "seconds"
+        "step", "loss", "lr", "grad_norm", "tokens", "flops", "tokens_per_second", "mfu", "seconds", "targets"
     }  # fmt: skip
 
 

@@ -211,16 +211,16 @@ def test_training_time_counts_every_update_once(monkeypatch):
     now = 160.0  # compiled
     reporter.leave_out(100.0)
     now += 8.0  # four updates of two seconds
-    reporter.report(45, 1.0, 0.1, 1.0, tokens_per_step=10, flops_per_step=500.0, flops=22500.0)
+    reporter.report(45, 1.0, 0.1, 1.0, tokens_per_step=10, flops_per_step=500.0, flops=22500.0, targets="all")
     now += 30.0  # a snapshot
     reporter.skip_pause()
     now += 10.0
-    reporter.report(50, 1.0, 0.1, 1.0, tokens_per_step=10, flops_per_step=500.0, flops=25000.0)
+    reporter.report(50, 1.0, 0.1, 1.0, tokens_per_step=10, flops_per_step=500.0, flops=25000.0, targets="all")
     now += 2.0
     began, now = now, now + 40.0  # another loss is compiled
     reporter.leave_out(began)
     now += 6.0
-    reporter.report(55, 1.0, 0.1, 1.0, tokens_per_step=10, flops_per_step=250.0, flops=26500.0)
+    reporter.report(55, 1.0, 0.1, 1.0, tokens_per_step=10, flops_per_step=250.0, flops=26500.0, targets="all")
     assert [report.seconds for report in seen] == [17.0, 27.0, 37.0]
     assert [report.mfu for report in seen] == [0.25, 0.25, 0.125]
     assert [(report.tokens, report.flops) for report in seen] == [(450, 22500.0), (500, 25000.0), (550, 26500.0)]
@@ -230,7 +230,7 @@ def test_a_report_of_the_first_update_has_no_rate(capsys):
     seen = []
     reporter = Reporter(None, seen.append, first_step=40, peak=1000.0, seconds=7.0)
     reporter.leave_out(reporter.clock)
-    reporter.report(41, 1.0, 0.1, 1.0, tokens_per_step=10, flops_per_step=500.0, flops=20500.0)
+    reporter.report(41, 1.0, 0.1, 1.0, tokens_per_step=10, flops_per_step=500.0, flops=20500.0, targets="all")
     assert (seen[0].tokens_per_second, seen[0].mfu) == (None, None)
     with TrainingBar(50) as bar:
         bar(seen[0])
@@ -243,7 +243,9 @@ def test_tensorboard_keeps_the_report_that_a_run_goes_on_from(tmp_path):
     for first, steps in ((0, (5, 10, 15)), (10, (15, 20))):
         with Reporter(MetricsFile(tmp_path, first, tensorboard=True), None, first, None, 0.0) as reporter:
             for step in steps:
-                reporter.report(step, 1.0, 0.1, 1.0, tokens_per_step=10, flops_per_step=500.0, flops=500.0 * step)
+                reporter.report(
+                    step, 1.0, 0.1, 1.0, tokens_per_step=10, flops_per_step=500.0, flops=500.0 * step, targets="all"
+                )
     board = events.EventAccumulator(str(tmp_path / "tensorboard"))
     board.Reload()
     assert [event.step for event in board.Scalars("loss")] == [5, 10, 15, 20]

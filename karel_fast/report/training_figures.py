@@ -24,6 +24,7 @@ from karel_fast.report.plots import (
     undrawn,
 )
 from karel_fast.report.style import INK, PALETTE, look, new_figure
+from karel_fast.runs.folder import LOSS_TARGETS
 
 
 def phases_plot(run: Run) -> Plot:
@@ -151,19 +152,26 @@ def loss_plot(run: Run) -> Plot:
     if not names:
         return undrawn(plot, "the run folder has no training log with a loss")
     figure, (ax,) = new_figure(9, 2.8)
-    labels = {"loss": "training", "val_loss": "validation"}
-    for index, name in enumerate(names):
-        points = [(line["step"], v) for line in run.log if (v := number(line.get(name))) is not None]
+    # Earlier versions did not say of what a loss was.
+    targets = [said if (said := line.get("targets")) in LOSS_TARGETS else None for line in run.log]
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for line, said in zip(run.log, targets, strict=True):
+        for name, label in (("loss", f"training, targets: {said}" if said else "training"), ("val_loss", "validation")):
+            if (value := number(line.get(name))) is not None:
+                curves.setdefault(label, []).append((line["step"], value))
+    for index, (label, points) in enumerate(curves.items()):
         # More points than pixels say nothing more.
         stride = max(1, len(points) // 1500)
         x, y = zip(*points[::stride], strict=True)
-        ax.plot(x, y, color=PALETTE[index], linewidth=1.1, label=labels[name])
+        ax.plot(x, y, color=PALETTE[index % len(PALETTE)], linewidth=1.1, label=label)
     ax.set_ylabel("loss (nats per token)")
     step_axis(ax)
-    if len(names) > 1:
+    if len(curves) > 1:
         legend(ax)
-    rows = [(line["step"], *(number(line.get(n)) for n in names)) for line in run.log]
-    return drawn(plot, figure, ("step", *names), rows)
+    rows = [
+        (line["step"], said, *(number(line.get(n)) for n in names)) for line, said in zip(run.log, targets, strict=True)
+    ]
+    return drawn(plot, figure, ("step", "targets", *names), rows)
 
 
 def floor_plot(run: Run) -> Plot:

@@ -3,7 +3,7 @@
     RUN/config.json                     the run's settings, as `reproduce` wrote them
     RUN/snapshots/step-000100/          a Hugging Face folder and its card, see `karel_fast.runs.snapshots`
     RUN/resume.safetensors              the newest state of training, see there
-    RUN/metrics.jsonl                   one training log line per entry: {"step": int, "loss": float, ...}
+    RUN/metrics.jsonl                   one training log line per entry: {"step", "loss", "targets", ...}
     RUN/tensorboard/                    the same for TensorBoard, if asked
     RUN/evaluation/step-000100.json     what the snapshot generates: the metrics of `karel_fast.training.evaluate.evaluate`,
                                         or of karel_fast.training.interpret, any of which may be missing or null
@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from karel_fast.runs.contents import CONFIG_SHAPE, check_result, checked
 from karel_fast.support.checksums import CARD as CARD
@@ -44,6 +44,9 @@ from karel_fast.support.shapes import anything
 
 CONFIG, METRICS, TENSORBOARD, TIME = "config.json", "metrics.jsonl", "tensorboard", "time.json"
 """Files that are written before there is a folder to be read; the folder makes paths of all others."""
+LossTargets = Literal["all", "outputs", "program"]
+LOSS_TARGETS: tuple[str, ...] = get_args(LossTargets)
+"""Which tokens a loss of the training log is of: all; outputs, and the program; or only the program."""
 PAPER = ("paper-grid", "paper")
 """Folders of the published code's grid of probes: trained our way, and as there."""
 SNAPSHOTS = "snapshots"

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from karel_fast.data.sampling.active_examples import ActiveExamples
 from karel_fast.data.sampling.philox import INDEX_BITS
+from karel_fast.runs.folder import LOSS_TARGETS, LossTargets
 from karel_fast.support.checks import InputError, one_of, real, whole
 from karel_fast.support.settings import check_used, named, part, setting
 from karel_fast.training.schedule import SCHEDULES, Schedule, first_difference
@@ -69,7 +70,7 @@ class TrainConfig:
     )
     later_lr: float = setting(1.0, "Peak rate after a restart, as a factor of lr.")
     clip: float = setting(1.0, "Largest gradient norm; 0: none.")
-    loss: Literal["all", "outputs", "program"] = setting(
+    loss: LossTargets = setting(
         "all", "Which tokens are targets: all, as in the paper; outputs, and the program; or only the program."
     )
     program_after: int = setting(
@@ -111,7 +112,7 @@ class TrainConfig:
         ):  # fmt: skip
             object.__setattr__(self, name, real(name, getattr(self, name), low, high))
         for name, choices in (
-            ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("loss", ("all", "outputs", "program")),
+            ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("loss", LOSS_TARGETS),
             ("precision", ("auto", "bf16", "fp32")), ("reduce", ("fp32", "bf16")),
         ):  # fmt: skip
             if getattr(self, name) not in choices:

@@ -23,6 +23,7 @@ from karel_fast.model import Transformer
 from karel_fast.model.compiling import compiled
 from karel_fast.model.device import autocast, memory_advice, peak_flops, repeatable, resolve_device, resolve_precision
 from karel_fast.model.transformer import fresh_model
+from karel_fast.runs.folder import LossTargets
 from karel_fast.runs.snapshots import (
     TrainingState,
     list_snapshots,
@@ -230,8 +231,7 @@ class _Run:
         self.loss = self.loss_on(config.loss)
         self.later_loss = self.loss_on("program") if config.program_after else self.loss
 
-    def loss_on(self, targets: str) -> _Loss:
-        """targets: as `TrainConfig.loss`."""
+    def loss_on(self, targets: LossTargets) -> _Loss:
         model, pad_id, device, dtype = self.model, self.pad_id, self.device, self.dtype
         learned = Targets(targets, model, pad_id, self.tokenizer)
         ignored = learned.ignored(device)
@@ -267,14 +267,15 @@ class _Run:
                 if compiles and losses:
                     losses[-1].item()  # waits for the device
                 began = reporter.clock if step == start else time.perf_counter()
-                loss, norm = self.update(batch, lr, self.loss if config.with_loss(step + 1) > step else self.later_loss)
+                learned = self.loss if config.with_loss(step + 1) > step else self.later_loss
+                loss, norm = self.update(batch, lr, learned)
                 losses.append(loss)
                 if compiles:
                     loss.item()
                     reporter.leave_out(began)  # compilation is not training time
                     asked = time.monotonic()
                 done = step + 1
-                if config.has_snapshot(done) or done % config.log_every == 0:
+                if config.has_snapshot(done) or done % config.log_every == 0 or done == config.program_after:
                     # Only here does the host wait for the device.
                     mean, norm_value = torch.stack(losses).mean().item(), norm.item()
                     losses = []
@@ -288,6 +289,7 @@ class _Run:
                         tokens_per_step=config.batch_size * length,
                         flops_per_step=self.flops(done, length) - self.flops(step, length),
                         flops=self.flops(done, length),
+                        targets=learned.targets.loss,
                     )
                     if config.has_snapshot(done):
                         self.save(done, reporter.seconds)

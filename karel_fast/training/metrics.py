@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from karel_fast.runs.folder import METRICS, TENSORBOARD
+from karel_fast.runs.folder import METRICS, TENSORBOARD, LossTargets
 from karel_fast.support.files import as_text, parse_json, write_bytes
 
 
@@ -17,11 +17,11 @@ from karel_fast.support.files import as_text, parse_json, write_bytes
 class Report:
     """The state of a run after `step` updates.
 
-    loss: mean next-token cross entropy, in nats, over the steps since the last report; lr and grad_norm: of the last
-    step (norm before clipping); tokens: trained on so far; flops: spent on them, as `Transformer.flops_per_token`
-    counts; tokens_per_second, mfu (share of the device's peak; None if that is unknown): since the last report;
-    seconds: training time so far, over every process that took part of the run, without compiling and without writing
-    snapshots.
+    loss: mean next-token cross entropy, in nats, over the steps since the last report; targets: the tokens that it is
+    of, as `TrainConfig.loss`; lr and grad_norm: of the last step (norm before clipping); tokens: trained on so far;
+    flops: spent on them, as `Transformer.flops_per_token` counts; tokens_per_second, mfu (share of the device's peak;
+    None if that is unknown): since the last report; seconds: training time so far, over every process that took part of
+    the run, without compiling and without writing snapshots.
     """
 
     step: int
@@ -33,6 +33,7 @@ class Report:
     tokens_per_second: float | None
     mfu: float | None
     seconds: float
+    targets: LossTargets
 
 
 ReportProgress = Callable[[Report], None]
@@ -84,6 +85,7 @@ class Reporter:
         tokens_per_step: int,
         flops_per_step: float,
         flops: float,
+        targets: LossTargets,
     ) -> None:
         """flops: of all updates; flops_per_step: of one like the last."""
         elapsed, steps = time.perf_counter() - self.clock, step - self.step
@@ -94,7 +96,7 @@ class Reporter:
         # Where the clock has just been started, nothing has been timed.
         mfu = None if self.peak is None or not steps else steps * flops_per_step / elapsed / self.peak
         rate = steps * tokens_per_step / elapsed if steps else None
-        self.last = Report(step, loss, lr, norm, step * tokens_per_step, flops, rate, mfu, self.seconds)
+        self.last = Report(step, loss, lr, norm, step * tokens_per_step, flops, rate, mfu, self.seconds, targets)
         self.clock, self.step = time.perf_counter(), step
         if self.metrics is not None:
             self.metrics.write(self.last)
@@ -123,7 +125,7 @@ class MetricsFile:
         self.file.write(json.dumps(values) + "\n")
         if self.board is not None:
             for name, value in values.items():
-                if name != "step" and value is not None:
+                if name not in ("step", "targets") and value is not None:
                     self.board.add_scalar(name, value, report.step)
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from karel_fast.model import Transformer
 from karel_fast.model.rows import target_losses
+from karel_fast.runs.folder import LossTargets
 
 
 class Targets:
@@ -22,8 +23,8 @@ class Targets:
     loss: as `TrainConfig.loss`; "outputs" needs the tokenizer, and raises ValueError if its rows are longer than the context.
     """
 
-    def __init__(self, loss: str, model: Transformer, pad_id: int, tokenizer: Any) -> None:
-        self.code, self.pad_id = model.row_code, pad_id
+    def __init__(self, loss: LossTargets, model: Transformer, pad_id: int, tokenizer: Any) -> None:
+        self.loss, self.code, self.pad_id = loss, model.row_code, pad_id
         prompt = model.prompt_length or 1
         # Rows may have a token more than the context: the last one is only a target.
         self.wanted_T = np.arange(model.config.n_positions + 1) >= (1 if loss == "all" else prompt)
