@@ -15,8 +15,8 @@ Cli = Callable[..., tuple[int, str, str]]
 def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *command: str) -> Cli:
     """call(*arguments, stdin="") -> exit code, standard output, standard error, of `karel-fast COMMAND ARGUMENTS`."""
 
-    def call(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["karel-fast", *command, *arguments])
+    def call(*arguments: object, stdin: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["karel-fast", *command, *map(str, arguments)])
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()), "utf-8"))
         code = 0
         try:

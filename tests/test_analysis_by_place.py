@@ -5,10 +5,8 @@ from __future__ import annotations
 import fake_run
 import numpy as np
 import pytest
-import typer
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from karel_fast.analysis.by_place import by_place, places_of
 from karel_fast.analysis.compare import read_runs
@@ -16,7 +14,6 @@ from karel_fast.analysis.compare_places import compare_places
 from karel_fast.analysis.keep import kept_metrics
 from karel_fast.analysis.results import results_of
 from karel_fast.analysis.series import Run
-from karel_fast.cli import report as commands
 from karel_fast.probing.clusters import read_clusters, write_clusters
 from karel_fast.probing.differences import Clusters
 from karel_fast.probing.measures import SUMS
@@ -104,17 +101,14 @@ def test_sums_of_other_records_are_not_used(tmp_path):
     assert by_place(Run.read(folder), "start") == []
 
 
-def test_compare_by_place(tmp_path):
+def test_compare_by_place(tmp_path, cli):
     paths = [with_places(tmp_path / f"seed{i}", lift) for i, lift in enumerate((0.01, 0.03))]
     rows = compare_places(read_runs(paths), "start", "direction", "mlp1")
     assert rows[2]["lift"] == pytest.approx(0.04)
     assert rows[2]["low"] < 0.04 < rows[2]["high"]
-    app = typer.Typer()
-    commands.register(app)
-    wanted = ("--feature", "direction", "--depth", "mlp1")
-    done = CliRunner().invoke(app, ["compare", *map(str, paths), *wanted, "--by-place", "end"], catch_exceptions=False)
-    assert done.exit_code == 0
-    assert "By place: actions after" in done.stdout
-    wrong = CliRunner().invoke(app, ["compare", *map(str, paths), "--by-place", "middle"])
-    assert isinstance(wrong.exception, ValueError)
-    assert "side is 'middle'" in str(wrong.exception)
+    code, out, _ = cli("compare", *paths, "--feature", "direction", "--depth", "mlp1", "--by-place", "end")
+    assert code == 0
+    assert "By place: actions after" in out
+    code, _, error = cli("compare", *paths, "--by-place", "middle")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "side is 'middle'" in error

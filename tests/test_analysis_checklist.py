@@ -8,7 +8,7 @@ from pathlib import Path
 
 import fake_run
 import pytest
-from typer.testing import CliRunner
+from command_line import Cli
 
 from karel_fast.analysis.checklist import _answer, checklist
 from karel_fast.analysis.claim_measures import Answer, above_untrained, latent_direction, phase_share, shorter
@@ -16,7 +16,6 @@ from karel_fast.analysis.claims import READ, Claim, claims_of
 from karel_fast.analysis.compare import read_runs
 from karel_fast.analysis.intervals import wilson
 from karel_fast.analysis.series import Run, mean, phases_of
-from karel_fast.cli import app
 from karel_fast.runs.folder import RunFolder
 from karel_fast.support.files import write_json
 
@@ -189,13 +188,13 @@ def test_a_run_that_was_only_evaluated_says_what_is_missing(tmp_path: Path) -> N
     assert rows["direction: lift less under adversarial"].verdict == "not measured"
 
 
-def test_the_command_prints_rows_and_whole_json(tmp_path: Path) -> None:
+def test_the_command_prints_rows_and_whole_json(tmp_path: Path, cli: Cli) -> None:
     paths = [str(fake_run.make(tmp_path / name, snapshots=4, seeds=2, examples=0)) for name in ("a", "b")]
-    shown = CliRunner().invoke(app, ["checklist", *paths])
-    assert shown.exit_code == 0
-    assert "specifications satisfied" in shown.output
-    assert "92.4" in shown.output
-    stored = json.loads(CliRunner().invoke(app, ["checklist", "--json", *paths]).output)
+    code, out, _ = cli("checklist", *paths)
+    assert code == 0
+    assert "specifications satisfied" in out
+    assert "92.4" in out
+    stored = json.loads(cli("checklist", "--json", *paths)[1])
     assert {row["name"] for row in stored} == {row.name for row in checklist(read_runs(paths))}
 
 

@@ -7,17 +7,13 @@ from pathlib import Path
 
 import fake_run
 import pytest
-import typer
 from rich.console import Console
 from scipy import stats
 from tiny_preset import TINY
-from typer.testing import CliRunner
 
 from karel_fast.analysis.compare import read_runs
 from karel_fast.analysis.crossover import crossover, recipe_of
 from karel_fast.analysis.crossover_cells import GAIN
-from karel_fast.cli import app
-from karel_fast.cli import crossover as commands
 from karel_fast.experiment.preset import load_preset, read_changes
 from karel_fast.experiment.reproduce import reproduce
 from karel_fast.karel.language import Semantics, resolve_semantics
@@ -84,7 +80,7 @@ def without_interval(found) -> str:
     return "; ".join(found.notes)
 
 
-def test_runs_that_are_no_replicates_have_no_interval(runs):
+def test_runs_that_are_no_replicates_have_no_interval(runs, cli):
     first, other = runs
     assert crossover(read_runs(first), read_runs(other)).notes == ()
 
@@ -112,10 +108,8 @@ def test_runs_that_are_no_replicates_have_no_interval(runs):
     write_json(other[1] / "probing" / f"{step_name(4)}.json", {**found, "step": 4})
     notes = without_interval(crossover(read_runs(first), read_runs(other)))
     assert notes == "the runs were last probed at different steps: a0 8, a1 8, a2 8, b0 8, b1 4"
-    done = CliRunner().invoke(
-        app, ["crossover", *map(str, first), *(part for b in other for part in ("--against", str(b)))]
-    )
-    assert "b1 4; no interval." in done.stdout
+    _, out, _ = cli("crossover", *first, *(part for b in other for part in ("--against", b)))
+    assert "b1 4; no interval." in out
 
 
 def test_a_meaning_by_pairs_is_the_one_it_names(tmp_path, runs):
@@ -164,16 +158,12 @@ def test_of_the_published_grid_and_of_the_grid_of_reading(tmp_path):
         crossover(a, b, readings="latent")
 
 
-def test_the_command(tmp_path, runs):
-    app = typer.Typer()
-    commands.register(app)
-    options = [item for path in runs[1] for item in ("--against", str(path))]
-    done = CliRunner().invoke(
-        app, [*map(str, runs[0]), *options, "--out", str(tmp_path / "out")], catch_exceptions=False
-    )
-    assert done.exit_code == 0
-    assert "a: identity, 3 runs; b: map8, 2 runs." in done.stdout
-    assert done.stdout.splitlines()[2].split()[:4] == ["direction", "linear", "0", "lift"]
+def test_the_command(tmp_path, runs, cli):
+    options = [item for path in runs[1] for item in ("--against", path)]
+    code, out, _ = cli("crossover", *runs[0], *options, "--out", tmp_path / "out")
+    assert code == 0
+    assert "a: identity, 3 runs; b: map8, 2 runs." in out
+    assert out.splitlines()[2].split()[:4] == ["direction", "linear", "0", "lift"]
     assert sorted(p.suffix for p in (tmp_path / "out").iterdir()) == [".csv", ".json", ".png", ".svg"]
     lines = (tmp_path / "out" / "crossover.csv").read_text().splitlines()
     assert len({line.count(",") for line in lines}) == 1

@@ -1,19 +1,10 @@
 """`karel-fast generate` and `karel-fast verify`."""
 
 import pytest
-import typer
 from stored_shards import RECIPE, digests, stored
-from typer.testing import CliRunner
 
 import karel_fast as kf
-from karel_fast.cli import data as commands
-from karel_fast.cli import training
 from karel_fast.data.storage.manifest import Manifest
-from karel_fast.support.checks import InputError
-
-app = typer.Typer()
-commands.register(app)
-training.register(app)
 
 
 @pytest.fixture(scope="module")
@@ -21,31 +12,37 @@ def folder(tmp_path_factory):
     return stored(tmp_path_factory.mktemp("shards"))
 
 
-def run_command(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+@pytest.fixture
+def refused(cli):
+    """refused(says, *arguments): the command ends with one line that says so, and exit code 2."""
+
+    def call(says, *arguments):
+        code, _, error = cli(*arguments)
+        assert (code, error.count("\n")) == (2, 1), error
+        assert says in error
+
+    return call
 
 
-def test_commands(folder, tmp_path):
+def test_commands(folder, tmp_path, cli):
     (tmp_path / "recipe.json").write_text(RECIPE.to_json())
     out = tmp_path / "data"
     common = ("generate", "--recipe", tmp_path / "recipe.json", "--out", out, "--count", 2500, "--shard-size", 1000)
     for k in (1, 2, 3):
-        assert run_command(*common, "--shards", f"{k}/3").exit_code == 0
+        assert cli(*common, "--shards", f"{k}/3")[0] == 0
     assert digests(Manifest.read(out)) == digests(Manifest.read(folder))
-    done = run_command("verify", out)
-    assert (done.exit_code, done.stdout) == (0, f"{out}: 2500 rows in 3 shards are right\n")
+    assert cli("verify", out)[:2] == (0, f"{out}: 2500 rows in 3 shards are right\n")
 
 
-def test_command_with_traces(tmp_path):
-    done = run_command("generate", "--count", 20, "--out", tmp_path, "--traces", "--semantics", "adversarial")
-    assert done.exit_code == 0
+def test_command_with_traces(tmp_path, cli):
+    assert cli("generate", "--count", 20, "--out", tmp_path, "--traces", "--semantics", "adversarial")[0] == 0
     assert Manifest.read(tmp_path).traces == kf.data.Recipe(semantics="adversarial").semantics
 
 
-def test_no_command_writes_over_what_it_reads(tmp_path):
+def test_no_command_writes_over_what_it_reads(tmp_path, cli, refused):
     records, recipe = tmp_path / "records.jsonl", tmp_path / "recipe.json"
     recipe.write_text(RECIPE.to_json())
-    run_command("generate", "--count", 3, "--format", "jsonl", "--out", records)
+    assert cli("generate", "--count", 3, "--format", "jsonl", "--out", records)[0] == 0
     before = records.read_bytes(), recipe.read_bytes()
     for command in (
         ("trace", records, "--out", records),
@@ -53,42 +50,35 @@ def test_no_command_writes_over_what_it_reads(tmp_path):
         ("evaluate", "no-run", "--data", records, "--output", records),
         ("evaluate", "no-run", "--recipe", recipe, "--output", recipe),
     ):
-        done = run_command(*command)
-        assert isinstance(done.exception, InputError)
-        assert "which is the same file; name another one" in str(done.exception)
+        refused("which is the same file; name another one", *command)
     assert (records.read_bytes(), recipe.read_bytes()) == before
 
 
-def test_a_file_too_large_for_memory(tmp_path, monkeypatch):
+def test_a_file_too_large_for_memory(tmp_path, monkeypatch, cli):
     def full(*_, **__):
         raise MemoryError("Unable to allocate 3.63 TiB")
 
     monkeypatch.setattr("karel_fast.data.generate", full)
-    done = run_command("generate", "--format", "jsonl", "--count", "2e9", "--out", tmp_path / "x")
-    assert isinstance(done.exception, InputError)
-    assert "--count 2000000000: so many samples of one file" in str(done.exception)
-    assert "3.63 TiB); give fewer, or --format parquet" in str(done.exception)
+    code, _, error = cli("generate", "--format", "jsonl", "--count", "2e9", "--out", tmp_path / "x")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "--count 2000000000: so many samples of one file" in error
+    assert "3.63 TiB); give fewer, or --format parquet" in error
 
 
-def test_a_data_set_has_a_recipe_of_its_own(folder, tmp_path):
-    done = run_command("train", tmp_path / "run", "--shards", folder, "--recipe", "paper")
-    assert isinstance(done.exception, InputError)
-    assert "the data set is of another recipe than --recipe says; leave out one of them" in str(done.exception)
+def test_a_data_set_has_a_recipe_of_its_own(folder, tmp_path, refused):
+    says = "the data set is of another recipe than --recipe says; leave out one of them"
+    refused(says, "train", tmp_path / "run", "--shards", folder, "--recipe", "paper")
 
 
 @pytest.mark.parametrize("option", [("--fraction", 0.01), ("--backend", "foo"), ("--threads", 0)])
-def test_options_of_shards_are_not_ignored_of_a_run(tmp_path, option):
+def test_options_of_shards_are_not_ignored_of_a_run(tmp_path, option, refused):
     (tmp_path / "package.json").write_text("{}")
-    done = run_command("verify", tmp_path, *option)
-    assert isinstance(done.exception, InputError)
-    assert f"{option[0]} is for shards" in str(done.exception)
+    refused(f"{option[0]} is for shards", "verify", tmp_path, *option)
 
 
-def test_a_folder_of_which_nothing_can_be_compared(tmp_path):
+def test_a_folder_of_which_nothing_can_be_compared(tmp_path, refused):
     (tmp_path / "package.json").write_text("{}")
-    done = run_command("verify", tmp_path)
-    assert isinstance(done.exception, InputError)
-    assert "no file has a checksum, so nothing could be compared" in str(done.exception)
+    refused("no file has a checksum, so nothing could be compared", "verify", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +97,7 @@ def test_a_folder_of_which_nothing_can_be_compared(tmp_path):
         (("--count", "-4"), "-4"),
     ],
 )
-def test_commands_reject(tmp_path, arguments, says):
-    done = run_command("generate", "--count", 10, "--out", tmp_path / "x", *arguments)
-    assert isinstance(done.exception, ValueError)
-    assert says in str(done.exception)
+def test_commands_reject(tmp_path, arguments, says, cli):
+    code, _, error = cli("generate", "--count", 10, "--out", tmp_path / "x", *arguments)
+    assert code == 2
+    assert says in error

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
+from command_line import Cli
 
 import karel_fast as kf
-from karel_fast.cli import data as commands
 from karel_fast.data import (
     Recipe,
     export_text,
@@ -30,9 +28,6 @@ from karel_fast.data.storage.packing import column_widths
 from karel_fast.support.checks import InputError
 
 RECIPE = Recipe.control_flow(height=6, width=9, examples=2, held_out=1)
-app = typer.Typer()
-commands.register(app)
-app.command("other")(lambda: None)
 
 
 def places(*ones: tuple[int, int, int]) -> str:
@@ -198,15 +193,12 @@ def test_text_that_people_read(tmp_path: Path) -> None:
         assert all(line in text for line in world.split("\n"))
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_the_command(tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "r.json").write_text(RECIPE.to_json())
 
-    def call(*words: str) -> None:
-        arguments = ["generate", "--recipe", str(tmp_path / "r.json"), "--count", "4", "--split", "val", *words]
-        CliRunner().invoke(app, arguments, catch_exceptions=False)
-
+    command = ("generate", "--recipe", tmp_path / "r.json", "--count", 4, "--split", "val", "--out")
     for kind in ("text", "jsonl", "msr"):
-        call("--format", kind, "--start", "2", "--out", str(tmp_path / kind))
+        assert cli(*command, tmp_path / kind, "--format", kind, "--start", 2)[0] == 0
     wanted = generate(RECIPE, "val", 2, 4)
     found = read_msr(tmp_path / "msr")
     assert (len(found.programs), found.examples) == (4, RECIPE.worlds_per_sample)
@@ -217,15 +209,17 @@ def test_the_command(tmp_path: Path) -> None:
         (("--format", "text", "--card"), "--card is of a folder of shards"),
         (("--start", "3"), "--start is of one file"),
     ):
-        with pytest.raises(ValueError, match=says):
-            call("--out", str(tmp_path / "no"), *words)
-    call("--card", "--out", str(tmp_path / "shards"))
+        code, _, error = cli(*command, tmp_path / "no", *words)
+        assert (code, error.count("\n")) == (2, 1)
+        assert says in error
+    assert cli(*command, tmp_path / "shards", "--card")[0] == 0
     assert (tmp_path / "shards" / "README.md").read_text().startswith("---\npretty_name")
     # A README of somebody's own is not replaced, and looked for before anything is made.
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "README.md").write_text("# my project")
-    with pytest.raises(InputError, match=r"README.md is no card of karel_fast, and would be replaced"):
-        call("--card", "--out", str(tmp_path / "mine"))
+    code, _, error = cli(*command, tmp_path / "mine", "--card")
+    assert code == 2
+    assert "README.md is no card of karel_fast, and would be replaced" in error
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["README.md"]
     assert (tmp_path / "mine" / "README.md").read_text() == "# my project"
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from command_line import Cli
 
 import karel_fast as kf
-from karel_fast.cli import app
 from karel_fast.data.sampling.recipe import ControlFlow, Recipe
 from karel_fast.data.storage.shards_writing import write_shards
 from karel_fast.exact.ideal_loss import floor
@@ -120,12 +119,25 @@ def test_wrong_input_is_refused_before_any_work(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_the_command(tmp_path: Path, cli: Cli) -> None:
     recipe = tmp_path / "recipe.json"
     recipe.write_text(RECIPE.to_json())
-    call = ["solve-samples", "--recipe", str(recipe), "--count", "25", "--start", "100", "--shard-size", "10"]
-    done = CliRunner().invoke(app, [*call, "--out", str(tmp_path / "out")])
-    assert done.exit_code == 0, done.output
-    assert "25 of 25 can be satisfied" in done.output
-    refused = CliRunner().invoke(app, [*call, "--out", str(tmp_path / "out"), "--engine", "ray", "--threads", "2"])
-    assert "leave out --shards and --threads" in str(refused.exception)
+    call = [
+        "solve-samples",
+        "--recipe",
+        recipe,
+        "--count",
+        25,
+        "--start",
+        100,
+        "--shard-size",
+        10,
+        "--out",
+        tmp_path / "out",
+    ]
+    code, out, error = cli(*call)
+    assert code == 0, error
+    assert "25 of 25 can be satisfied" in out
+    code, _, error = cli(*call, "--engine", "ray", "--threads", 2)
+    assert code == 2
+    assert "leave out --shards and --threads" in error

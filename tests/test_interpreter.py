@@ -5,16 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
-import typer
 from evaluated_model import PLAIN, shape
 from grammar_walk import walk
 from hypothesis import given, settings
 from rich.console import Console
 from test_data_recipe import recipes
-from typer.testing import CliRunner
 
 from karel_fast.analysis.series import Run
-from karel_fast.cli.training import register
 from karel_fast.data import Recipe, Tokenizer, generate
 from karel_fast.data.tokens.interpreter import InterpreterTokenizer, make_tokenizer
 from karel_fast.experiment.preset import load_preset
@@ -169,25 +166,23 @@ def test_a_whole_run(run):
     assert "no accuracy at" not in text
 
 
-def test_commands(run, tmp_path):
+def test_commands(run, tmp_path, cli):
     folder, _ = run
-    app = typer.Typer()
-    register(app)
-    words = ["evaluate", str(folder), "--specifications", "20", "--device", "cpu", "--no-compile-decoding", "--json"]
-    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    words = ["evaluate", folder, "--specifications", "20", "--device", "cpu", "--no-compile-decoding", "--json"]
     kept = RunFolder(folder).read_all("evaluation")[6]
-    assert json.loads(done.stdout)["cell_accuracy"] == kept["cell_accuracy"]
-    wrong = CliRunner().invoke(app, [*words, "--layout", "compact"])
-    assert "trained with layout interpreter" in str(wrong.exception)
-    wrong = CliRunner().invoke(app, [*words, "--draws", "2"])
-    assert isinstance(wrong.exception, InputError)
-    assert "draws is about programs" in str(wrong.exception)
+    assert json.loads(cli(*words)[1])["cell_accuracy"] == kept["cell_accuracy"]
+    for wrong, says in (
+        ((*words, "--layout", "compact"), "trained with layout interpreter"),
+        ((*words, "--draws", "2"), "draws is about programs"),
+        (("train", tmp_path / "new", "--layout", "interpretr"), "layout is 'interpretr'; did you mean 'interpreter'"),
+    ):
+        code, _, error = cli(*wrong)
+        assert (code, error.count("\n")) == (2, 1)
+        assert says in error
     changed = load_preset(str(folder.parent / "small.toml"), {"evaluation": {"ideal": True}})
     with pytest.raises(InputError, match="ideal is about programs"):
         reproduce(changed, tmp_path / "other", Console(quiet=True))
     assert not (tmp_path / "other").exists()
-    wrong = CliRunner().invoke(app, ["train", str(tmp_path / "new"), "--layout", "interpretr"])
-    assert "layout is 'interpretr'; did you mean 'interpreter'" in str(wrong.exception)
 
 
 def test_what_needs_programs_says_so(run):

@@ -7,13 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
+from command_line import Cli
 from probed_model import RECIPE, make_model
-from typer.testing import CliRunner
 
 import karel_fast as kf
-from karel_fast.cli import probing as probing_commands
-from karel_fast.cli import training as training_commands
 from karel_fast.data import Recipe, Tokenizer, generate
 from karel_fast.model import Capture
 from karel_fast.model.hub import to_hf
@@ -156,7 +153,7 @@ def test_a_folder_from_elsewhere(tmp_path: Path, lab: Lab) -> None:
         load(tmp_path, recipe=RECIPE)
 
 
-def test_a_stock_model_saved_by_transformers(tmp_path: Path, lab: Lab) -> None:
+def test_a_stock_model_saved_by_transformers(tmp_path: Path, lab: Lab, cli: Cli) -> None:
     """What another laboratory has: CodeGenForCausalLM.save_pretrained, and a tokenizer beside it; evaluated and probed."""
     from transformers import CodeGenForCausalLM
 
@@ -165,12 +162,16 @@ def test_a_stock_model_saved_by_transformers(tmp_path: Path, lab: Lab) -> None:
     lab.tokenizer.to_hf().save_pretrained(tmp_path / "stock")
     (tmp_path / "recipe.json").write_text(RECIPE.to_json())
     kf.data.export_jsonl(lab.samples("test", 0, 20), tmp_path / "own.jsonl")
-    app = typer.Typer()
-    for commands in (training_commands, probing_commands):
-        commands.register(app)
 
-    def call(*arguments: str) -> str:
-        return CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False).stdout
+    def call(*arguments: object) -> str:
+        code, out, error = cli(*arguments)
+        assert code == 0, error
+        return out
+
+    def refused(says: str, *arguments: object) -> None:
+        code, _, error = cli(*arguments)
+        assert (code, error.count("\n")) == (2, 1)
+        assert says in error
 
     stock, origin = tmp_path / "stock", ("--recipe", tmp_path / "recipe.json")
     here = ("--no-compile-decoding", "--precision", "fp32", "--device", "cpu")
@@ -182,12 +183,10 @@ def test_a_stock_model_saved_by_transformers(tmp_path: Path, lab: Lab) -> None:
     read = json.loads(call("evaluate", stock, *origin, "--data", tmp_path / "own.jsonl", *here, "--json"))
     assert {**read, "split": "test"} == {**drawn, "data": str(tmp_path / "own.jsonl")}
     for name, value in (("shortest", 1), ("specifications", 5), ("on-the-way", 5), ("split", "val")):
-        with pytest.raises(InputError, match=f"--{name} is about specifications that are drawn"):
-            call("evaluate", stock, *origin, "--data", tmp_path / "own.jsonl", f"--{name}", value, *here)
-    with pytest.raises(InputError, match="is a model and no run: give --output"):
-        call("probe", stock, *small)
-    with pytest.raises(InputError, match="does not say what it was trained on"):
-        call("probe", stock, "--output", tmp_path / "probed", *small)
+        data = ("--data", tmp_path / "own.jsonl", f"--{name}", value)
+        refused(f"--{name} is about specifications that are drawn", "evaluate", stock, *origin, *data, *here)
+    refused("is a model and no run: give --output", "probe", stock, *small)
+    refused("does not say what it was trained on", "probe", stock, "--output", tmp_path / "probed", *small)
     for _ in range(2):  # the second time it is there
         shown = call("probe", stock, *origin, "--output", tmp_path / "probed", *small)
         assert shown.strip().endswith("probed/probing/step-000000.json")
@@ -195,12 +194,12 @@ def test_a_stock_model_saved_by_transformers(tmp_path: Path, lab: Lab) -> None:
         kf.load(tmp_path / "probed", device="cpu").read(lab.samples(count=3)).values,
         lab.read(lab.samples(count=3)).values,
     )
-    with pytest.raises(InputError, match="--output is for a model from elsewhere"):
-        call("probe", tmp_path / "probed", "--output", tmp_path / "again", *small)
+    refused(
+        "--output is for a model from elsewhere", "probe", tmp_path / "probed", "--output", tmp_path / "again", *small
+    )
     other = tmp_path / "other"
     to_hf(make_model(Tokenizer(RECIPE), seed=9), other)
-    with pytest.raises(InputError, match="probed holds another model"):
-        call("probe", other, *origin, "--output", tmp_path / "probed", *small)
+    refused("probed holds another model", "probe", other, *origin, "--output", tmp_path / "probed", *small)
 
 
 def test_generation(lab: Lab) -> None:

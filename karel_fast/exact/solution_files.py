@@ -22,7 +22,7 @@ from karel_fast.data.sampling.recipe import Recipe, split_code
 from karel_fast.exact.ideal_loss import floor
 from karel_fast.exact.problem import Prior
 from karel_fast.exact.solution import solve
-from karel_fast.support.checks import InputError, one_of
+from karel_fast.support.checks import InputError, one_line, one_of
 from karel_fast.support.files import remove_leftovers, write_whole
 from karel_fast.support.locks import locked
 from karel_fast.support.ray import connected, results
@@ -190,7 +190,7 @@ def _metadata(path: Path) -> dict[str, Any]:
     try:
         stated = json.loads((pq.read_schema(path).metadata or {})[b"karel_fast"])
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is no file of solutions ({error}): {REMEDY}") from error
+        raise InputError(f"{path} is no file of solutions ({one_line(error)}): {REMEDY}") from error
     if not isinstance(stated, dict):
         raise InputError(f"{path} is no file of solutions (its metadata are a {type(stated).__name__}): {REMEDY}")
     for name in ("count", "shard_size"):
@@ -208,7 +208,7 @@ def _read(path: Path) -> Any:
     try:
         return pq.read_table(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}): {REMEDY}") from error
+        raise InputError(f"{path} is damaged ({one_line(error)}): {REMEDY}") from error
 
 
 def read_solutions(directory: str | Path) -> Any:

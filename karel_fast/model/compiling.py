@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from karel_fast.support.checks import InputError
+from karel_fast.support.checks import InputError, one_line
 
 # torch gives up on a function after 8 graphs. Ours are deliberately static, so a process that evaluates with several
 # batch sizes, models or captures makes more, each meant.
@@ -109,7 +109,7 @@ def _machine_fault(error: BaseException) -> str | None:
             lines = [line for line in str(cause).splitlines() if "error" in line.lower()]
             return "the C++ compiler fails" + (f" ({lines[-1].strip()[:200]})" if lines else "")
         if isinstance(cause, OSError | ImportError):
-            return " ".join(str(cause).split())[:300]
+            return one_line(cause)[:300]
     return None
 
 

@@ -17,6 +17,11 @@ class NotFiniteError(ArithmeticError):
     """A model's numbers are NaN or infinite, so that nothing can be said of it. The message names it."""
 
 
+def one_line(error: BaseException) -> str:
+    """What an error of another library says, for a message of one line."""
+    return " ".join(str(error).split())
+
+
 def whole(name: str, value: object, lowest: int, highest: int | None = None) -> int:
     """The value as a plain int. TypeError unless it is a whole number (NumPy's are), ValueError unless in the range."""
     expected = f"of at least {lowest}" if highest is None else f"from {lowest} to {highest}"

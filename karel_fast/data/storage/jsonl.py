@@ -34,7 +34,7 @@ from karel_fast.karel.execution import run
 from karel_fast.karel.language import CompiledPrograms, Program, Semantics, compile, parse
 from karel_fast.karel.status import Status
 from karel_fast.karel.world import Worlds
-from karel_fast.support.checks import InputError, one_of, whole
+from karel_fast.support.checks import InputError, one_line, one_of, whole
 from karel_fast.support.files import as_text, lines_of, parse_json, write_whole
 
 CHUNK = 2048  # lines or samples handled at a time
@@ -146,7 +146,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     line += 1
                     yield line, record
     except (pa.ArrowException, OSError, ValueError) as error:  # pyarrow's own are of all three kinds
-        raise ValueError(f"{path} is no readable Parquet file: {error}") from error
+        raise ValueError(f"{path} is no readable Parquet file: {one_line(error)}") from error
 
 
 def _numbered(record: dict[str, Any], kind: str, where: str) -> list[str]:

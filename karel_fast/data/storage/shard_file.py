@@ -17,6 +17,7 @@ from karel_fast.data.storage.packing import (
     make_columns,
     to_table,
 )
+from karel_fast.support.checks import one_line
 from karel_fast.support.checksums import file_sum
 from karel_fast.support.files import write_whole
 
@@ -86,7 +87,7 @@ def checked_file(manifest: Manifest, directory: Path, shard: int) -> Iterator[An
             file.close()
             file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True, read_dictionary=by_dictionary)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise ShardError(f"{where} is no whole Parquet file ({error}){REMEDY}") from error
+        raise ShardError(f"{where} is no whole Parquet file ({one_line(error)}){REMEDY}") from error
     with file:
         start, rows = manifest.rows(shard)
         metadata = file.schema_arrow.metadata or {}
@@ -141,5 +142,5 @@ def read_columns(
         columns = from_table(table, column_widths(manifest.recipe, manifest.traces is not None))
         check_values(columns, manifest.recipe, manifest.rows(shard)[0] + first)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise ShardError(f"{place_of(manifest, directory, shard)} is damaged ({error}){REMEDY}") from error
+        raise ShardError(f"{place_of(manifest, directory, shard)} is damaged ({one_line(error)}){REMEDY}") from error
     return columns
