@@ -104,6 +104,15 @@ def test_operations_are_those_of_the_targets_of_each_update(tmp_path):
     assert both == [*every[:4], *(every[3] + flops for flops in program[:5])]
 
 
+def test_compiling_another_loss_is_no_training_time(tmp_path, monkeypatch):
+    left_out = []
+    monkeypatch.setattr(
+        "karel_fast.training.metrics.Reporter.leave_out", lambda self, began: left_out.append(self.step)
+    )
+    go(tmp_path, 9, program_after=5)
+    assert left_out == [0, 5]
+
+
 @pytest.mark.parametrize("compile_step", [False, True])
 def test_a_run_goes_on_with_the_program_alone(tmp_path, compile_step):
     pieces, whole = tmp_path / "pieces", tmp_path / "whole"

@@ -159,7 +159,7 @@ class TrainConfig:
 
     def with_loss(self, step: int) -> int:
         """How many of the first `step` updates have the targets of `loss`; the others have only the program."""
-        return min(step, self.program_after or step)
+        return _with_loss(step, self.program_after)
 
     def rates(self) -> dict[str, Any]:
         """The settings that `schedule.rate_factor` takes."""
@@ -186,7 +186,7 @@ class TrainConfig:
                     f"cannot resume: {field.name} was {old!r} when the run began and is {new!r} now; "
                     "set it back, or train into a new folder"
                 )
-        before = min(done, earlier["program_after"] or done)
+        before = _with_loss(done, earlier["program_after"])
         if self.with_loss(done) != before:
             raise ValueError(
                 f"cannot resume with program_after={self.program_after} in place of {earlier['program_after']}: {done} updates are done, "
@@ -221,6 +221,10 @@ def _updates(name: str, value: object) -> tuple[Any, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise TypeError(f"{name} is {value!r}; give a list of updates")
     return tuple(value)
+
+
+def _with_loss(step: int, program_after: int) -> int:
+    return min(step, program_after or step)
 
 
 def _rates(settings: dict[str, Any]) -> dict[str, Any]:
