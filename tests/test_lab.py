@@ -46,6 +46,14 @@ def test_what_is_opened(run: Path, lab: Lab) -> None:
     assert lab.recipe == RECIPE
 
 
+def test_the_model_that_is_kept_in_the_tree() -> None:
+    """The one that docs/results-paper.md opens: 95.8 % of 4,000 of val satisfied; under 85 of 100 has a chance below 1e-4."""
+    kept = Path(__file__).parent.parent / "benchmarks/results/paper-epyc-zen5-2cpu/seed0/model"
+    opened = kf.load(kept, device="cpu")
+    assert opened.recipe == Recipe.paper()
+    assert opened.generate(opened.samples("val", count=100)).correct.sum() >= 85
+
+
 def test_written_programs_and_their_states(lab: Lab) -> None:
     samples = lab.samples("test", 5, 30)
     written = lab.write(samples, layers=[0, 2])
