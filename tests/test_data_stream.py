@@ -37,6 +37,7 @@ def test_ranks_share_the_batches(world_size):
     assert torch.equal(torch.cat(batches), rows(0, 24))
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one processor
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_workers_do_not_matter(workers):
     stream = SampleStream(TOKENIZER, batch_size=4)

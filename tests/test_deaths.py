@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +66,8 @@ def dies_at(number: int, work: Callable[[], Any]) -> bool:
         try:
             work()
         except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()  # which os._exit does not
             os._exit(1)
         os._exit(0)
     _, status = os.waitpid(child, 0)
