@@ -188,12 +188,25 @@ def test_a_run_that_was_only_evaluated_says_what_is_missing(tmp_path: Path) -> N
     assert rows["direction: lift less under adversarial"].verdict == "not measured"
 
 
+def test_phases_that_more_evaluation_would_not_find(tmp_path: Path) -> None:
+    for step in (0, 100, 200):
+        write_json(
+            tmp_path / "run" / "evaluation" / f"step-{step:06d}.json",
+            {"step": step, "samples": 50, "generative_accuracy": 0.1, "distinct_programs": 10},
+        )
+    babbling = rows_of(*read_runs([tmp_path / "run"]))["share of training: babbling"]
+    assert (babbling.verdict, babbling.command) == ("not measured", "")
+    assert babbling.missing == "accuracy rose by less than five points after babbling"
+
+
 def test_the_command_prints_rows_and_whole_json(tmp_path: Path, cli: Cli) -> None:
     paths = [str(fake_run.make(tmp_path / name, snapshots=4, seeds=2, examples=0)) for name in ("a", "b")]
     code, out, _ = cli("checklist", *paths)
     assert code == 0
     assert "specifications satisfied" in out
     assert "92.4" in out
+    (tmp_path / "a" / "config.json").write_text("")
+    assert "karel-fast: a: config.json is not whole; it was left out" in cli("checklist", *paths)[2]
     stored = json.loads(cli("checklist", "--json", *paths)[1])
     assert {row["name"] for row in stored} == {row.name for row in checklist(read_runs(paths))}
 

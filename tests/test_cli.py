@@ -165,6 +165,10 @@ def test_run_takes_several_worlds(call, tmp_path):
         (("bench", "model", "--size", "huge"), "unknown size 'huge'; choose from quick, small, paper"),
         (("bench", "model", "--device", "abacus"), "device='abacus': use auto, cpu, cuda or cuda:N"),
         (("report", "nowhere"), "nowhere"),
+        (("evaluate", ""), "an argument is empty, as an unset variable in quotes is"),
+        (("train", "x", "--restarts", "ten"), "restarts is 'ten'; give a list of whole numbers"),
+        (("compare", "x", "--by-place", "middle"), "--by-place is 'middle'; use one of start, end"),
+        (("reproduce", "NONE.TOML"), "NONE.TOML: there is no such file"),
         (("generate", "--out", "x", "--count", "5", "--recipe", "nonsense"), "nonsense"),
         (
             ("generate", "--out", "x", "--count", "1e17"),

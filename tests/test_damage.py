@@ -147,13 +147,14 @@ def test_everything_wrong_with_a_run_is_named(run, monkeypatch, capsys):
     (run / "tables" / "test" / "part-00000" / "lengths.npy").unlink()
     (run / "snapshots" / "step-000002" / "config.json").write_text("{}")
     (run / "resume.safetensors").write_bytes(b"half")
+    (run / "metrics.jsonl").write_bytes((run / "metrics.jsonl").read_bytes()[:-5])
     monkeypatch.setattr("sys.argv", ["karel-fast", "verify", str(run)])
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert end.value.code == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 4
-    for name in ("step-000002.json", "lengths.npy: missing", "config.json", "resume.safetensors"):
+    assert len(lines) == 5
+    for name in ("step-000002.json", "lengths.npy: missing", "config.json", "resume.safetensors", "metrics.jsonl line"):
         assert sum(name in line for line in lines) == 1, name
 
 
@@ -162,6 +163,9 @@ def test_verify_of_what_is_no_run(tmp_path):
         verify_folder(tmp_path)
     with pytest.raises(FileNotFoundError, match="no such folder"):
         verify_folder(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(FileNotFoundError, match="file: a file; name its folder"):
+        verify_folder(tmp_path / "file")
 
 
 # -- hostile snapshots ------------------------------------------------------------------------------------------------
@@ -183,8 +187,8 @@ def test_verify_of_what_is_no_run(tmp_path):
         ({"resid_pdrop": "none"}, "resid_pdrop is 'none'"),
         ({"activation_function": 3}, "activation_function"),
         ({"model_type": ["codegen"]}, "model_type"),
-        ({"n_head": 3}, "n_head=3"),
-        ({"n_embd": 33}, "n_embd=33"),
+        ({"n_head": 3}, r"heads \(n_head\) is 3"),
+        ({"n_embd": 33}, r"width \(n_embd\) is 33; use a multiple of heads \(n_head\), 4"),
     ],
 )
 def test_a_hostile_config_is_one_line(tmp_path, changes, says):

@@ -120,7 +120,7 @@ def test_the_faithful_paper_has_the_original_s_tokens():
         (("on_the_way = 6", "on_the_way = 0"), r"\[evaluation\]: on_the_way is 0"),
         (('depths = ["linear"]', "depths = { deep = [0] }"), r"\[probing\]: depths.deep is 0"),
         (('depths = ["linear"]', "depths = { deep = 7.5 }"), r"\[probing\]: depths.deep is 7.5"),
-        (("validation = 8, ", ""), "programs needs train, validation, test"),
+        (("validation = 8, ", ""), "programs is of train, test; give train, validation, test, as in train=16000"),
     ],
 )
 def test_wrong_presets(tmp_path, change, message):

@@ -163,6 +163,9 @@ def test_without_a_preset_the_snapshots_say_how_runs_were_trained(tmp_path):
     one, other, longer = trained("one", seed=0), trained("other", seed=1), trained("longer", seed=2, lr=1.0)
     assert unlike([one, other]) == []
     assert "differ in more than their seed: training.lr" in "".join(unlike([one, longer]))
+    # A preset's tables name what it sets alone; of a run that has none, only the snapshots can be compared.
+    of_a_preset = replace(one, config={"experiment": {"training": {"steps": 3}, "recipe": {"height": 5}}})
+    assert unlike([of_a_preset, other]) == []
 
 
 def test_one_run_and_a_run_without_probes(runs, tmp_path):

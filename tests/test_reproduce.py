@@ -21,9 +21,9 @@ from karel_fast.experiment.pieces import OutOfTime, Pieces
 from karel_fast.experiment.preset import load_preset, read_changes
 from karel_fast.experiment.reproduce import _train, _write_config, reproduce
 from karel_fast.runs.folder import RunFolder
-from karel_fast.runs.snapshots import list_snapshots, read_card, read_resume
+from karel_fast.runs.snapshots import list_snapshots, read_card, read_resume, snapshot_path
 from karel_fast.support.checks import InputError
-from karel_fast.support.files import read_json
+from karel_fast.support.files import read_json, write_json
 from karel_fast.training.bar import TrainingBar
 
 
@@ -254,6 +254,17 @@ def test_another_experiment_is_not_mixed_in(tiny, tmp_path):
         ValueError, match=r"another experiment: training.seed is 0 there and 1 here; choose another --output"
     ):
         reproduce(load_preset(tiny, {"training": {"seed": 1}}), tmp_path / "run", Console(quiet=True))
+
+
+def test_a_run_that_was_trained_on_is_not_taken_for_the_experiment(tiny, tmp_path):
+    preset = load_preset(tiny)
+    (tmp_path / "run").mkdir()
+    _write_config(preset, tmp_path / "run")
+    beyond = snapshot_path(tmp_path / "run", preset.training.steps + 1)
+    write_json(beyond / "karel_fast.json", {"step": preset.training.steps + 1})
+    said = rf"{beyond.name}: the experiment ends after {preset.training.steps} updates, and this run was trained on"
+    with pytest.raises(InputError, match=said):
+        reproduce(preset, tmp_path / "run", Console(quiet=True))
 
 
 def test_a_run_that_was_begun_otherwise_is_not_taken_for_this_one(tiny, tmp_path):

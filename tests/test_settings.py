@@ -256,5 +256,5 @@ def test_presets_of_earlier_versions(tmp_path):
 @pytest.mark.parametrize("value", ["3", "[[1]]", '"x"'])
 def test_a_table_that_is_none(tmp_path, table, value):
     (tmp_path / "x.toml").write_text(f"{table} = {value}\n")
-    with pytest.raises(InputError, match=rf"preset x: {table} is .*; give a table of settings, \[{table}\]"):
+    with pytest.raises(InputError, match=rf"x\.toml: {table} is .*; give a table of settings, \[{table}\]"):
         load_preset(str(tmp_path / "x.toml"), {"training": {"steps": 1}})

@@ -58,6 +58,24 @@ def test_a_restart_that_is_past_stays_what_it_was(tmp_path, before, after, said)
         go(tmp_path, 12, restarts=after, resume=True, **same)
 
 
+def test_another_later_rate_is_named(tmp_path):
+    go(tmp_path, 9, restarts=[4], later_lr=0.5)
+    with pytest.raises(ValueError, match=r"later_lr=0\.7 in place of 0\.5: 9 updates are done, and from update 4 on"):
+        go(tmp_path, 9, restarts=[4], later_lr=0.7, resume=True)
+
+
+def test_going_on_from_nothing_makes_no_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no run to resume"):
+        go(tmp_path / "new" / "run", 9, resume=True)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_setting_of_another_model_is_named(tmp_path):
+    go(tmp_path, 9)
+    with pytest.raises(ValueError, match="the model's layers was 2 when it began and is 1 now; set it back"):
+        go(tmp_path, 9, resume=True, model=tiny_config(layers=1))
+
+
 def test_what_cannot_be_extended(tmp_path):
     go(tmp_path / "restarted", 9)
     with pytest.raises(

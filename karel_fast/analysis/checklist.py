@@ -36,7 +36,9 @@ COLUMNS = ("claim", "published", "here", "95 %", "over", "beside it", "verdict")
 
 @dataclass(frozen=True)
 class Row:
-    """A claim answered: shares and R2 between 0 and 1, differences likewise; None where it was not measured."""
+    """A claim answered: shares and R2 between 0 and 1, differences likewise; None where it was not measured. `command` then measures it,
+    unless there is none, and `missing` says why.
+    """
 
     name: str
     source: str
@@ -51,6 +53,7 @@ class Row:
     differs: str
     verdict: str
     command: str
+    missing: str
     runs: int
 
     def to_json(self) -> dict[str, Any]:
@@ -73,6 +76,7 @@ def checklist(runs: Sequence[Run]) -> list[Row]:
 def _answer(claim: Claim, runs: Sequence[Run], alike: bool) -> Row:
     answers = [claim.measure(run) for run in runs]
     known = [answer for answer in answers if answer.value is not None]
+    missing = next((answer.missing for answer in answers if answer.missing), "")
     value = mean(answer.value for answer in known if answer.value is not None)
     low = high = None
     over = ""
@@ -95,7 +99,8 @@ def _answer(claim: Claim, runs: Sequence[Run], alike: bool) -> Row:
         claim.control,
         next((answer.differs for answer in known if answer.differs), claim.differs),
         "undecided" if not together else _verdict(claim, value, low, high),
-        "" if known else claim.command,
+        "" if known or missing else claim.command,
+        "" if known else missing,
         len(known),
     )
 

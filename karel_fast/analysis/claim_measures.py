@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from karel_fast.analysis.intervals import wilson
-from karel_fast.analysis.phases import shares_of
+from karel_fast.analysis.phases import LEAST_SNAPSHOTS, shares_of
 from karel_fast.analysis.regression import beside_regression
 from karel_fast.analysis.series import Run, mean, number, phases_of, regressions_of
 from karel_fast.analysis.stored_measures import differences_of, doubled_of
@@ -18,7 +18,8 @@ class Answer:
     """What one run says of a claim: its value, that of the control, and the interval within the run if there is one.
 
     over: what that interval is drawn over. differs: what sets it apart from the publication, where that depends on the run. at: whose
-    number it is of, reading, depth and snapshot: those of several runs have a mean only where it is the same.
+    number it is of, reading, depth and snapshot: those of several runs have a mean only where it is the same. missing: why there is no
+    value, where more evaluation or probing would not give one.
     """
 
     value: float | None = None
@@ -28,6 +29,7 @@ class Answer:
     over: str = ""
     differs: str = ""
     at: str = ""
+    missing: str = ""
 
 
 def satisfied(run: Run) -> Answer:
@@ -195,8 +197,11 @@ def _at(reading: Run, step: int, depth: str) -> str:
 
 def phase_share(run: Run, index: int) -> Answer:
     """The share of training that a phase took: 0 babbling, 1 syntax, 2 semantics."""
-    shares = shares_of(phases_of(run), run.steps[-1]) if run.steps else None
-    return Answer() if shares is None else Answer(shares[index], at=f"steps {run.steps}")
+    phases = phases_of(run)
+    shares = shares_of(phases, run.steps[-1]) if run.steps else None
+    if shares is None:
+        return Answer(missing=phases.note if len(run.evaluation) >= LEAST_SNAPSHOTS else "")
+    return Answer(shares[index], at=f"steps {run.steps}")
 
 
 def shorter(run: Run) -> Answer:

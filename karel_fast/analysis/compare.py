@@ -153,7 +153,7 @@ def unlike(runs: Sequence[Run]) -> list[str]:
     if len(runs) < 2:
         return []
     notes = []
-    settings = [settings_of(run) for run in runs]
+    settings = settings_of(runs)
     if unknown := [run.name for run, known in zip(runs, settings, strict=True) if not known]:
         notes.append(f"with which settings these were trained is not known: {', '.join(unknown)}")
     names = sorted({name for one in settings for name in one})
@@ -168,10 +168,14 @@ def unlike(runs: Sequence[Run]) -> list[str]:
     return notes
 
 
-def settings_of(run: Run) -> dict[str, Any]:
-    """What `reproduce` wrote down, by names with dots; without that, what the last snapshot says of its training."""
-    written: Mapping[str, Any] = run.config.get("experiment", run.config)
-    return _flat(written or ({} if run.folder is None else run.folder.trained_with()))
+def settings_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """What `reproduce` wrote down, by names with dots; where one of the runs has none of that, what every run's last snapshot says of
+    its training, since only the same kind can be compared.
+    """
+    written: list[Mapping[str, Any]] = [run.config.get("experiment", run.config) for run in runs]
+    if not all(written):
+        written = [{} if run.folder is None else run.folder.trained_with() for run in runs]
+    return [_flat(one) for one in written]
 
 
 def _notes(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> list[str]:

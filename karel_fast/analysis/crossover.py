@@ -118,7 +118,7 @@ TRAINED_BY = ("layout", "recipe.", "data.", "model", "training.", "samples", "ac
 
 def _unlike_kinds(one: Run, other: Run) -> list[str]:
     """In which settings of training, other than the meaning and the seed, a run of each kind differs, as far as both say."""
-    first, second = settings_of(one), settings_of(other)
+    first, second = settings_of((one, other))
     names = [name for name in first if name in second and name.startswith(TRAINED_BY)]
     own = ("recipe.semantics", "training.seed", "data.first_sample")
     differ = [name for name in names if name not in own and first[name] != second[name]]

@@ -27,6 +27,8 @@ from scipy import stats
 
 LEAST_RISE = 0.05
 LEAST_DIVERSITY = 0.02
+LEAST_SNAPSHOTS = 3
+"""Evaluated, for phases to be found."""
 RULE = (
     "Babbling ends where the share of distinct programs (and of whole ones without the grammar's help, if stored) has reached "
     "half of its maximum for good, and perplexity half of its way down from the untrained model's (a maximum below two "
@@ -65,8 +67,12 @@ def find_phases(
     absent: list[float | None] = [None] * len(steps)
     columns = zip(steps, distinct, accuracy, perplexity or absent, whole or absent, strict=True)
     known = [(s, d, a, p, w) for s, d, a, p, w in columns if d is not None and a is not None]
-    if len(known) < 3:
-        return Phases(None, None, f"{len(known)} evaluated snapshots are too few to find phases; at least 3 are needed")
+    if len(known) < LEAST_SNAPSHOTS:
+        return Phases(
+            None,
+            None,
+            f"{len(known)} evaluated snapshots are too few to find phases; at least {LEAST_SNAPSHOTS} are needed",
+        )
     s, d, a = (np.array(column) for column in list(zip(*known, strict=True))[:3])
     if d.max() <= 0:
         return Phases(None, None, "no snapshot wrote distinct programs")

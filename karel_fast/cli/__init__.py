@@ -28,7 +28,7 @@ from karel_fast.cli import report as report_commands
 from karel_fast.cli import solve as solve_commands
 from karel_fast.cli import steering as steering_commands
 from karel_fast.cli import training as training_commands
-from karel_fast.support.checks import InputError, NotFiniteError
+from karel_fast.support.checks import InputError, NotFiniteError, one_line
 from karel_fast.support.version import VERSION
 
 
@@ -79,6 +79,10 @@ def main() -> None:
     if not isinstance(warnings.formatwarning, _OneLine):
         warnings.formatwarning = _OneLine()
     try:
+        if "" in sys.argv[1:]:
+            raise InputError(
+                "an argument is empty, as an unset variable in quotes is; give a name or a value, or leave it out"
+            )
         app()
     except Exception as error:
         if os.environ.get("KAREL_FAST_TRACEBACK") or not _is_about_input(error):
@@ -143,7 +147,7 @@ def _raised_here(error: Exception) -> bool:
 
 def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+        return one_line(error)
     if isinstance(error, ModuleNotFoundError) and error.msg.startswith(("No module named", "import of")):
         return f"this needs the package {error.name}, which is not installed: pip install {error.name}"
     return str(error) or type(error).__name__

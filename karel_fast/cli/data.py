@@ -140,7 +140,8 @@ def verify_command(
 ) -> None:
     """Look for damage: generate shards again and compare, or compare a run's files with their checksums.
 
-    The first wrong row of shards is named, and every damaged or missing file of a run.
+    The first wrong row of shards is named. Of a run, so is every file that does not match its checksum, that a file's checksums
+    name and is missing, and every damaged line of the training log.
     """
     from karel_fast.data.storage.manifest import manifest_file
     from karel_fast.data.storage.shards_verifying import verify

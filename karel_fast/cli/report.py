@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 from karel_fast.cli.options import OtherSettings
 from karel_fast.cli.snapshots import tell_settings
 from karel_fast.cli.tables import columns
+from karel_fast.support.checks import one_of
 
 if TYPE_CHECKING:
     from karel_fast.analysis.compare import Comparison
@@ -39,7 +40,9 @@ def report_command(
     from karel_fast.support.files import read_json
 
     page = write_report(run, settings)
-    headline = read_json(page.with_name("results.json"))["headline"]
+    results = read_json(page.with_name("results.json"))
+    _tell(str(run), results["problems"])
+    headline = results["headline"]
     for sentence in headline["verdict"]:
         typer.echo(sentence, err=True)
     for card in headline["cards"]:
@@ -64,9 +67,12 @@ def compare_command(
     ] = None,
 ) -> None:
     """Print the last snapshots of several runs side by side, with 95 % intervals over runs."""
+    from karel_fast.analysis.by_place import SIDES
     from karel_fast.analysis.compare import compare, read_runs
     from karel_fast.analysis.compare_places import compare_places
 
+    if by_place is not None:
+        one_of("--by-place", by_place, SIDES)
     read = read_runs(runs, settings=settings or ())
     tell_settings(read)
     comparison = compare(read, feature, depth, offset)
@@ -99,6 +105,8 @@ def checklist_command(
     rows = checklist(read)
     for note in unlike(read):
         typer.echo(f"karel-fast: no intervals over these runs: {note}", err=True)
+    for one in read:
+        _tell(one.name, one.problems)
     if as_json:
         typer.echo(json.dumps([row.to_json() for row in rows], indent=2))
         return
@@ -114,6 +122,14 @@ def checklist_command(
     for row in rows:
         if row.command:
             console.print(f"Not measured: {row.name}. It takes {row.command}.", highlight=False, markup=False)
+        elif row.missing:
+            console.print(f"Not to be had: {row.name}: {row.missing}.", highlight=False, markup=False)
+
+
+def _tell(run: str, problems: Iterable[str]) -> None:
+    """Say on standard error what of a run's files was left out."""
+    for problem in problems:
+        typer.echo(f"karel-fast: {run}: {problem}", err=True)
 
 
 def _print(comparison: Comparison) -> None:

@@ -105,24 +105,26 @@ def load_preset(name: str, changes: Mapping[str, Mapping[str, Any]] | None = Non
     """
     if is_run(name):
         name, source = _begun(Path(name))
+        place = f"preset {name}"
     else:
         source = _read(name)
-        name = Path(name).stem if name.endswith(".toml") else name
+        place = name if _is_file(name) else f"preset {name}"
+        name = Path(name).stem if _is_file(name) else name
     kinds = tables()
     for key in kinds:
         if not isinstance(source.get(key, {}), dict):
-            raise InputError(f"preset {name}: {key} is {source[key]!r}; give a table of settings, [{key}]")
+            raise InputError(f"{place}: {key} is {source[key]!r}; give a table of settings, [{key}]")
     for table, values in (changes or {}).items():
         one_of("the table of a setting", table, kinds)
         source[table] = {**source.get(table, {}), **values}
     for key in source:
         if key not in kinds and key not in ("description", "layout"):
-            raise InputError(f"preset {name}: unknown {key!r}; {nearest(key, [*kinds, 'description', 'layout'])}")
+            raise InputError(f"{place}: unknown {key!r}; {nearest(key, [*kinds, 'description', 'layout'])}")
     if source.get("probing", {}).get("closer"):
-        raise InputError(f"preset {name}, [probing]: closer is for the table [closer]")
+        raise InputError(f"{place}, [probing]: closer is for the table [closer]")
     given = {"closer": {"closer": True, **source["closer"]}} if "closer" in source else {}
     made = {
-        key: build(kind, given.get(key, source.get(key, {})), f"preset {name}, [{key}]")
+        key: build(kind, given.get(key, source.get(key, {})), f"{place}, [{key}]")
         for key, kind in kinds.items()
         if key != "closer" or key in source
     }
@@ -132,21 +134,24 @@ def load_preset(name: str, changes: Mapping[str, Mapping[str, Any]] | None = Non
             try:
                 check_layers(made[table].layers, made["model"].layers)
             except ValueError as error:
-                raise InputError(
-                    f"preset {name}, [{table}]: {error} (states of a model with so many blocks)"
-                ) from error
+                raise InputError(f"{place}, [{table}]: {error} (states of a model with so many blocks)") from error
     for table in ("data", "evaluation"):
         try:
             made[table].active.check(made["recipe"].examples)
         except ValueError as error:
-            raise InputError(f"preset {name}, [{table}]: {error}") from error
-    _check_layout(name, source)
+            raise InputError(f"{place}, [{table}]: {error}") from error
+    _check_layout(place, source)
     # Always there, so that leaving them out and giving their defaults are the same experiment.
     source["training"] = {**source.get("training", {}), "seed": made["training"].seed}
     first = source.get("data", {}).get("first_sample", made["training"].seed * SAMPLES_PER_SEED)
     source["data"] = {**source.get("data", {}), "first_sample": first}
     made["data"] = replace(made["data"], first_sample=first)
     return Preset(name, source.get("description", ""), source.get("layout", "compact"), source=source, **made)
+
+
+def _is_file(name: str) -> bool:
+    """Whether that is the name of a preset's file."""
+    return name.lower().endswith(".toml")
 
 
 def is_run(name: str) -> bool:
@@ -168,7 +173,7 @@ def _begun(folder: Path) -> tuple[str, dict[str, Any]]:
 def _read(name: str, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The tables of a preset or file, with those of what it extends. extending: the files that led here."""
     path = Path(name)
-    if path.suffix == ".toml":
+    if _is_file(name):
         path = (extending[-1].parent if extending else Path()) / path
         text = read_text(path)
     elif name in preset_names():
@@ -196,16 +201,16 @@ def _read(name: str, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
     return below
 
 
-def _check_layout(name: str, source: Mapping[str, Any]) -> None:
+def _check_layout(place: str, source: Mapping[str, Any]) -> None:
     from karel_fast.data.tokens.interpreter import NAMES
 
     for key, default in (("layout", "compact"), ("description", "")):
         if not isinstance(source.get(key, default), str):
-            raise InputError(f"preset {name}: {key} is {source[key]!r}; give text")
+            raise InputError(f"{place}: {key} is {source[key]!r}; give text")
     try:
         one_of("layout", source.get("layout", "compact"), NAMES)
     except ValueError as error:
-        raise InputError(f"preset {name}: {error}") from error
+        raise InputError(f"{place}: {error}") from error
 
 
 def read_changes(texts: Sequence[str]) -> dict[str, dict[str, Any]]:

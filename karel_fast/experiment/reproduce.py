@@ -179,12 +179,18 @@ def _machine(device: str) -> dict[str, Any]:
 
 def _train(preset: Preset, tokenizer: Tokenizer, folder: Path, pieces: Pieces) -> None:
     from karel_fast.experiment.pieces import OutOfTime
-    from karel_fast.runs.snapshots import has_state, snapshot_path
+    from karel_fast.runs.folder import step_of
+    from karel_fast.runs.snapshots import has_state, list_snapshots, snapshot_path
     from karel_fast.support.interrupt import StopSignals
     from karel_fast.training.bar import TrainingBar
     from karel_fast.training.by_settings import train_by_settings
 
     config = preset.training
+    if beyond := [path for path in list_snapshots(folder) if (step_of(path.name) or 0) > config.steps]:
+        raise InputError(
+            f"{beyond[0]}: the experiment ends after {config.steps} updates, and this run was trained on; remove what is beyond them, "
+            "or choose another --output"
+        )
     if snapshot_path(folder, config.steps).is_dir():
         return
     with pieces.piece("train", "before training"), TrainingBar(config.steps) as bar, StopSignals() as signals:

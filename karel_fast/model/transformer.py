@@ -44,10 +44,10 @@ def check_config(config: CodeGenConfig) -> None:
     width, heads, rotary = config.n_embd, config.n_head, config.rotary_dim
     if heads < 1 or heads % CODEGEN_GROUPS:
         raise ValueError(
-            f"n_head={heads}: CodeGen splits its heads over {CODEGEN_GROUPS} groups; use a multiple of {CODEGEN_GROUPS}"
+            f"heads (n_head) is {heads}: CodeGen splits its heads over {CODEGEN_GROUPS} groups; use a multiple of {CODEGEN_GROUPS}"
         )
     if width % heads:
-        raise ValueError(f"n_embd={width} is not a multiple of n_head={heads}")
+        raise ValueError(f"width (n_embd) is {width}; use a multiple of heads (n_head), {heads}")
     if not 2 <= rotary <= width // heads or rotary % 2:
         raise ValueError(f"rotary_dim={rotary}: use an even number from 2 to the head width {width // heads}")
     if config.n_layer < 1 or config.vocab_size < 2 or config.n_positions < 2:

@@ -267,7 +267,7 @@ def resolve_feature(feature: str | Feature) -> Feature:
         return FEATURES[feature]
     except KeyError:
         raise ValueError(
-            f"unknown feature {feature!r}; {nearest(str(feature), FEATURES)} One of your own comes from a file: --plugin FILE"
+            f"unknown feature {feature!r} (one of your own comes from a file: --plugin FILE); {nearest(str(feature), FEATURES)}"
         ) from None
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from karel_fast.probing.features import CODE_FEATURES, sources_of
-from karel_fast.probing.settings import DEPTHS, Grid, ProbeConfig
+from karel_fast.probing.settings import DEPTHS, Grid, ProbeConfig, check_splits
 from karel_fast.support.checks import distinct, one_of, whole
 from karel_fast.support.settings import named, part, setting
 
@@ -73,10 +73,7 @@ class LatentGrid:
             whole("actions", self.actions, 3, 200)
         whole("initialisations", self.initialisations, 0)
         whole("test_start", self.test_start, 0)
-        if sorted(self.programs) != ["test", "train", "validation"]:
-            raise ValueError(f"programs needs train, validation, test, got {self.programs!r}")
-        for split, count in self.programs.items():
-            whole(f"programs.{split}", count, 1)
+        check_splits("programs", self.programs)
         object.__setattr__(self, "depths", self.grid(-1, (0, 1, 2), 0).depths)
 
     def grid(self, offset: int, learn_on: tuple[int, ...], longest: int) -> Grid:

@@ -130,7 +130,7 @@ class Grid:
             resolve_semantics(name)
         for name in ("features", "offsets", "semantics", "seeds"):
             distinct(name, getattr(self, name))
-        _check_splits("max_rows", self.max_rows)
+        check_splits("max_rows", self.max_rows)
         for split in self.actions:
             one_of("a split of actions", split, PROBE_SPLITS)
         one_of("outcome", self.outcome, ("all", "correct", "wrong"))
@@ -216,7 +216,7 @@ class ProbeRun:
         return made
 
     def __post_init__(self) -> None:
-        _check_splits("programs", self.programs)
+        check_splits("programs", self.programs)
         whole("examples", self.examples, 0)
         whole("test_start", self.test_start, 0)
         whole("initialisations", self.initialisations, 1)
@@ -366,9 +366,12 @@ def _deepest_last(depths: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int,
     return dict(sorted(depths.items(), key=lambda one: len(one[1])))
 
 
-def _check_splits(name: str, counts: Mapping[str, int]) -> None:
-    if not isinstance(counts, Mapping) or sorted(counts) != sorted(PROBE_SPLITS):
-        raise ValueError(f"{name} needs {', '.join(PROBE_SPLITS)}, got {counts!r}")
+def check_splits(name: str, counts: Mapping[str, int]) -> None:
+    """Raise ValueError unless there is a count of at least 1 for every split of probes."""
+    given = list(counts)  # names without numbers, if it is no mapping
+    if not isinstance(counts, Mapping) or sorted(given) != sorted(PROBE_SPLITS):
+        example = ",".join(f"{split}={count}" for split, count in zip(PROBE_SPLITS, (16000, 1600, 1600), strict=True))
+        raise ValueError(f"{name} is of {', '.join(map(str, given))}; give {', '.join(PROBE_SPLITS)}, as in {example}")
     for split, count in counts.items():
         whole(f"{name}.{split}", count, 1)
 

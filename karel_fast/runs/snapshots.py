@@ -165,6 +165,14 @@ def read_begun(run: str | Path) -> dict[str, Any]:
         return {}
 
 
+def resume_file(run: Path) -> Path:
+    """The file of the state to go on from. Raises FileNotFoundError if there is none."""
+    path = run / RESUME
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: missing; there is no run to resume in {run}")
+    return path
+
+
 def write_resume(run: Path, state: TrainingState) -> None:
     """Replace the run's resume file by this state."""
     tensors = {
@@ -179,9 +187,7 @@ def write_resume(run: Path, state: TrainingState) -> None:
 
 def read_resume(run: Path) -> TrainingState:
     """The state to go on from. Raises FileNotFoundError or ValueError if there is none to read."""
-    path = run / RESUME
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: missing; there is no run to resume in {run}")
+    path = resume_file(run)
     stored = read_tensors(path)
     parts: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}}
     try:

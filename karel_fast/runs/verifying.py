@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from karel_fast.runs.folder import METRICS, RunFolder
+from karel_fast.support.checks import one_line
 from karel_fast.support.checksums import FILES, SEAL, check_named
 from karel_fast.support.files import parse_json, read_json, read_text
 
@@ -24,13 +26,15 @@ class FolderVerification:
 
 
 def verify_folder(directory: str | Path) -> FolderVerification:
-    """Looks at every JSON file in a folder and its folders, at the files that those name with checksums, and at the
-    state of training. Nothing is changed. FileNotFoundError if there is no such folder, ValueError if it holds no such
+    """Looks at every JSON file in a folder and its folders, at the files that those name with checksums, at the state of training and
+    at every line of its log. Nothing is changed. FileNotFoundError if there is no such folder, ValueError if it holds no such
     file.
     """
     directory = Path(directory)
     if not directory.is_dir():
-        raise FileNotFoundError(f"{directory}: there is no such folder")
+        raise FileNotFoundError(
+            f"{directory}: " + ("a file; name its folder" if directory.exists() else "there is no such folder")
+        )
     found = FolderVerification()
     named: set[Path] = set()
     for path in _files(directory, ".json"):
@@ -38,6 +42,10 @@ def verify_folder(directory: str | Path) -> FolderVerification:
     for path in _files(directory, TENSORS):
         if path not in named:
             _look_at_tensors(path, found)
+    for path in _files(directory, METRICS):
+        run = RunFolder(path.parent)
+        run.metrics()
+        found.problems += [f"{path.parent}: {problem}" for problem in run.problems]
     found.unsealed = [path for path in found.unsealed if path not in named]
     if not (found.right or found.unsealed or found.problems):
         raise ValueError(f"{directory} holds neither shards nor anything of a run")
@@ -60,7 +68,7 @@ def _look(path: Path, found: FolderVerification, named: set[Path]) -> None:
         value = read_json(path)
         found.right += SEAL in parse_json(read_text(path), path)
     except (ValueError, OSError) as error:
-        found.problems.append(str(error))
+        found.problems.append(one_line(error))
         return
     files = value.get(FILES)
     for name in files if isinstance(files, dict) else ():
@@ -68,7 +76,7 @@ def _look(path: Path, found: FolderVerification, named: set[Path]) -> None:
         try:
             found.right += check_named(path.parent, value, [name])
         except (ValueError, OSError) as error:
-            found.problems.append(str(error))
+            found.problems.append(one_line(error))
 
 
 def _look_at_tensors(path: Path, found: FolderVerification) -> None:
@@ -77,7 +85,7 @@ def _look_at_tensors(path: Path, found: FolderVerification) -> None:
     try:
         tensors = read_tensors(path)
     except (ValueError, OSError) as error:
-        found.problems.append(str(error))
+        found.problems.append(one_line(error))
         return
     if tensors.sealed:
         found.right += 1

@@ -18,7 +18,10 @@ class NotFiniteError(ArithmeticError):
 
 
 def one_line(error: BaseException) -> str:
-    """What an error of another library says, for a message of one line."""
+    """What an error of another library, or of the system about a file, says, for a message of one line."""
+    if isinstance(error, OSError) and error.filename is not None:
+        remedy = "; it is no folder: choose another name" if isinstance(error, FileExistsError) else ""
+        return f"{error.filename}: {error.strerror}{remedy}"
     return " ".join(str(error).split())
 
 

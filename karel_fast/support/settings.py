@@ -178,7 +178,7 @@ def described(kind: Any) -> str:
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return "a table of settings"
     if isinstance(origin, type) and issubclass(origin, Sequence):
-        return "a list"
+        return {int: "a list of whole numbers", float: "a list of numbers"}.get(choices[0], "a list")
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: "nothing"}
     return words.get(kind, "another value")
 

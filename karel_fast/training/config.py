@@ -68,7 +68,7 @@ class TrainConfig:
         (),
         "Updates after which the schedule begins anew and the optimizer forgets, as in 24000,30000: a finished model goes on.",
     )
-    later_lr: float = setting(1.0, "Peak rate after a restart, as a factor of lr.")
+    later_lr: float = setting(1.0, "Peak rate after a restart, as a factor of lr; of no effect without restarts.")
     clip: float = setting(1.0, "Largest gradient norm; 0: none.")
     loss: LossTargets = setting(
         "all", "Which tokens are targets: all, as in the paper; outputs, and the program; or only the program."
@@ -126,12 +126,16 @@ class TrainConfig:
             one_of("extra_snapshots", self.extra_snapshots, ("log",))
         else:
             given = _updates("extra_snapshots", self.extra_snapshots)
-            extra = tuple(whole("extra_snapshots", step, 1, self.steps) for step in given)
+            extra = tuple(whole("extra_snapshots", step, 1) for step in given)
+            if extra and max(extra) > self.steps:
+                raise ValueError(
+                    f"extra_snapshots names update {max(extra)}, but the run ends after {self.steps}; name none beyond, or [] for none"
+                )
             object.__setattr__(self, "extra_snapshots", extra)
         object.__setattr__(self, "restarts", self._checked_restarts())
         if self.program_after and self.loss == "program":
             raise ValueError(
-                f'program_after is {self.program_after}, but loss is "program" from the beginning; leave one out'
+                f'program_after is {self.program_after}, but loss is "program" from the beginning; set program_after to 0, or another loss'
             )
         if self.program_after >= self.steps:
             raise ValueError(
@@ -142,9 +146,12 @@ class TrainConfig:
         given = _updates("restarts", self.restarts)
         if given and self.steps == 1:
             raise ValueError(f"restarts is {list(given)}, but a run of one update has nothing to restart after")
-        return tuple(
-            whole("restarts", restart, before + 1, self.steps - 1) for before, restart in pairwise((0, *given))
-        )
+        restarts = tuple(whole("restarts", restart, 1) for restart in given)
+        if any(before >= after for before, after in pairwise((0, *restarts, self.steps))):
+            raise ValueError(
+                f"restarts is {list(restarts)}; give updates in ascending order, below the run's {self.steps}, or [] for none"
+            )
+        return restarts
 
     def has_snapshot(self, step: int) -> bool:
         """Whether there is a snapshot after so many updates."""
@@ -209,6 +216,11 @@ class TrainConfig:
                 f"{'forgotten' if min(theirs ^ ours) in ours else 'remembered'}; set it back, or train into a new folder"
             )
         at = first_difference(done, earlier, self.rates())
+        if at is not None and earlier["later"] != self.later_lr:
+            raise ValueError(
+                f"cannot resume with later_lr={self.later_lr} in place of {earlier['later']}: {done} updates are done, and from update "
+                f"{at} on they would have had another learning rate; set it back, or train into a new folder"
+            )
         if at is not None:
             raise ValueError(
                 f"{asked}: {done} updates are done, and from update {at} on they would have had another learning rate. Schedule "

@@ -28,6 +28,7 @@ from karel_fast.runs.snapshots import (
     TrainingState,
     list_snapshots,
     remove_half_written,
+    resume_file,
     snapshot_path,
     write_resume,
     write_snapshot,
@@ -142,6 +143,8 @@ def train(
     }
     if not resume and list_snapshots(run):
         raise ValueError(f"{run} already holds a run: resume it, or train into a new folder")
+    if resume:
+        resume_file(run)  # before a folder is made for nothing
     busy = f"{run}: another process is training in this folder: wait for it, or choose another folder"
     with locked(_made(run) / TRAINING_LOCK, busy) if processes.rank == 0 else nullcontext():
         if processes.rank == 0:

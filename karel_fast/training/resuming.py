@@ -9,13 +9,16 @@ from typing import Any
 
 from transformers import CodeGenConfig
 
-from karel_fast.runs.snapshots import TrainingState, read_resume
+from karel_fast.runs.snapshots import TrainingState, list_snapshots, read_resume
+from karel_fast.support.files import read_json_if_whole
 from karel_fast.training.config import TrainConfig
 
 _MODEL_FIELDS = (
     "vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "rotary_dim", "n_inner", "activation_function", "layer_norm_epsilon",
     "initializer_range", "prompt_length", "row_cells", "row_signs",
 )  # fmt: skip
+_SETTINGS = {"n_embd": "width", "n_layer": "layers", "n_head": "heads"}
+"""CodeGen's names of what our settings call otherwise."""
 
 
 def state_to_go_on_from(
@@ -37,9 +40,9 @@ def state_to_go_on_from(
         ("pad_id", "tokenizer"),
     ):
         if earlier.get(name) != card[name]:
+            what, was, now = _unlike(run, name, earlier, card, model_config) or (remedy, earlier.get(name), card[name])
             raise ValueError(
-                f"cannot resume {run}: the {remedy} was {earlier.get(name)!r} when it began and is {card[name]!r} now; "
-                "set it back, or train into a new folder"
+                f"cannot resume {run}: the {what} was {was!r} when it began and is {now!r} now; set it back, or train into a new folder"
             )
     config.check_resume(earlier["train"], state.step)
     if earlier["precision"] != card["precision"]:
@@ -48,6 +51,25 @@ def state_to_go_on_from(
             "this device; go on on one like the earlier, or train into a new folder"
         )
     return state
+
+
+def _unlike(
+    run: Path, name: str, earlier: dict[str, Any], card: dict[str, Any], config: CodeGenConfig
+) -> tuple[str, Any, Any] | None:
+    """What differs, what it was and what it is, where two hashes do and what they are of is at hand."""
+    if name == "recipe_hash":
+        part = "recipe's "
+        was, now = ({} if not one["recipe"] else json.loads(one["recipe"]) for one in (earlier, card))
+    elif name == "model_hash":
+        part = "model's "
+        first = next(iter(list_snapshots(run)), None)
+        was = {} if first is None else read_json_if_whole(first / "config.json") or {}
+        now = json.loads(_described(config))
+        was = {key: was.get(key) for key in now}
+    else:
+        return None
+    key = next((key for key in now if key in was and was[key] != now[key]), None)
+    return None if key is None else (part + _SETTINGS.get(key, key), was[key], now[key])
 
 
 def model_hash(config: CodeGenConfig) -> str:
