@@ -111,4 +111,4 @@ def test_compare_by_place(tmp_path, cli):
     assert "By place: actions after" in out
     code, _, error = cli("compare", *paths, "--by-place", "middle")
     assert (code, error.count("\n")) == (2, 1)
-    assert "side is 'middle'" in error
+    assert "--by-place is 'middle'" in error

@@ -59,7 +59,7 @@ def test_switched_off(monkeypatch):
     ("error", "says"),
     [
         (subprocess.CalledProcessError(1, "g++", "x"), "the C++ compiler fails"),
-        (PermissionError(13, "Permission denied", "/cache"), "Permission denied: '/cache'"),
+        (PermissionError(13, "Permission denied", "/cache"), "/cache: Permission denied"),
         (ImportError("failed to map segment from shared object"), "failed to map segment"),
     ],
 )

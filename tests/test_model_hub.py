@@ -145,7 +145,7 @@ def test_several_weight_files(tmp_path):
     [
         ({"heads": 2}, "multiple of 4"),
         ({"heads": 6, "width": 36}, "multiple of 4"),
-        ({"width": 34}, "not a multiple of n_head"),
+        ({"width": 34}, "use a multiple of heads"),
         ({"rotary_dim": 3}, "rotary_dim=3"),
         ({"rotary_dim": 10}, "rotary_dim=10"),
         ({"layers": 0}, "n_layer=0"),

@@ -314,10 +314,10 @@ def test_commands(tmp_path):
     assert more.exit_code == 0
     for option, says in (
         ("--lr=0.5", "lr was 0.002"),
-        ("--width=64", "the model was"),
+        ("--width=64", "the model's width was 32 when it began and is 64 now"),
         ("--samples=7", "number of samples was 20"),
         ("--semantics=flip", "leave out --shards"),
-        ("--recipe=paper", "the recipe was"),
+        ("--recipe=paper", "the recipe's .* was .* when it began and is"),
     ):
         folder = tmp_path / ("run" if "recipe" in option else "disk")
         with pytest.raises(ValueError, match=says):

@@ -255,7 +255,7 @@ def test_a_run_outlives_the_version_of_transformers_that_it_began_with(tmp_path)
     assert go(tmp_path, 4, model=newer, resume=True).step == 4
     other = tiny_config()
     other.n_inner = 8
-    with pytest.raises(ValueError, match="the model was"):
+    with pytest.raises(ValueError, match="the model's n_inner was None when it began and is 8 now"):
         go(tmp_path, 5, model=other, resume=True)
 
 
@@ -278,7 +278,7 @@ def test_what_cannot_be_resumed(tmp_path, monkeypatch):
         go(tmp_path, 3, recipe="one")
     with pytest.raises(ValueError, match="the recipe was"):
         go(tmp_path, 3, recipe="other", resume=True)
-    with pytest.raises(ValueError, match="the model was"):
+    with pytest.raises(ValueError, match="the model's width was 32 when it began and is 64 now"):
         go(tmp_path, 3, recipe="one", model=tiny_config(width=64), resume=True)
     with pytest.raises(ValueError, match="the choice of active examples was None"):
         go(tmp_path, 3, recipe="one", active=ActiveExamples(1), resume=True)

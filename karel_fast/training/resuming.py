@@ -10,7 +10,7 @@ from typing import Any
 from transformers import CodeGenConfig
 
 from karel_fast.runs.snapshots import TrainingState, list_snapshots, read_resume
-from karel_fast.support.files import read_json_if_whole
+from karel_fast.support.files import parse_json, read_json_if_whole
 from karel_fast.training.config import TrainConfig
 
 _MODEL_FIELDS = (
@@ -59,7 +59,7 @@ def _unlike(
     """What differs, what it was and what it is, where two hashes do and what they are of is at hand."""
     if name == "recipe_hash":
         part = "recipe's "
-        was, now = ({} if not one["recipe"] else json.loads(one["recipe"]) for one in (earlier, card))
+        was, now = (_fields(one.get("recipe")) for one in (earlier, card))
     elif name == "model_hash":
         part = "model's "
         first = next(iter(list_snapshots(run)), None)
@@ -70,6 +70,15 @@ def _unlike(
         return None
     key = next((key for key in now if key in was and was[key] != now[key]), None)
     return None if key is None else (part + _SETTINGS.get(key, key), was[key], now[key])
+
+
+def _fields(recipe: object) -> dict[str, Any]:
+    """Of a recipe as JSON; none of anything else."""
+    try:
+        found = parse_json(recipe, "recipe") if isinstance(recipe, str) else None
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def model_hash(config: CodeGenConfig) -> str:
