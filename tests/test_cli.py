@@ -197,6 +197,12 @@ def test_wrong_input_is_one_message_and_exit_code_2(call, arguments, message):
     assert "Traceback" not in err
 
 
+def test_a_file_where_a_folder_belongs(call, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, error = call("reproduce", "smoke", "--output", tmp_path / "file")
+    assert (code, error) == (2, f"karel-fast: {tmp_path / 'file'}: File exists; it is no folder: choose another name\n")
+
+
 TRAIN_ONE = (
     "train", "new", "--steps=1", "--layers=1", "--width=16", "--batch-size=1", "--no-compile", "--device=cpu"
 )  # fmt: skip
