@@ -9,8 +9,7 @@ import torch
 from tiny_model import tiny_config, tiny_model
 
 from karel_fast.model import Transformer
-from karel_fast.model.compiling import compiles_bf16_rightly
-from karel_fast.model.device import NotEnoughMemory, memory_advice, repeatable, resolve_device, resolve_precision
+from karel_fast.model.device import NotEnoughMemory, memory_advice, repeatable, resolve_device
 from karel_fast.model.transformer import fresh_model
 from karel_fast.support.checks import InputError
 from karel_fast.training import TrainConfig
@@ -193,9 +192,6 @@ def test_prefetched_keeps_order_and_errors():
 
 def test_devices_and_memory():
     assert resolve_device("cpu").type == "cpu"
-    assert resolve_precision("fp32", torch.device("cpu")) == torch.float32
-    with pytest.raises(ValueError, match="precision is 'fp16'"):
-        resolve_precision("fp16", torch.device("cpu"))
     for name in ("tpu9", "cuda:99", "mps"):
         with pytest.raises(ValueError, match=name):
             resolve_device(name)
@@ -318,37 +314,3 @@ def test_alone_where_only_the_meeting_place_is_named(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MASTER_ADDR", "a")
     assert join_processes(torch.device("cpu"))[0].world == 1
-
-
-@pytest.mark.parametrize(
-    ("model", "matrix_units", "instructions", "chosen"),
-    [
-        ("Intel(R) Xeon(R) Processor", False, True, torch.float32),
-        ("Intel(R) Xeon(R) Processor", True, True, torch.bfloat16),
-        ("AMD EPYC 9R14", False, True, torch.bfloat16),
-        ("AMD EPYC 7R13", False, False, torch.float32),
-    ],
-)
-def test_the_precision_that_the_processor_multiplies_faster(monkeypatch, model, matrix_units, instructions, chosen):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: matrix_units)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
-    monkeypatch.setattr("karel_fast.model.device.processor", lambda: {"model": model})
-    monkeypatch.setattr("karel_fast.model.device.compiles_bf16_rightly", lambda: True)
-    assert resolve_precision("auto", torch.device("cpu")) == chosen
-    assert resolve_precision("bf16", torch.device("cpu")) == torch.bfloat16
-
-
-def test_bf16_is_refused_where_the_compiler_makes_wrong_code_of_it(monkeypatch):
-    def transposed_wrongly(*matrices):
-        return tuple(matrix.mT.contiguous() + (matrix == 250) for matrix in matrices)
-
-    monkeypatch.setattr("karel_fast.model.device._multiplies_bf16_faster", lambda device: True)
-    monkeypatch.setattr("karel_fast.model.compiling._graph", lambda function: transposed_wrongly)
-    compiles_bf16_rightly.cache_clear()
-    assert resolve_precision("auto", torch.device("cpu")) == torch.float32
-    with pytest.raises(InputError, match="precision is bf16, of which the C\\+\\+ compiler here makes wrong code"):
-        resolve_precision("bf16", torch.device("cpu"))
-    monkeypatch.setattr("karel_fast.model.compiling._graph", lambda function: function)
-    compiles_bf16_rightly.cache_clear()
-    assert resolve_precision("auto", torch.device("cpu")) == torch.bfloat16
-    compiles_bf16_rightly.cache_clear()

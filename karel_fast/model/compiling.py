@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
 import warnings
 from collections.abc import Callable, Iterator
@@ -53,8 +54,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def compiles_bf16_rightly() -> bool:
     """Whether compiled code computes the right thing of bfloat16 on this processor; True where nothing can be compiled.
 
-    g++ 12 with generic tuning, which it chooses for processors newer than itself, makes wrong code of two transpositions in one
-    kernel (torch's `transpose_mxn`): gradients of attention that are wrong or not finite.
+    Two transpositions in one kernel are tried (torch's `transpose_mxn`), of which g++ can make wrong code: gradients of attention
+    that are wrong or not finite. See `_name_a_known_processor`.
     """
     first, second = torch.arange(2 * 64 * 64).remainder(251).bfloat16().view(2, 64, 64)
     try:
@@ -89,7 +90,31 @@ def _graph(function: Callable[..., Any]) -> Callable[..., Any]:
         raise CompilingDisabled("TORCH_COMPILE_DISABLE is set")
     # torch._dynamo is loaded here, which fails where torch has no place for its caches.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, GRAPHS)
+    _name_a_known_processor()
     return torch.compile(function, fullgraph=True, dynamic=False)
+
+
+KNOWN_PROCESSOR = "skylake-avx512"
+"""Has the instructions that all processors with AVX512 have."""
+
+
+@functools.cache
+def _name_a_known_processor() -> None:
+    """Have torch compile for an older processor where g++ does not know the one at hand.
+
+    g++ 12 tunes for "generic" there, and then makes wrong code of bfloat16 (benchmarks/NOTES.md). Before 2.13, torch cannot be
+    told; and where somebody has told it (TORCHINDUCTOR_CPP_MARCH), that stays.
+    """
+    settings = torch._inductor.config.cpp
+    if getattr(settings, "march", "") is not None or not torch.cpu._is_avx512_supported():
+        return
+    command = [os.environ.get("CXX", "g++"), "-march=native", "-Q", "--help=target"]
+    try:
+        target = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):
+        return  # whoever compiles is told
+    if re.search(r"^\s*-mtune=\s+generic$", target, re.MULTILINE):
+        settings.march = KNOWN_PROCESSOR
 
 
 class CompilingDisabled(RuntimeError):
