@@ -128,6 +128,20 @@ def test_a_killed_grid_goes_on(tmp_path, monkeypatch, layout):
     assert probe_latent_grid(tmp_path, snapshot, grid, compile_model=False).stat().st_mtime_ns == changed
 
 
+def test_outputs_may_be_left_in_place_as_a_control(tmp_path, monkeypatch):
+    snapshot = write_run(tmp_path)
+    asked = []
+    real = latent_grid.write_table
+    monkeypatch.setattr(latent_grid, "write_table", lambda *a, **k: asked.append(k["withhold"]) or real(*a, **k))
+    for withhold in ("shown", "space"):
+        probe_latent_grid(tmp_path, snapshot, replace(SMALL, withhold=(withhold,)), compile_model=False)
+    assert set(asked[:3]) == {None}
+    assert set(asked[3:]) == {"space"}
+    kept = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("latent-grid/**/step-*.json"))]
+    assert sorted({row["withhold"] for found in kept for row in found["rows"]}) == ["shown", "space"]
+    assert len(kept) == 2
+
+
 def test_lifts_of_seen_positions_are_of_the_states_asked_for(tmp_path, monkeypatch):
     """A probe that learns on the start of a program has rows one action later for states one action back."""
     snapshot = write_run(tmp_path)
@@ -203,6 +217,10 @@ def test_the_command(tmp_path):
         (["--token-offsets", "1"], "token offset 1: only states back are read here"),
         (["--learn-on", "half"], "learn_on is 'half'; use one of ends, start, middle, end"),
         (["--withhold", "robot"], "withhold is 'robot'"),
+        (
+            ["--withhold", "space,shown"],
+            "withhold is space,shown: tables are means over it, so ask for shown in a call of its own",
+        ),
         (["--actions", "9"], "holds programs of at most 5 actions, not 9"),
         (["--engine", "slurm"], "--engine is 'slurm'; use one of local, ray"),
         (["--address", "auto"], "--address is a Ray cluster's: give --engine ray too"),

@@ -20,7 +20,7 @@ from karel_fast.data import Recipe, Tokenizer
 from karel_fast.data.tokens.interpreter import program_tokenizer
 from karel_fast.model import from_hf
 from karel_fast.probing.experiments import Split, prepare, trace_programs, train_piece
-from karel_fast.probing.latent_settings import ACTIONS, LatentGrid, place_of, positions_of
+from karel_fast.probing.latent_settings import ACTIONS, SHOWN, LatentGrid, place_of, positions_of
 from karel_fast.probing.measures import measures_of_sums
 from karel_fast.probing.pieces import PieceStore, Trained, remove_pieces
 from karel_fast.probing.settings import PROBE_SPLITS
@@ -196,7 +196,7 @@ class LatentJob:
             kind = "-".join(map(str, (split, count, start, self.recipe.hash, withhold, inside, model)))
             table = write_table(
                 self.folder.table(self.step, f"{KIND}-{kind}{bits}"), reader, self.tokenizer, split, count,
-                start=start, source=source, programs="reference", withhold=withhold, after=inside,
+                start=start, source=source, programs="reference", withhold=None if withhold == SHOWN else withhold, after=inside,
                 batch_size=self.batch_size, dtype=self.dtype, compile_model=self.compile_model,
                 progress=partial(_report, progress, f"read {split} programs", count),
             )  # fmt: skip

@@ -20,6 +20,9 @@ POSITIONS = {"ends": (0, 2), "start": (0,), "middle": (1,), "end": (2,)}
 ACTIONS = 15
 """Of every program of `Recipe.colm`."""
 
+SHOWN = "shown"
+"""In place of a withholding: the outputs stand where they stood."""
+
 
 @named
 @dataclass(frozen=True)
@@ -41,7 +44,10 @@ class LatentGrid:
         ("original", "map8", "map11"), "Names of meanings; or written>performed pairs joined by +."
     )
     seeds: tuple[int, ...] = setting((0, 1, 2, 3, 4), "Of the probes' weights and order of rows.")
-    withhold: tuple[str, ...] = setting(("input", "space"), "What stands in place of the outputs: input, space.")
+    withhold: tuple[str, ...] = setting(
+        ("input", "space"),
+        "What stands in place of the outputs: input, space. Or shown alone, the control: the outputs.",
+    )
     learn_on: tuple[str, ...] = setting(
         ("ends", "start", "middle", "end"),
         "Thirds of a program that probes learn on: start, middle, end, or ends (first and last); tested on all.",
@@ -66,7 +72,11 @@ class LatentGrid:
             if whole("a token offset", offset, -1000) >= 0:
                 raise ValueError(f"token offset {offset}: only states back are read here; use a number below 0")
         for name in self.withhold:
-            one_of("withhold", name, ("input", "space"))
+            one_of("withhold", name, ("input", "space", SHOWN))
+        if SHOWN in self.withhold and len(self.withhold) > 1:
+            raise ValueError(
+                f"withhold is {','.join(self.withhold)}: tables are means over it, so ask for {SHOWN} in a call of its own"
+            )
         for name in self.learn_on:
             one_of("learn_on", name, POSITIONS)
         if self.actions is not None:

@@ -30,11 +30,11 @@ def latent_grid_plot(run: Run) -> Plot:
     """Lift at positions that probes did not learn on, by distance in tokens and meaning."""
     plot = Plot(
         "latent-grid",
-        "Reading long programs without the answer",
-        "The grid of COLM 2024: the model reads programs of move and turns with the outputs withheld, and probes learn the state so "
-        "many tokens of the reference layout back, on some positions of a program. Points above the majority class at all other "
-        "positions, for the deepest probe: means over what was withheld and learnt on. Whiskers: lowest to highest seed. "
-        "Hollow: an untrained model.",
+        "Reading long programs",
+        "The grid of COLM 2024: the model reads programs of move and turns, and probes learn the state so many tokens of the reference "
+        "layout back, on some positions of a program. Points above the majority class at all other positions, for the deepest probe: "
+        "means over what stood in place of the outputs, and over what was learnt on. Whiskers: lowest to highest seed. Hollow: an "
+        "untrained model.",
     )
     if not run.latent_grid:
         return undrawn(plot, "the grid was not probed (karel-fast latent RUN)")
