@@ -49,11 +49,11 @@ def compiler(monkeypatch, tmp_path):
     if not hasattr(inductor.cpp, "march"):
         pytest.skip("this torch cannot be told what processor to compile for")
 
-    def put(tuning: str, chosen: str | None = None, avx512: bool = True) -> str | None:
+    def put(tuning: str, chosen: str | None = None, avx512: bool = True, named: str = "") -> str | None:
         script = tmp_path / "compiler"
         script.write_text(f"#!/bin/sh\nprintf '  -march=  \\tcooperlake\\n  -mtune=  \\t{tuning}\\n'\n")
         script.chmod(0o755)
-        monkeypatch.setenv("CXX", str(script))
+        monkeypatch.setenv("CXX", named or str(script))
         monkeypatch.setattr(torch.cpu, "_is_avx512_supported", lambda: avx512)
         _name_a_known_processor.cache_clear()
         with inductor.patch({"cpp.march": chosen}):
@@ -68,17 +68,14 @@ def test_code_is_made_for_an_older_processor_where_the_compiler_does_not_know_th
     assert compiler("generic") == KNOWN_PROCESSOR
 
 
-def test_code_is_made_for_the_processor_at_hand_where_the_compiler_knows_it_or_somebody_chose(compiler, monkeypatch):
+def test_code_is_made_for_the_processor_at_hand_where_the_compiler_knows_it_or_somebody_chose(compiler):
     assert compiler("sapphirerapids") is None
     assert compiler("generic", chosen="native") == "native"
     assert compiler("generic", avx512=False) is None
 
 
-def test_a_compiler_that_is_not_there_is_no_matter_yet(monkeypatch):
-    monkeypatch.setenv("CXX", "/nowhere/g++")
-    _name_a_known_processor.cache_clear()
-    _name_a_known_processor()
-    _name_a_known_processor.cache_clear()
+def test_nothing_is_chosen_where_there_is_no_compiler(compiler):
+    assert compiler("generic", named="/nowhere/g++") is None
 
 
 def test_what_is_compiled_of_bf16_here_is_right():
