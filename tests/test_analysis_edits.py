@@ -27,6 +27,15 @@ def test_whole_swaps_are_shown_where_most_obey():
     assert any(row["edit"] == "control: random" and row["rank"] == "4" for row in rows)
 
 
+def test_a_share_of_too_few_programs_has_no_interval():
+    stored = edits()
+    for record in stored["records"]:
+        name = "satisfied" if record["experiment"] == "erasure" else "obeys"
+        record |= {f"{name}_low": None, f"{name}_high": None}
+    assert {"[" in cell for row in table(stored) + erasure_table(stored) for cell in row} == {False}
+    assert erasure_table(stored)[0][2] == "50.0"
+
+
 def test_what_erasure_leaves():
     rows = erasure_table(edits())
     assert rows[0] == ["nothing", "-", "50.0 [40.0, 60.0]", "30.0", "25.0"]

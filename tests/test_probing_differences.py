@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from karel_fast.probing.differences import FEWEST_PROGRAMS, Clusters, differences, interval_of_draws
+from karel_fast.probing.bootstrap import FEWEST_PROGRAMS
+from karel_fast.probing.differences import Clusters, differences, interval_of_draws
 from karel_fast.probing.measures import SUMS
 
 

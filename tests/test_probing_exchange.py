@@ -14,6 +14,7 @@ import karel_fast as kf
 from karel_fast.data import Tokenizer
 from karel_fast.model import Intervention
 from karel_fast.model.decode import write_programs
+from karel_fast.probing.bootstrap import FEWEST_PROGRAMS
 from karel_fast.probing.edits.exchange import Exchange, Outcome, grammar_after
 from karel_fast.probing.edits.scores import interval, record_of
 
@@ -94,17 +95,49 @@ def test_states_of_another_model_are_refused(exchange):
 
 
 def test_intervals_hold_clusters_together():
-    values = np.repeat([0.0, 1.0, 1.0, 0.0], 25)
-    apart = interval(values, np.arange(100))
-    together = interval(values, np.repeat([0, 1, 2, 3], 25))
+    values = np.repeat([0.0, 1.0, 1.0, 0.0] * 5, 25)
+    apart = interval(values, np.arange(500), shares=True)
+    together = interval(values, np.repeat(np.arange(20), 25), shares=True)
     assert apart[0] == together[0] == 0.5
     assert together[2] - together[1] > 3 * (apart[2] - apart[1])
-    mean, low, high = interval(np.zeros(100), np.arange(100))
+    mean, low, high = interval(np.zeros(100), np.arange(100), shares=True)
     assert (mean, low) == (0, 0)
     assert high == pytest.approx(1 - 0.025 ** (1 / 100))
-    assert interval(np.ones(50), np.repeat(np.arange(10), 5))[1] == pytest.approx(0.025 ** (1 / 10))
-    assert interval(np.array([np.nan, 2.0, 4.0]), np.arange(3))[0] == 3
-    assert np.isnan(interval(np.array([np.nan]), np.arange(1))).all()
+    assert interval(np.ones(50), np.repeat(np.arange(10), 5), shares=True)[1] == pytest.approx(0.025 ** (1 / 10))
+    assert interval(np.array([np.nan, 2.0, 4.0]), np.arange(3), shares=False)[0] == 3
+    assert np.isnan(interval(np.array([np.nan]), np.arange(1), shares=True)).all()
+
+
+@pytest.mark.parametrize("values", [np.zeros(100), np.ones(100)])
+def test_what_is_no_share_has_no_interval_of_a_share(values):
+    """Log-odds that change by exactly 0, or 1, in every pair: no draw can differ."""
+    assert interval(values, np.arange(100), shares=False) == (values[0],) * 3
+
+
+@pytest.mark.parametrize(("programs", "known"), [(1, False), (FEWEST_PROGRAMS - 1, False), (FEWEST_PROGRAMS, True)])
+def test_few_programs_have_no_interval(programs, known):
+    clusters = np.tile(np.arange(programs), 4)
+    mean, low, high = interval(np.repeat([0.0, 1.0, 1.0, 0.0], programs), clusters, shares=True)
+    assert mean == 0.5
+    assert np.isfinite([low, high]).tolist() == [known, known]
+
+
+def test_odds_that_nothing_changes_have_an_interval_of_no_width(exchange, monkeypatch):
+    plain = np.linspace(-1, 1, len(exchange))
+    monkeypatch.setattr(exchange, "odds", lambda logits: plain)
+    never = np.zeros(len(exchange), bool)
+    record = record_of(exchange, Outcome(never, never, never, plain))
+    assert record["programs"] >= FEWEST_PROGRAMS
+    assert (record["odds"], record["odds_low"], record["odds_high"]) == (0, 0, 0)
+    assert record["obeys_high"] > 0.1
+
+
+def test_the_draws_are_those_of_the_kept_numbers():
+    """The interval that the committed results' bits were made with."""
+    rng = np.random.default_rng(1)
+    values, clusters = rng.normal(size=60), rng.integers(0, 25, 60)
+    expected = (-0.048865749021636415, -0.259087943424878, 0.1419201664969033)
+    assert interval(values, clusters, shares=False) == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_record_counts_what_was_written(exchange):

@@ -108,6 +108,34 @@ def test_learning_on_some_positions_and_testing_on_others(splits):
     assert taken["validation"] == {0, 1, 2, 3, 4}
 
 
+@pytest.mark.parametrize("change", [{"actions": {"train": (3,)}}, {"offsets": (3,)}, {"offsets": (-3,)}])
+def test_as_many_rows_as_are_asked_for_where_programs_give_few(splits, change):
+    """A third of its places or fewer are usable: programs enough for one row at all others would leave rows missing."""
+    grid = replace(GRID, **change)
+    there = len(gather_rows(splits["train"], grid, "train", 10_000).rows)
+    asked = there // 2
+    assert len(gather_rows(splits["train"], grid, "train", asked).rows) == asked
+    few = gather_rows(splits["train"], grid, "train", 20)
+    assert len(set(few.sample)) < splits["train"].table.programs // 2
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"actions": {"train": (0, 1, 2, 3)}}, {"offsets": (-1, 2)}, {"last_state": True}]
+)
+def test_rows_of_kept_results_stay(splits, change):
+    """Wherever about one row less than it has actions was right for a program, its programs are chosen by that."""
+    grid, table, most = replace(GRID, **change), splits["train"].table, 100
+    rows = gather_rows(splits["train"], grid, "train", most)
+    order = np.random.default_rng(0).permutation(table.programs)
+    enough = np.searchsorted(np.cumsum(np.maximum(table.lengths[order] - 1, 1)), most * 4 // 3 + 1) + 1
+    assert len(rows.rows) == most
+    assert set(rows.sample) <= set(order[:enough])
+    every = gather_rows(splits["train"], grid, "train", 10_000)
+    of_these = np.flatnonzero(np.isin(every.sample, order[:enough]))
+    expected = np.sort(np.random.default_rng(1).permutation(of_these)[:most])
+    np.testing.assert_array_equal(rows.rows, every.rows[expected])
+
+
 def test_mappings_in_words(splits):
     actions, lengths = splits["test"].table.actions, splits["test"].table.lengths
     words, name = (

@@ -105,6 +105,33 @@ def test_intervals_are_scipy_s_over_runs(runs):
     assert found.comparable
 
 
+def test_a_run_with_nothing_but_a_closer_look_has_its_columns(tmp_path):
+    paths = [fake_run.make(tmp_path / f"seed{seed}", snapshots=2, seeds=1, examples=0) for seed in range(2)]
+    usual = compare(read_runs(paths))
+    for path in paths:
+        (path / "probing").rename(path / "closer")
+    found = compare(read_runs(paths))
+    assert found.columns == usual.columns
+    names = [name for name in found.columns if not name.startswith("r2")]
+    assert [found.rows[1][name] for name in names] == [usual.rows[1][name] for name in names]
+    assert found.rows[1]["original - flip"] is not None
+
+
+def test_a_meaning_of_the_closer_look_alone_has_its_columns(tmp_path):
+    path = fake_run.make(tmp_path / "run", snapshots=2, seeds=1, examples=0)
+    stored = json.loads((path / "probing" / "step-000400.json").read_text())
+    records = [
+        {**record, "semantics": name}
+        for record in stored["records"]
+        for name in {"flip": ("flip", "move>turn_left")}.get(record["semantics"], (record["semantics"],))
+    ]
+    write_json(
+        path / "closer" / "step-000400.json", {**stored, "records": records, "differences": differences(records)}
+    )
+    [row] = compare(read_runs([path])).rows
+    assert row["original - move>turn_left"] == pytest.approx(row["original - flip"])
+
+
 def test_the_command_prints_and_writes(runs, tmp_path):
     done = invoke("compare", *runs, "--out", tmp_path / "table")
     lines = done.stdout.splitlines()

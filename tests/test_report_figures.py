@@ -11,6 +11,7 @@ import pytest
 
 from karel_fast.analysis.series import Run
 from karel_fast.report import plots, probe_figures, style, training_figures
+from karel_fast.report.edit_figures import edit_ranks_plot
 from karel_fast.report.intervention_figures import interventions_plot
 from karel_fast.report.narrow import panels_of, stack
 from karel_fast.report.points import points_of
@@ -125,6 +126,23 @@ def test_seeds_that_agree_draw_whiskers_of_no_length():
     (below,), (above,) = plots.extents([middle], [[100 * v for v in seeds]])
     assert below >= 0
     assert above >= 0
+
+
+def test_shares_without_an_interval_are_drawn_without_a_bar(tmp_path):
+    path = fake_run.make(tmp_path / "run", snapshots=2, seeds=1, examples=0)
+    (stored,) = (path / "steering").glob("*.json")
+    value = read_json(stored)
+    value["records"][:] = [{**r, **{k: None for k in r if k.endswith(("_low", "_high"))}} for r in value["records"]]
+    whole = edit_ranks_plot(Run.read(RunFolder(path))).figure
+    write_json(stored, value)
+    bare = edit_ranks_plot(Run.read(RunFolder(path))).figure
+    bars = [
+        [len(segment) > 0 for ax in figure.axes for bar in ax.collections for segment in bar.get_segments()]
+        for figure in (whole, bare)
+    ]
+    assert any(bars[0])
+    assert not any(bars[1])
+    bare.draw_without_rendering()
 
 
 def test_ticks_say_the_number_they_stand_at():

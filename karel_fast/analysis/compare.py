@@ -80,15 +80,20 @@ def compare(
     offset 0, unless named. r2: of accuracy on what these probes read, over the snapshots of training. Raises ValueError
     for a feature, depth or offset that no run was probed for.
     """
-    probed = next((run for run in runs if run.probed), None)
+    closest = [run.closest for run in runs]
+    probed = next((run for run in closest if run.probed), None)
     for key, wanted in (("feature", feature), ("depth", depth), ("offset", offset)):
-        known = list(dict.fromkeys(name for run in runs for one in (run.closest, run) for name in one.names(key)))
+        known = list(
+            dict.fromkeys(name for pair in zip(closest, runs, strict=True) for one in pair for name in one.names(key))
+        )
         if wanted is not None and wanted not in known:
             raise ValueError(f"no run was probed for {key} {wanted!r}; there is {', '.join(map(str, known)) or 'none'}")
     if probed is not None:
-        feature = feature or probed.closest.names("feature")[0]
-        depth = depth or probed.closest.deepest()
-    semantics = list(dict.fromkeys(name for run in runs for name in run.names("semantics") if name != "original"))
+        feature = feature or probed.names("feature")[0]
+        depth = depth or probed.deepest()
+    # Numbers come from the closer look, and of features that it left out from the others: so their meanings are asked for, too.
+    meanings = (name for run in (*runs, *closest) for name in run.names("semantics"))
+    semantics = [name for name in dict.fromkeys(meanings) if name != "original"]
     columns = ["generative_accuracy", "generalization"]
     if probed is not None:
         columns += ["probe", "majority", "lift", "normalised", "bits", "untrained", "ceiling", "lift_share"]

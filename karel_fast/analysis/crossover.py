@@ -23,6 +23,7 @@ from karel_fast.analysis.compare import settings_of, unlike
 from karel_fast.analysis.crossover_cells import Key, cells_of, last_step, text_of
 from karel_fast.analysis.series import Run
 from karel_fast.data import Recipe
+from karel_fast.probing.bootstrap import CONFIDENCE
 from karel_fast.support.checks import InputError
 from karel_fast.support.csv_text import csv_text
 from karel_fast.support.settings import build
@@ -163,5 +164,5 @@ def _welch(first: np.ndarray, second: np.ndarray) -> dict[str, float | None]:
     if min(len(first), len(second)) < 2 or np.ptp(first) + np.ptp(second) == 0:
         return {**found, "low": None, "high": None, "p": None}
     test = stats.ttest_ind(first, second, equal_var=False)
-    low, high = test.confidence_interval(0.95)
+    low, high = test.confidence_interval(CONFIDENCE)
     return {**found, "low": float(low), "high": float(high), "p": float(test.pvalue)}

@@ -78,7 +78,9 @@ def _layers(record: Mapping[str, Any]) -> str:
 
 
 def _share(record: Mapping[str, Any], name: str) -> str:
-    """`93.8 [90.1, 97.0]`, in percent."""
+    """`93.8 [90.1, 97.0]`, in percent; without an interval the share alone."""
+    if record[name + "_low"] is None:
+        return _percent(record[name])
     return f"{_percent(record[name])} [{_percent(record[name + '_low'])}, {_percent(record[name + '_high'])}]"
 
 

@@ -25,6 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from karel_fast.probing.bootstrap import TAILS
+
 LEAST_RISE = 0.05
 LEAST_DIVERSITY = 0.02
 LEAST_SNAPSHOTS = 3
@@ -161,7 +163,7 @@ def _range(steps: Sequence[int | None]) -> tuple[int, int] | None:
     known = [step for step in steps if step is not None]
     if not known:
         return None
-    low, high = np.quantile(known, [0.025, 0.975], method="nearest")
+    low, high = np.quantile(known, TAILS, method="nearest")
     return int(low), int(high)
 
 

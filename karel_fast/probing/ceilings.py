@@ -17,6 +17,7 @@ from karel_fast.karel.language import CompiledPrograms
 from karel_fast.karel.language.semantics import Semantics, resolve_semantics
 from karel_fast.karel.world import Worlds
 from karel_fast.probing.features import MOST_MARKERS, PAPER_FEATURES, Feature, Setting, label_set, resolve_feature
+from karel_fast.probing.measures import finite
 from karel_fast.probing.table import HiddenTable
 from karel_fast.support.checks import InputError
 
@@ -316,7 +317,7 @@ def ceilings_of_rows(
     known = {reader: (answers.accuracy(reader), answers.cross_entropy(reader)) for reader in answers.readers}
     return {
         (meaning, offset, feature.name): {
-            reader: (_finite(accuracy[m, j, f]), _finite(cross_entropy[m, j, f]))
+            reader: (finite(accuracy[m, j, f]), finite(cross_entropy[m, j, f]))
             for reader, (accuracy, cross_entropy) in known.items()
         }
         for m, meaning in enumerate(meanings)
@@ -332,10 +333,6 @@ def share_of_wrong(table: HiddenTable, outcome: str) -> float:
     if outcome != "all":
         wanted &= table.correct if outcome == "correct" else ~table.correct
     return (int((wanted & ~table.correct).sum()) + 1) / (int(wanted.sum()) + 2)
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _spans(count: int) -> Iterator[slice]:

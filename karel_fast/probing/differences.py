@@ -5,7 +5,7 @@ Two intervals stand beside every mean, each of 95 %:
 low, high            Student's t over the probe seeds' paired differences; it says how far probes of the same rows scatter
 cluster_low, _high   over test programs, drawn anew by a bootstrap (all rows of a program together), and over the probe seeds:
                      see `interval_of_draws`; it says how far another test set, and other probes, would have led elsewhere.
-                     With one seed it is over test programs alone. None for fewer than `FEWEST_PROGRAMS`
+                     With one seed it is over test programs alone. None for fewer than `bootstrap.FEWEST_PROGRAMS`
 
 Neither says anything of another model: that takes several runs (`karel-fast compare`).
 """
@@ -19,11 +19,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from karel_fast.probing.bootstrap import CONFIDENCE, drawn_weights
 from karel_fast.probing.measures import MEASURES, SUMS, measure_of, measures_of_sums
 
-DRAWS = 1000
-FEWEST_PROGRAMS = 20
-"""So many different test programs an interval over programs takes: drawn anew, fewer scatter too little (one not at all)."""
 _CELL = ("feature", "offset", "layer", "depth", "labels", "states")
 _PLACE = ("feature", "offset", "layer", "depth", "labels")
 
@@ -38,19 +36,15 @@ class Clusters:
     actions: np.ndarray
     sums: Mapping[str, np.ndarray]
 
-    def drawn(self, draws: int = DRAWS) -> dict[str, np.ndarray]:
-        """Each of `MEASURES`, (records, draws): of programs drawn with replacement, as many as there are. {} for fewer than
-        `FEWEST_PROGRAMS`.
-        """
-        programs = len(self.actions)
-        if programs < FEWEST_PROGRAMS:
+    def drawn(self) -> dict[str, np.ndarray]:
+        """Each of `MEASURES`, (records, draws), of programs drawn anew; {} for too few: see `bootstrap.drawn_weights`."""
+        weights = drawn_weights(len(self.actions))
+        if weights is None:
             return {}
-        rng = np.random.default_rng(0)
-        weights = rng.multinomial(programs, np.full(programs, 1 / programs), draws).T.astype(np.float64)
-        return measures_of_sums({name: self.sums[name] @ weights for name in SUMS})
+        return measures_of_sums({name: self.sums[name] @ weights.T for name in SUMS})
 
 
-def interval_of_draws(by_seed: np.ndarray, mean: float, programs: int, confidence: float = 0.95) -> tuple[float, float]:
+def interval_of_draws(by_seed: np.ndarray, mean: float, programs: int) -> tuple[float, float]:
     """The interval of a mean over seeds, from (seeds, draws) values, each seed's of the same drawn programs.
 
     Programs and seeds are two sources of scatter: the variance of the mean is that over the draws, and that of the seeds divided by how
@@ -65,37 +59,34 @@ def interval_of_draws(by_seed: np.ndarray, mean: float, programs: int, confidenc
     if whole == 0:
         return mean, mean
     freedom = whole**2 / (of_programs**2 / (programs - 1) + (of_seeds**2 / (seeds - 1) if seeds > 1 else 0.0))
-    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * whole**0.5
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * whole**0.5
     return mean - half, mean + half
 
 
-def differences(
-    records: Sequence[Mapping[str, Any]], clusters: Clusters | None = None, confidence: float = 0.95
-) -> list[dict[str, Any]]:
+def differences(records: Sequence[Mapping[str, Any]], clusters: Clusters | None = None) -> list[dict[str, Any]]:
     """Original minus altered per (feature, offset, layer, depth, labels, states, altered semantics, measure).
 
     mean, low, high and p (of mean = 0, paired t-test) over the seeds, and the clustered interval where `clusters` are
     given, in order of the records. With one seed, or differences that are all alike, low, high and p are None. Of several
     untrained models, a seed's value is the mean.
     """
-    return _contrasts(records, _CELL, clusters, confidence, doubled=False)
+    return _contrasts(records, _CELL, clusters, doubled=False)
 
 
 def differences_in_differences(
-    records: Sequence[Mapping[str, Any]], clusters: Clusters | None = None, confidence: float = 0.95
+    records: Sequence[Mapping[str, Any]], clusters: Clusters | None = None
 ) -> list[dict[str, Any]]:
     """(Trained - untrained) under the original meaning minus the same under an altered one; fields as in `differences`.
 
     Only for cells whose untrained states were probed under both meanings.
     """
-    return _contrasts(records, _PLACE, clusters, confidence, doubled=True)
+    return _contrasts(records, _PLACE, clusters, doubled=True)
 
 
 def _contrasts(
     records: Sequence[Mapping[str, Any]],
     cell: tuple[str, ...],
     clusters: Clusters | None,
-    confidence: float,
     doubled: bool,
 ) -> list[dict[str, Any]]:
     groups: dict[tuple[Any, ...], dict[tuple[str, str], dict[int, list[int]]]] = {}
@@ -116,7 +107,7 @@ def _contrasts(
                 for state in states
             ]
             for measure in MEASURES:
-                contrast = _contrast(records, terms, measure, drawn, programs, confidence)
+                contrast = _contrast(records, terms, measure, drawn, programs)
                 if contrast is not None:
                     out.append(
                         {**dict(zip(cell, key, strict=True)), "semantics": altered, "measure": measure, **contrast}
@@ -130,7 +121,6 @@ def _contrast(
     measure: str,
     drawn: Mapping[str, np.ndarray],
     programs: int,
-    confidence: float,
 ) -> dict[str, Any] | None:
     seeds = sorted(set.intersection(*(set(by_seed) for _, by_seed in terms)))
     values = dict.fromkeys(seeds, 0.0)
@@ -143,23 +133,23 @@ def _contrast(
                 values.pop(seed, None)
     if not values:
         return None
-    estimate = paired(list(values.values()), confidence)
+    estimate = paired(list(values.values()))
     low = high = None
     if drawn:
         by_draw = np.zeros((len(values), drawn[measure].shape[1]))  # (seeds, draws)
         for sign, by_seed in terms:
             by_draw += sign * np.stack([drawn[measure][by_seed[seed]].mean(0) for seed in values])
         if np.isfinite(by_draw).all():
-            low, high = interval_of_draws(by_draw, estimate["mean"], programs, confidence)
+            low, high = interval_of_draws(by_draw, estimate["mean"], programs)
     return {**estimate, "cluster_low": low, "cluster_high": high}
 
 
-def paired(values: Iterable[float], confidence: float = 0.95) -> dict[str, Any]:
+def paired(values: Iterable[float]) -> dict[str, Any]:
     """Mean, Student t interval and p of a mean of zero; None where there is no spread to tell them from."""
     known = np.array(list(values), float)
     mean, low, high, p = float(known.mean()), None, None, None
     if len(known) > 1 and (error := float(stats.sem(known))) > 0:
         freedom = len(known) - 1
-        low, high = map(float, stats.t.interval(confidence, freedom, mean, error))
+        low, high = map(float, stats.t.interval(CONFIDENCE, freedom, mean, error))
         p = float(2 * stats.t.sf(abs(mean / error), freedom))
     return {"mean": mean, "low": low, "high": high, "p": p, "seeds": len(known)}

@@ -24,7 +24,7 @@ from karel_fast.probing.clusters import cluster_sums, write_clusters
 from karel_fast.probing.controls import control_tasks, forms_of, on_its_side, shuffled_tasks
 from karel_fast.probing.differences import differences as differences
 from karel_fast.probing.differences import differences_in_differences
-from karel_fast.probing.features import Setting, TraceArrays, label_set, resolve_feature
+from karel_fast.probing.features import Setting, TraceArrays, inside, label_set, resolve_feature
 from karel_fast.probing.measures import measures
 from karel_fast.probing.pieces import Piece, PieceStore, Trained, joined_pieces, pieces_of
 from karel_fast.probing.places import place_sums
@@ -104,8 +104,12 @@ def gather_rows(split: Split, grid: Grid, name: str, most: int, tracer: Tracer =
     examples = min(1, all_examples) if grid.worlds == "first" else all_examples
     order = np.random.default_rng(0).permutation(table.programs)
     order = order[wanted[order]]
-    # A program of L actions has about L - 1 usable rows; a third more than needed are traced and the surplus cut.
-    enough = int(np.searchsorted(np.cumsum(np.maximum(table.lengths[order] - 1, 1)), most * 4 // 3 + 1)) + 1
+    # A program of L actions has about L - 1 usable rows; a third more than needed are traced and the surplus cut. Where that
+    # many are too few, the places are counted: only there, since other programs would change the rows of kept results.
+    enough = _programs_for(np.maximum(table.lengths[order] - 1, 1), most)
+    usable = _usable_places(grid, name, table.max_actions)[table.lengths[order]]
+    if usable[:enough].sum() < most:
+        enough = _programs_for(usable, most)
     chosen = np.sort(order[:enough])
     labels: dict[tuple[str, int, str], np.ndarray] = {}
     if len(chosen) == 0:
@@ -151,6 +155,22 @@ def gather_rows(split: Split, grid: Grid, name: str, most: int, tracer: Tracer =
         labels={k: v[keep] for k, v in labels.items()},
         stopped=stopped,
     )
+
+
+def _programs_for(rows: np.ndarray, most: int) -> int:
+    """How many programs, which have so many rows each, it takes for a third more than `most`."""
+    return int(np.searchsorted(np.cumsum(rows), most * 4 // 3 + 1)) + 1
+
+
+def _usable_places(grid: Grid, name: str, max_actions: int) -> np.ndarray:
+    """By a program's length, 0 to max_actions: at how many of its actions the grid asks for a state of the split `name`."""
+    lengths = np.arange(max_actions + 1)
+    places = np.zeros((len(lengths), max_actions), bool)
+    for offset in grid.offsets:
+        places |= inside(lengths, max_actions, offset, first_state=grid.first_state, last_state=grid.last_state)
+    if name in grid.actions:
+        places &= np.isin(np.arange(max_actions), grid.actions[name])
+    return np.asarray(places.sum(1))
 
 
 @dataclass(frozen=True)

@@ -279,6 +279,16 @@ def sources_of(features: Iterable[str]) -> dict[str, dict[str, str]]:
     return {"own_features": own} if own else {}
 
 
+def inside(
+    lengths: np.ndarray, max_actions: int, offset: int = 0, *, first_state: bool = False, last_state: bool = False
+) -> np.ndarray:
+    """Which actions of programs of these lengths (n,) have a state at `offset` that is asked for: bool (n, L)."""
+    states = np.arange(1 + offset, 1 + offset + max_actions)
+    low, high = (0 if first_state else 1), (0 if last_state else -1)
+    actions = np.arange(max_actions)
+    return (states >= low) & (states <= lengths[:, None] + high) & (actions < lengths[:, None])
+
+
 def kept(
     trace: TraceArrays,
     lengths: np.ndarray,
@@ -290,16 +300,13 @@ def kept(
 ) -> np.ndarray:
     """Which (program, action, world) positions have a label at `offset`: bool (n, L, E), a view of (n, E, L) memory."""
     lengths, examples = _checked(trace, lengths, max_actions)
-    states = np.arange(1 + offset, 1 + offset + max_actions)
-    low, high = (0 if first_state else 1), (0 if last_state else -1)
-    actions = np.arange(max_actions)
-    by_program = (states >= low) & (states <= lengths[:, None] + high) & (actions < lengths[:, None])
+    by_program = inside(lengths, max_actions, offset, first_state=first_state, last_state=last_state)
     # A run that stopped at a limit or crashed has no state after its last step, though its arrays repeat that one.
     steps = np.asarray(trace.steps).reshape(-1, examples)
     if np.array_equal(steps, np.broadcast_to(lengths[:, None], steps.shape)):
         by_run = np.broadcast_to(by_program[:, None, :], (len(lengths), examples, max_actions))
     else:
-        by_run = by_program[:, None, :] & (states <= steps[:, :, None])
+        by_run = by_program[:, None, :] & (np.arange(1 + offset, 1 + offset + max_actions) <= steps[:, :, None])
     return by_run.transpose(0, 2, 1)
 
 

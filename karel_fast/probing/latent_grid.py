@@ -21,7 +21,7 @@ from karel_fast.data.tokens.interpreter import program_tokenizer
 from karel_fast.model import from_hf
 from karel_fast.probing.experiments import Split, prepare, trace_programs, train_piece
 from karel_fast.probing.latent_settings import ACTIONS, SHOWN, LatentGrid, place_of, positions_of
-from karel_fast.probing.measures import measures_of_sums
+from karel_fast.probing.measures import finite, measures_of_sums
 from karel_fast.probing.pieces import PieceStore, Trained, remove_pieces
 from karel_fast.probing.settings import PROBE_SPLITS
 from karel_fast.probing.snapshot import specification_samples
@@ -271,12 +271,8 @@ def _rows(cell: _Cell, trained: Trained, learn_on: Sequence[int]) -> list[dict[s
             "withhold": cell.withhold, "learn_on": cell.learn_on, "tokens": tokens, "actions_back": cell.back,
             "feature": feature, "semantics": semantics, "depth": depth, **states,
             **{name: [trained.records[i][name] for i in members] for name in ("accuracy", "majority", "lift", "bits")},
-            **{name: [_known(values[i]) for i in members] for name, values in lifts.items()},
+            **{name: [finite(values[i]) for i in members] for name, values in lifts.items()},
         }
         for tokens in cell.tokens
         for (feature, semantics, depth), members in groups.items()
     ]  # fmt: skip
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

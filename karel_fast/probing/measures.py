@@ -110,6 +110,11 @@ def measure_of(record: Mapping[str, Any], name: str) -> float | None:
     return _number(value)
 
 
+def finite(value: float) -> float | None:
+    """A number as JSON holds it: None in place of one that is not finite."""
+    return float(value) if np.isfinite(value) else None
+
+
 def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
         return None

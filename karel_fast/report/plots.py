@@ -62,10 +62,16 @@ def gaps(values: Sequence[float | None]) -> list[float]:
     return [np.nan if v is None else v for v in values]
 
 
-def extents(middles: Sequence[float], values: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Lengths from each middle down to its lowest value and up to its highest; rounding never makes one negative."""
-    below = [max(0.0, middle - min(v)) for middle, v in zip(middles, values, strict=True)]
-    above = [max(0.0, max(v) - middle) for middle, v in zip(middles, values, strict=True)]
+def extents(middles: Sequence[float], values: Sequence[Sequence[float | None]]) -> list[list[float]]:
+    """Lengths from each middle down to its lowest value and up to its highest; rounding never makes one negative. NaN, of which no
+    bar is drawn, where a value is missing.
+    """
+    below, above = [], []
+    for middle, ends in zip(middles, values, strict=True):
+        known = [end for end in ends if end is not None]
+        whole = len(known) == len(ends)
+        below.append(max(0.0, middle - min(known)) if whole else np.nan)
+        above.append(max(0.0, max(known) - middle) if whole else np.nan)
     return [below, above]
 
 

@@ -205,7 +205,7 @@ def _present(check: Check) -> Check:
     return check_present
 
 
-_OBEYS = {f"obeys{end}": _present(_SHARE) for end in _ENDS}
+_OBEYS = {"obeys": _present(_SHARE), "obeys_low": _SHARE, "obeys_high": _SHARE}
 _SWAP_SHAPE = {**_MEASURED, **_ODDS, **_EDIT_PLACE, **_OBEYS}
 _SWAP = table(
     _SWAP_SHAPE, (*_EDIT_PLACE, *_OBEYS, "keeps", "damage", "equal", "odds", "odds_low", "odds_high", "odds_share")
@@ -214,7 +214,7 @@ _EXCHANGE: dict[str, Check] = {"method": name, "source": name, "rank": whole(1, 
 _SUBSPACE = table(
     {**_SWAP_SHAPE, **_EXCHANGE, "read": _SHARE, "base": _SHARE}, (*_EDIT_PLACE, *_EXCHANGE, *_OBEYS, "keeps", "odds")
 )
-_SATISFIED = {f"satisfied{end}": _present(_SHARE) for end in _ENDS}
+_SATISFIED = {"satisfied": _present(_SHARE), "satisfied_low": _SHARE, "satisfied_high": _SHARE}
 _ERASED = table(
     {
         **_EDIT_PLACE, **_SATISFIED, "method": name, "layer": maybe(whole(0, 100_000)), "layers": each(whole(0, 100_000)),

@@ -27,6 +27,7 @@ from karel_fast.model.scoring import hidden_states
 from karel_fast.probing.edits.erasure import fit_eraser, readable
 from karel_fast.probing.edits.scores import interval
 from karel_fast.probing.edits.subspaces import QUARTERS, one_hot
+from karel_fast.probing.measures import finite
 from karel_fast.training.written import generated_programs, satisfied
 
 METHODS = ("direction", "turn", "random")
@@ -95,7 +96,7 @@ class Erasing:
         )  # fmt: skip
         right = satisfied(generated_programs(tokenizer, generated), samples)[0] & generated.finished
         clusters = np.unique(samples.actions, axis=0, return_inverse=True)[1].reshape(-1)
-        mean, low, high = interval(right, clusters)
+        mean, low, high = map(finite, interval(right, clusters, shares=True))
         read = base = None
         if layers:
             last, label = layers[-1], "direction" if method == "random" else method

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from karel_fast.probing.measures import finite
 from karel_fast.probing.probes.network import (
     MASK_32,
     Data,
@@ -374,11 +375,11 @@ def _scores(
             _Score(
                 accuracy=_share(right[p].sum(), known[p].sum()),
                 joint=_share(((right[p] == known[p]) & (known[p] > 0)).sum(), (known[p] > 0).sum()),
-                validation=_number(best.validation[p]),
+                validation=finite(best.validation[p]),
                 epoch=int(best.epoch[p]),
                 cross_entropy=_share(loss[p].sum(dtype=np.float64), known[p].sum()),
                 temperature=float(temperatures[p]),
-                best_on_test=_number(best.on_test[p]),
+                best_on_test=finite(best.on_test[p]),
                 right=right[p],
                 loss=loss[p],
                 weights=weights,
@@ -389,7 +390,3 @@ def _scores(
 
 def _share(part: float, whole: int) -> float | None:
     return float(part / whole) if whole else None
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
