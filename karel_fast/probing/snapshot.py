@@ -35,7 +35,7 @@ from karel_fast.probing.settings import ProbeRun as ProbeRun
 from karel_fast.probing.states import SPLIT_NAMES, write_table
 from karel_fast.probing.untrained import untrained_model, untrained_seed
 from karel_fast.runs.folder import RunFolder
-from karel_fast.runs.side_by_side import home, make_room
+from karel_fast.runs.side_by_side import examples_place, home, make_room
 from karel_fast.runs.snapshots import open_snapshot, read_card, snapshot_path, weights_digest
 from karel_fast.support.checks import InputError
 from karel_fast.support.checksums import FILES, sums_of
@@ -164,7 +164,7 @@ def probe_snapshot(
         return target
     with alone(target):
         if own:
-            make_room(folder, probe_run.kind, step, {"experiment": probe_run.to_json()})
+            make_room(folder, probe_run.kind, step, {"experiment": probe_run.to_json()}, examples=True)
         return _probe(folder, snapshot, probe_run, place, step, save_probes, device, progress, decoding)
 
 
@@ -215,7 +215,7 @@ def _probe(
             splits, samples, count=probe_run.examples, features=probe_run.grid.features, depth=depth, config=probe_run.config,
             device=device, tracer=tables.tracer,
         )  # fmt: skip
-        shown = folder.file(place.replace(probe_run.kind, "examples", 1), step)
+        shown = folder.file(examples_place(place, probe_run.kind), step)
         remove_temporaries(shown)
         write_json(shown, {"step": step, **examples})
     # Last, because this file says that the snapshot is done.
