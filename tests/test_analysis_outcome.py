@@ -8,7 +8,7 @@ from pathlib import Path
 import fake_run
 import pytest
 
-from karel_fast.analysis.outcome import PROBE_NOTE, evaluation_lines, probe_lines, probe_rows
+from karel_fast.analysis.outcome import PROBE_NOTE, chosen_layer_rows, evaluation_lines, probe_lines
 from karel_fast.cli.tables import columns
 
 
@@ -23,7 +23,7 @@ def stored(run: Path, kind: str) -> dict:
 
 def test_what_probes_read(run: Path) -> None:
     probing = stored(run, "probing")
-    rows = probe_rows(probing)
+    rows = chosen_layer_rows(probing)
     features = list(dict.fromkeys(r["feature"] for r in probing["records"]))
     meanings = ["original", "flip", "adversarial"]
     assert [(r["feature"], r["meaning"]) for r in rows] == [(f, m) for f in features for m in meanings]
@@ -55,7 +55,7 @@ def test_what_probes_read(run: Path) -> None:
         assert by_layer[layer] == max(by_layer.values())
     shown = [*columns(probe_lines(rows), aligned="llrrrrr"), *PROBE_NOTE.split("\n")]
     assert max(map(len, shown)) < 80
-    assert probe_rows({"records": []}) == []
+    assert chosen_layer_rows({"records": []}) == []
 
 
 def test_what_a_model_can_do(run: Path) -> None:

@@ -300,6 +300,9 @@ def test_wrong_input(run: Path, lab: Lab, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="inputs are list; make them Worlds"):
         lab.write([1], [1])
     samples = lab.samples(count=3)
+    for given in ({"inputs": before}, {"outputs": before}):
+        with pytest.raises(InputError, match="samples bring their own inputs and outputs"):
+            lab.read(samples, **given)
     for use in (lab.write, lab.read, lab.generate):
         with pytest.raises(InputError, match="there are no samples; give at least one"):
             use(samples[:0])

@@ -9,10 +9,11 @@ from edited_pairs import turned_exchange
 
 from karel_fast.model import Capture
 from karel_fast.probing.edits.exchange import Exchange
-from karel_fast.probing.edits.rotation import learn_rotation, logits_from, other_programs
+from karel_fast.probing.edits.rotation import learn_rotation, other_programs
 from karel_fast.probing.edits.subspace_rows import choose_site, strangers, subspace_rows
 from karel_fast.probing.edits.subspaces import (
     Reading,
+    label_probe,
     labels_of,
     means_basis,
     principal_basis,
@@ -57,6 +58,24 @@ def test_bases_are_orthonormal_and_of_their_rank(exchange):
     torch.testing.assert_close((difference @ basis.mT) @ basis, difference, atol=1e-4, rtol=1e-4)
 
 
+def test_both_sides_of_a_pair_are_in_one_part(exchange, monkeypatch):
+    """Also where the last pairs have no edited tokens."""
+    mask = exchange.groups["changed"].copy()
+    mask[5:] = False
+    seen = {}
+
+    def spied(states, tasks, parts, **settings):
+        seen["parts"] = parts
+        return [None]
+
+    monkeypatch.setattr("karel_fast.probing.edits.subspaces.train_probes", spied)
+    reading = Reading(exchange, 1, mask, "direction")
+    for seed in range(5):
+        label_probe(reading, seed)
+        base, other = seen["parts"][: len(seen["parts"]) // 2], seen["parts"][len(seen["parts"]) // 2 :]
+        assert (base == other).all()
+
+
 def test_along_a_probe_its_scores_change_places():
     generator = torch.Generator().manual_seed(1)
     layer = (torch.randn(32, 8, generator=generator), torch.randn(8, generator=generator))
@@ -94,7 +113,16 @@ def test_going_on_from_a_state_is_the_model_with_it_set(exchange):
     with torch.no_grad():
         expected = model(tokens, intervention=edit)
         _, states = model(tokens, Capture([1], torch.arange(tokens.shape[1])), intervention=edit)
-        torch.testing.assert_close(logits_from(model, states[:, :, 0], 1, 3), expected[:, 3:], atol=1e-5, rtol=1e-5)
+        later = model.lm_head(model.blocks_from(1, states[:, :, 0], first=3))
+        torch.testing.assert_close(later, expected[:, 3:], atol=1e-5, rtol=1e-5)
+        unedited = model(tokens, logits_from=3)
+        _, states = model(tokens, Capture([0, 1], torch.arange(tokens.shape[1])))
+        for layer in (0, 1):
+            later = model.lm_head(model.blocks_from(layer, states[:, :, layer], first=3))
+            torch.testing.assert_close(later, unedited, atol=0, rtol=0)
+    for layer in (-1, model.config.n_layer):
+        with pytest.raises(ValueError, match=f"layer is {layer}: of this model, states 0..{model.config.n_layer - 1}"):
+            model.blocks_from(layer, states[:, :, 0])
 
 
 def test_a_rotation_learns_and_leaves_the_model_alone(exchange):

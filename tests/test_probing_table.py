@@ -109,6 +109,18 @@ def test_wrong_tables_are_refused(tmp_path):
         HiddenTable(tmp_path / "t")
 
 
+def test_a_row_that_is_not_there(tmp_path):
+    out = writer(tmp_path)
+    for seed in (1, 2):
+        out.append(*batch(7, seed))
+    out.close()
+    table = HiddenTable(tmp_path)
+    assert table.hidden([0, table.rows - 1]).shape == (2, 4)
+    for row in (-1, table.rows):
+        with pytest.raises(IndexError, match=f"row {row}: the table at .* has {table.rows} rows"):
+            table.hidden(np.array([0, row]))
+
+
 def test_an_empty_table_has_no_rows(tmp_path):
     out = writer(tmp_path)
     out.close()

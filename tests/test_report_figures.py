@@ -26,7 +26,12 @@ def test_more_meanings_than_colours(tmp_path):
         records = [record for record in read_json(path)["records"] if record["semantics"] == "original"]
         names = ("original", *(f"map{k}" for k in range(7)))
         write_json(path, {"records": [{**record, "semantics": name} for name in names for record in records]})
-    assert interventions_plot(Run.read(RunFolder(run))).figure is not None
+    drawn = interventions_plot(Run.read(RunFolder(run)))
+    assert len(names) > len(style.PALETTE)
+    (legend,) = drawn.figure.legends
+    assert {text.get_text() for text in legend.get_texts()} >= set(names)
+    for ax in drawn.figure.axes:
+        assert [line.get_label() for line in ax.lines if line.get_label() in names] == list(names)
 
 
 def test_seeds_are_means_over_everything_else():

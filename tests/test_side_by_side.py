@@ -76,6 +76,22 @@ def test_the_runs_own_settings_move_others_aside(folder: RunFolder, begun: str) 
     assert home(folder, "probing", 100, OTHER) == ASIDE
 
 
+def test_examples_go_along_with_the_results_that_they_are_of(folder: RunFolder) -> None:
+    shown, aside = folder.file("examples", 100), folder.file(f"examples/{settings_name(OTHER)}", 100)
+    write_json(shown, {"step": 100, "examples": [], "reader": "of others"})
+    write_json(folder.pieces("probing", 100) / "piece-0000.json", OTHER)
+    make_room(folder, "probing", 100, OWN, examples=True)
+    assert shown.exists(), "results that are not whole have no examples yet: these are of another kind"
+    write(folder, "probing", 100, OTHER)
+    make_room(folder, "probing", 100, OWN, examples=True)
+    assert not shown.exists()
+    assert read_json(aside)["reader"] == "of others"
+    write_json(shown, {"step": 100, "examples": [], "reader": "own"})
+    write(folder, "evaluation", 100, OTHER)
+    make_room(folder, "evaluation", 100, OWN)
+    assert shown.exists()
+
+
 def test_what_has_been_begun_in_pieces_is_not_replaced(folder: RunFolder) -> None:
     write_json(folder.pieces("probing", 100) / "piece-0000.json", OWN)
     assert home(folder, "probing", 100, OWN) == "probing"

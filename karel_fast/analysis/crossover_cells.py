@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from karel_fast.analysis.series import Run, mean
+from karel_fast.analysis.series import Run, mean_of
 from karel_fast.karel.language import NAMED_SEMANTICS, Semantics
 from karel_fast.karel.language.semantics import resolve_semantics
 from karel_fast.karel.language.vocabulary import ACTION_NAMES
-from karel_fast.probing.measures import MEASURES, measure_of
+from karel_fast.probing.measures import MEASURES
 from karel_fast.runs.folder import PAPER
 from karel_fast.support.checks import InputError, one_of
 
@@ -55,7 +55,7 @@ def cells_of(run: Run, own: Semantics, a: Semantics, b: Semantics, readings: str
             )
             probed_alike |= all(trained)
             for measure in MEASURES:
-                _put(out, (feature, depth, offset, measure), [_mean(cell, measure) for cell in trained])
+                _put(out, (feature, depth, offset, measure), [mean_of(cell, measure) for cell in trained])
             gains = [_difference(*pair) for pair in zip(trained, untrained, strict=True)]
             _put(out, (feature, depth, offset, GAIN), gains)
     if not out:
@@ -141,10 +141,6 @@ def _resolved(name: str) -> Semantics | None:
         return None
 
 
-def _mean(records: Sequence[Mapping[str, Any]], measure: str) -> float | None:
-    return mean(value for record in records if (value := measure_of(record, measure)) is not None)
-
-
 def _difference(trained: Sequence[Mapping[str, Any]], untrained: Sequence[Mapping[str, Any]]) -> float | None:
-    lifts = _mean(trained, "lift"), _mean(untrained, "lift")
+    lifts = mean_of(trained, "lift"), mean_of(untrained, "lift")
     return None if lifts[0] is None or lifts[1] is None else lifts[0] - lifts[1]

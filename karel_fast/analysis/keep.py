@@ -9,8 +9,8 @@ from typing import Any
 
 from karel_fast.analysis.by_place import places_of
 from karel_fast.analysis.mapping_rank import ranks_of
-from karel_fast.analysis.series import Run, mean, number
-from karel_fast.analysis.stored_measures import MEASURES, differences_of, doubled_of, measure_of
+from karel_fast.analysis.series import Run, mean, mean_of, number
+from karel_fast.analysis.stored_measures import MEASURES, differences_of, doubled_of
 from karel_fast.runs.folder import RunFolder
 from karel_fast.support.files import write_bytes, write_text
 
@@ -107,7 +107,7 @@ def _over_seeds(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "lowest": min(accuracy, default=None),
             "highest": max(accuracy, default=None),
             "majority": mean(majority),
-            **{name: mean(v for r in members if (v := measure_of(r, name)) is not None) for name in _MEASURES},
+            **{name: mean_of(members, name) for name in _MEASURES},
             "seeds": len(accuracy),
         }
         rows.append(row)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from karel_fast.analysis.series import mean
-from karel_fast.probing.measures import measure_of
+from karel_fast.analysis.series import mean_of
 
 KINDS = {"lift": "lift", "gain": "lift above untrained"}
 """By what labelings are ranked: the mean lift over seeds, and that minus the untrained models' lift under the same labeling."""
@@ -79,7 +78,9 @@ def ranks_of(stored: Mapping[str, Any]) -> list[Rank]:
         cells = dict.fromkeys((r["depth"], r["offset"]) for r in records if r["feature"] == feature)
         for depth, offset in cells:
             lifts = {
-                states: [_lift(by_cell.get((feature, depth, offset, group[0], states), [])) for group in groups]
+                states: [
+                    mean_of(by_cell.get((feature, depth, offset, group[0], states), []), "lift") for group in groups
+                ]
                 for states in ("trained", "untrained")
             }
             gains = [
@@ -93,7 +94,3 @@ def ranks_of(stored: Mapping[str, Any]) -> list[Rank]:
                     sizes = tuple(map(len, groups))
                     out.append(Rank(int(stored["step"]), feature, depth, offset, kind, tuple(known), names, sizes))
     return out
-
-
-def _lift(records: Sequence[Mapping[str, Any]]) -> float | None:
-    return mean(value for record in records if (value := measure_of(record, "lift")) is not None)

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from karel_fast.analysis.series import mean
-from karel_fast.probing.measures import measure_of
+from karel_fast.analysis.series import mean_of
 
 Line = tuple[str, str, str]
 """A measure, its value, and what it is."""
@@ -94,16 +93,16 @@ def snapshot_lines(evaluations: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return lines
 
 
-def probe_rows(probing: Mapping[str, Any]) -> list[dict[str, Any]]:
+def chosen_layer_rows(probing: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What a probing file's deepest probes read of the state after the predicted action (or of the first offset that was probed), by
     feature and meaning: means over seeds, of the layer that validation rows choose under the first meaning.
     """
-    trained = [r for r in probing["records"] if r["labels"] == "true" and r["accuracy"] is not None]
-    if not trained:
+    records = [r for r in probing["records"] if r["labels"] == "true" and r["accuracy"] is not None]
+    if not records:
         return []
-    depth = trained[-1]["depth"]
-    offset = 0 if any(r["offset"] == 0 for r in trained) else trained[0]["offset"]
-    of_depth = [r for r in trained if (r["depth"], r["offset"]) == (depth, offset)]
+    depth = records[-1]["depth"]
+    offset = 0 if any(r["offset"] == 0 for r in records) else records[0]["offset"]
+    of_depth = [r for r in records if (r["depth"], r["offset"]) == (depth, offset)]
     meanings = list(dict.fromkeys(r["semantics"] for r in of_depth))
     rows = []
     for feature in dict.fromkeys(r["feature"] for r in of_depth):
@@ -112,8 +111,8 @@ def probe_rows(probing: Mapping[str, Any]) -> list[dict[str, Any]]:
         for meaning in meanings:
             chosen = [r for r in here if r["semantics"] == meaning and r["layer"] == layer]
             found = [r for r in chosen if r["states"] == "trained"]
-            accuracy, majority = (mean(_known(found, name)) for name in ("accuracy", "majority"))
-            fresh = mean(_known([r for r in chosen if r["states"] == "untrained"], "lift"))
+            accuracy, majority = (mean_of(found, name) for name in ("accuracy", "majority"))
+            fresh = mean_of([r for r in chosen if r["states"] == "untrained"], "lift")
             lift = None if accuracy is None or majority is None else accuracy - majority
             rows.append(
                 {
@@ -125,7 +124,7 @@ def probe_rows(probing: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def probe_lines(rows: list[dict[str, Any]]) -> list[list[str]]:
-    """`probe_rows` as cells under `PROBE_HEADS`, in per cent and points."""
+    """`chosen_layer_rows` as cells under `PROBE_HEADS`, in per cent and points."""
     lines = [list(PROBE_HEADS)]
     before = None
     for row in rows:
@@ -152,13 +151,9 @@ def _best_layer(records: list[dict[str, Any]]) -> Any:
     layers = list(dict.fromkeys(r["layer"] for r in records))
     return max(
         layers,
-        key=lambda layer: mean(_known([r for r in records if r["layer"] == layer], "validation")) or 0.0,
+        key=lambda layer: mean_of([r for r in records if r["layer"] == layer], "validation") or 0.0,
         default=None,
     )
-
-
-def _known(records: list[dict[str, Any]], measure: str) -> list[float]:
-    return [value for record in records if (value := measure_of(record, measure)) is not None]
 
 
 def _short(meaning: str) -> str:

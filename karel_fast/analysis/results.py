@@ -74,21 +74,21 @@ def results_of(run: Run) -> dict[str, Any]:
         "probes": last_probes(run),
         "by_place": places_of(run),
         "rank": [rank.to_json() for stored in run.rank.values() for rank in ranks_of(stored)],
-        "latent": {kind: probe_rows(run.reading(kind)) for kind in run.latent},
-        "paper": {kind: probe_rows(run.reading(kind)) for kind in run.paper},
+        "latent": {kind: rows_over_layers(run.reading(kind)) for kind in run.latent},
+        "paper": {kind: rows_over_layers(run.reading(kind)) for kind in run.paper},
         "problems": list(run.problems),
     }
 
 
 def last_probes(run: Run) -> list[dict[str, Any]]:
-    """`probe_rows` of the closer look where there was one, and of all other features."""
+    """`rows_over_layers` of the closer look where there was one, and of all other features."""
     closest = run.closest
-    rows = probe_rows(closest)
+    rows = rows_over_layers(closest)
     seen = closest.names("feature")
-    return rows if closest is run else rows + [row for row in probe_rows(run) if row["feature"] not in seen]
+    return rows if closest is run else rows + [row for row in rows_over_layers(run) if row["feature"] not in seen]
 
 
-def probe_rows(run: Run) -> list[dict[str, Any]]:
+def rows_over_layers(run: Run) -> list[dict[str, Any]]:
     """Per feature, depth and offset at the last probed snapshot, means over seeds and layers: accuracy, its base rate and
     measures, what each ideal reader gets right (ceilings), the baselines, and for each altered semantics its own numbers,
     original minus altered with its paired interval over probe seeds (one layer only; else None), the same of the other

@@ -172,6 +172,11 @@ def mean(values: Iterable[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
+def mean_of(records: Iterable[Record], measure: str) -> float | None:
+    """The mean of a measure over the probe records that have it, None where none does."""
+    return mean(value for record in records if (value := measure_of(record, measure)) is not None)
+
+
 def phases_of(run: Run) -> Phases:
     """The phases by the stated rule."""
     return find_phases(run.steps, *(run.evaluated(name) for name in _PHASES))

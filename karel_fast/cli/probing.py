@@ -77,9 +77,9 @@ def probe_command(
         else _here(run, snapshots, probe_run, {**settings, "save_probes": save_probes})
     )
     if as_json:
-        from karel_fast.analysis.outcome import probe_rows
+        from karel_fast.analysis.outcome import chosen_layer_rows
 
-        found = [{"path": str(path), "rows": probe_rows(read_result(path, "probing"))} for path in written]
+        found = [{"path": str(path), "rows": chosen_layer_rows(read_result(path, "probing"))} for path in written]
         typer.echo(json.dumps(found, indent=1))
         return
     tell_beside(run, written)
@@ -89,10 +89,10 @@ def probe_command(
 
 def _print(path: Path) -> None:
     """What the probes of one snapshot read, and the file that says more."""
-    from karel_fast.analysis.outcome import PROBE_NOTE, probe_lines, probe_rows
+    from karel_fast.analysis.outcome import PROBE_NOTE, chosen_layer_rows, probe_lines
 
     stored = read_result(path, "probing")
-    rows = probe_rows(stored)
+    rows = chosen_layer_rows(stored)
     if rows:
         offset = rows[0]["offset"]
         when = "after the predicted action" if not offset else f"at offset {offset:+d}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from karel_fast.analysis.outcome import PROBE_NOTE, probe_lines, probe_rows, snapshot_lines
+from karel_fast.analysis.outcome import PROBE_NOTE, chosen_layer_rows, probe_lines, snapshot_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +27,7 @@ def print_summary(folder: Path, console: Console) -> None:
         table.add_row(*line)
     console.print(table)
     for step, probing in list(run.read_all("probing").items())[-1:]:
-        rows = probe_rows(probing)
+        rows = chosen_layer_rows(probing)
         if rows:
             _print_probes(step, rows, console)
 

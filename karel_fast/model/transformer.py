@@ -296,27 +296,46 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """The normalised residual stream that the head reads, (B, T - first, D): that of the positions from `first` on.
 
-        This is the one loop over the blocks. Training, scoring, reading prompts and writing a token differ in what they
-        hand in: attend (None: causal, among these tokens), at (T,), the tokens' places in their sequences (None: from the
-        beginning on), a recorder and an editor, which sees a state before the recorder does.
+        The rest as for `blocks_from`, which begins at a state that is given.
+        """
+        return self.blocks_from(0, self.wte(tokens_BT), recorder, editor, first=first, attend=attend, at=at)
+
+    def blocks_from(
+        self,
+        layer: int,
+        x_BTD: Tensor,
+        recorder: Recorder | None = None,
+        editor: Editor | None = None,
+        *,
+        first: int = 0,
+        attend: BlockAttend | None = None,
+        at: Tensor | None = None,
+    ) -> Tensor:
+        """`backbone` of sequences whose state `layer` is given at all positions: what lies below it is not computed.
+
+        This is the one loop over the blocks. Training, scoring, reading prompts, writing a token and going on from a state
+        differ in what they hand in: attend (None: causal, among these tokens), at (T,), the tokens' places in their
+        sequences (None: from the beginning on), a recorder and an editor, which sees a state before the recorder does.
 
         The last block is computed from `first` on only; the recorder must not ask for earlier positions.
+        Raises ValueError for a layer that no block follows.
         """
-        length = tokens_BT.shape[1]
+        length = x_BTD.shape[1]
+        if not 0 <= layer < len(self.h):
+            raise ValueError(f"layer is {layer}: of this model, states 0..{len(self.h) - 1} go through a block")
         if at is None:
             sin_TR, cos_TR = self.sin[:length], self.cos[:length]
         else:
             sin_TR, cos_TR = self.sin.index_select(0, at), self.cos.index_select(0, at)
-        x_BTD = self.wte(tokens_BT)
         last = len(self.h) - 1
-        for index, block in enumerate(self.h):
+        for index in range(layer, len(self.h)):
             if editor is not None:
                 x_BTD = editor.edit(index, x_BTD)
             if recorder is not None:
                 recorder.add(index, x_BTD)
             attend_here = causal_attention if attend is None else partial(attend, index)
             offer = None if recorder is None else partial(recorder.add, index + 1)
-            x_BTD = block(x_BTD, sin_TR, cos_TR, attend_here, first=first if index == last else 0, offer=offer)
+            x_BTD = self.h[index](x_BTD, sin_TR, cos_TR, attend_here, first=first if index == last else 0, offer=offer)
         return self.finish(x_BTD, recorder, editor, first)
 
     def finish(self, x_BTD: Tensor, recorder: Recorder | None, editor: Editor | None, first: int) -> Tensor:

@@ -138,9 +138,7 @@ def _from_end(
     np.subtract(trace.robot[:, window, axis], origin[:, None], out=out, dtype=np.int16, casting="unsafe")
 
 
-def _position(
-    trace: TraceArrays, head: int, window: slice, lengths: np.ndarray, setting: Setting, out: np.ndarray
-) -> None:
+def _cell(trace: TraceArrays, head: int, window: slice, lengths: np.ndarray, setting: Setting, out: np.ndarray) -> None:
     np.subtract(trace.robot[:, window, 1 - head], np.int16(1), out=out, dtype=np.int16, casting="unsafe")
 
 
@@ -213,7 +211,7 @@ ABSOLUTE = Feature(
     ("column", "row"),
     "the robot's cell",
     lambda s: s.reach + 1,
-    _each(_position),
+    _each(_cell),
     _one_based,
 )
 FROM_END = Feature(

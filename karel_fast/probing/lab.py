@@ -42,8 +42,8 @@ class States:
 
     values: float32, its axes as `axes` names them: (n, L, D), or (n, L, layers, D); zeros where a program has no action.
     actions: uint8 (n, L) codes padded with 255. lengths: int32 (n,). inputs: the worlds that they ran on, n * E, example-minor.
-    correct: bool (n,), whether every output is the specification's; None where there were none. layers: state numbers (0: the
-    embedding), or None for the mean of all.
+    correct: bool (n,), whether every output is the specification's. layers: state numbers (0: the embedding), or None for the
+    mean of all.
     """
 
     recipe: Recipe
@@ -166,6 +166,8 @@ class Lab:
         """
         whole("batch_size", batch_size, 1)
         if isinstance(programs, Samples):
+            if inputs is not None or outputs is not None:
+                raise InputError("samples bring their own inputs and outputs; leave inputs and outputs out")
             samples = self._samples(programs, None)
             actions, lengths = samples.actions, samples.lengths
         else:

@@ -7,7 +7,7 @@ holds some tokens later, on some positions of a program, and are tested on all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,20 +22,19 @@ from karel_fast.model import from_hf
 from karel_fast.probing.experiments import Split, prepare, trace_programs, train_piece
 from karel_fast.probing.latent_settings import ACTIONS, SHOWN, LatentGrid, place_of, positions_of
 from karel_fast.probing.measures import finite, measures_of_sums
-from karel_fast.probing.pieces import PieceStore, Trained, remove_pieces
+from karel_fast.probing.pieces import PieceStore, Trained, is_finished
 from karel_fast.probing.settings import PROBE_SPLITS
 from karel_fast.probing.snapshot import specification_samples
-from karel_fast.probing.states import write_table
+from karel_fast.probing.states import Progress, of_stage, write_table
 from karel_fast.probing.untrained import untrained_model, untrained_seed
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.side_by_side import home
 from karel_fast.runs.snapshots import read_card, weights_digest
 from karel_fast.support.checks import InputError
-from karel_fast.support.files import read_json_if_whole, write_json
+from karel_fast.support.files import write_json
 from karel_fast.support.locks import alone
 
 KIND = "latent-grid"
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -116,10 +115,8 @@ class LatentJob:
         self.target = self.folder.file(place, self.step)
         self.weights = weights_digest(snapshot)
         self.identity = {**settings, "weights": self.weights}
-        found = read_json_if_whole(self.target) or {}
-        self.is_done = all(found.get(key) == value for key, value in self.identity.items())
+        self.is_done = is_finished(self.folder, place, self.step, self.identity)
         if self.is_done:
-            remove_pieces(self.folder.pieces(place, self.step))
             return
         if not card.get("recipe"):
             raise ValueError(f"{snapshot} does not say what it was trained on; train with a recipe to probe it")
@@ -198,7 +195,7 @@ class LatentJob:
                 self.folder.table(self.step, f"{KIND}-{kind}{bits}"), reader, self.tokenizer, split, count,
                 start=start, source=source, programs="reference", withhold=None if withhold == SHOWN else withhold, after=inside,
                 batch_size=self.batch_size, dtype=self.dtype, compile_model=self.compile_model,
-                progress=partial(_report, progress, f"read {split} programs", count),
+                progress=of_stage(progress, f"read {split} programs", count),
             )  # fmt: skip
             yield split, Split(table, specification_samples(self.recipe, split, count, start).shown()[0])
 
@@ -245,11 +242,6 @@ def _check_tokens(read: Tokenizer, trained: Tokenizer, snapshot: Path) -> None:
             f"{snapshot} was trained with control flow, and without it the {read.layout} layout numbers its tokens otherwise, so the "
             "model would take them for others: use a model of the compact layout, or one trained without control flow"
         )
-
-
-def _report(progress: Progress | None, stage: str, of: int, done: int) -> None:
-    if progress:
-        progress(stage, done, of)
 
 
 def _rows(cell: _Cell, trained: Trained, learn_on: Sequence[int]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from karel_fast.karel.language import Semantics
 from karel_fast.karel.language.semantics import resolve_semantics
 from karel_fast.karel.language.vocabulary import ACTION_NAMES
 from karel_fast.probing.experiments import Split, gather_rows, joined, record_of
-from karel_fast.probing.pieces import remove_pieces
+from karel_fast.probing.pieces import is_finished, remove_pieces
 from karel_fast.probing.probes.training import train_probes
 from karel_fast.probing.rank_settings import RankRun
 from karel_fast.probing.settings import PROBE_SPLITS, Grid, ProbeConfig
@@ -29,7 +29,7 @@ from karel_fast.probing.snapshot import write_tables
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.side_by_side import home
 from karel_fast.runs.snapshots import read_card, weights_digest
-from karel_fast.support.files import read_json_if_whole, write_json
+from karel_fast.support.files import write_json
 from karel_fast.support.locks import alone
 from karel_fast.support.stored import stored
 
@@ -98,9 +98,7 @@ def rank_snapshot(
     place = home(folder, KIND, step, {"experiment": rank_run.to_json()})
     target = folder.file(place, step)
     identity = {"experiment": rank_run.to_json(), "weights": weights_digest(snapshot)}
-    found = read_json_if_whole(target) or {}
-    if all(found.get(key) == value for key, value in identity.items()):
-        remove_pieces(folder.pieces(place, step))
+    if is_finished(folder, place, step, identity):
         return target
     with alone(target):
         own = name_of(Recipe.from_json(card["recipe"]).semantics)

@@ -24,6 +24,7 @@ from karel_fast.probing.measures import SUMS
 from karel_fast.probing.places import UNREADABLE, Places, read_places
 from karel_fast.probing.probes.types import ProbeWeights
 from karel_fast.runs.contents import check_result
+from karel_fast.runs.folder import RunFolder
 from karel_fast.support.files import read_json_if_whole, write_json
 
 
@@ -75,6 +76,15 @@ def pieces_of(
 def remove_pieces(folder: Path) -> None:
     """Remove a folder of pieces whose whole has been written, now or by a call that was killed right after that."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_finished(folder: RunFolder, place: str, step: int, identity: Mapping[str, Any]) -> bool:
+    """Whether a result is there that was made with exactly this (JSON values); pieces that a kill left beside it are removed."""
+    found = read_json_if_whole(folder.file(place, step)) or {}
+    finished = all(found.get(key) == value for key, value in identity.items())
+    if finished:
+        remove_pieces(folder.pieces(place, step))
+    return finished
 
 
 class PieceStore:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +31,10 @@ from karel_fast.probing.measures import ceiling_measures
 from karel_fast.probing.pieces import PieceStore, remove_pieces
 from karel_fast.probing.settings import PROBE_SPLITS, Layers
 from karel_fast.probing.settings import ProbeRun as ProbeRun
-from karel_fast.probing.states import SPLIT_NAMES, write_table
+from karel_fast.probing.states import SPLIT_NAMES, of_stage, write_table
 from karel_fast.probing.untrained import untrained_model, untrained_seed
 from karel_fast.runs.folder import RunFolder
-from karel_fast.runs.side_by_side import home, make_room
+from karel_fast.runs.side_by_side import examples_place, home, make_room
 from karel_fast.runs.snapshots import open_snapshot, read_card, snapshot_path, weights_digest
 from karel_fast.support.checks import InputError
 from karel_fast.support.checksums import FILES, sums_of
@@ -119,7 +118,7 @@ def write_tables(
                 batch_size=batch_size,
                 dtype=dtype,
                 compile_model=compile_model,
-                progress=partial(_report, progress, stage, count),
+                progress=of_stage(progress, stage, count),
             )
             inputs = written_splits[split].inputs if written_splits else samples_of(probe_run, recipe, split).shown()[0]
             splits[split] = Split(table, inputs)
@@ -164,7 +163,7 @@ def probe_snapshot(
         return target
     with alone(target):
         if own:
-            make_room(folder, probe_run.kind, step, {"experiment": probe_run.to_json()})
+            make_room(folder, probe_run.kind, step, {"experiment": probe_run.to_json()}, examples=True)
         return _probe(folder, snapshot, probe_run, place, step, save_probes, device, progress, decoding)
 
 
@@ -215,7 +214,7 @@ def _probe(
             splits, samples, count=probe_run.examples, features=probe_run.grid.features, depth=depth, config=probe_run.config,
             device=device, tracer=tables.tracer,
         )  # fmt: skip
-        shown = folder.file(place.replace(probe_run.kind, "examples", 1), step)
+        shown = folder.file(examples_place(place, probe_run.kind), step)
         remove_temporaries(shown)
         write_json(shown, {"step": step, **examples})
     # Last, because this file says that the snapshot is done.
@@ -311,11 +310,6 @@ def _table_name(probe_run: ProbeRun, split: str, initialisation: int | None, dty
 
 def _layers_name(layers: Layers) -> str:
     return "layers-" + (layers if isinstance(layers, str) else "-".join(map(str, layers)))
-
-
-def _report(progress: Callable[[str, int, int], None] | None, stage: str, of: int, done: int) -> None:
-    if progress:
-        progress(stage, done, of)
 
 
 def samples_of(probe_run: ProbeRun, recipe: Recipe, split: str) -> Samples:

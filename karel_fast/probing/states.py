@@ -24,6 +24,15 @@ SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}
 """A probing split's name among a recipe's splits."""
 
 
+Progress = Callable[[str, int, int], None]
+"""(stage, done, of how many)."""
+
+
+def of_stage(progress: Progress | None, stage: str, of: int) -> Callable[[int], None] | None:
+    """What `write_table` calls, of something that is told of several stages."""
+    return None if progress is None else lambda done: progress(stage, done, of)
+
+
 def write_table(
     directory: str | Path,
     model: Transformer,

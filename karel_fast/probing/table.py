@@ -235,8 +235,13 @@ class HiddenTable:
         return np.concatenate([[0], np.cumsum(np.where(self.kept, self.lengths, 0))])
 
     def hidden(self, rows: np.ndarray, layer: int = 0) -> np.ndarray:
-        """float32 (len(rows), D): the states of some rows at the table's `layer`-th kept layer; only these are read."""
+        """float32 (len(rows), D): the states of some rows at the table's `layer`-th kept layer; only these are read. Raises
+        IndexError for a row that the table does not have.
+        """
         rows = np.asarray(rows)
+        outside = rows[(rows < 0) | (rows >= self.rows)]
+        if len(outside):
+            raise IndexError(f"row {outside[0]}: the table at {self.directory} has {self.rows} rows, from 0 on")
         out = np.empty((len(rows), self.width), np.float32)
         part = np.searchsorted(np.cumsum(self._rows), rows, side="right")
         starts = np.cumsum([0, *self._rows])

@@ -56,18 +56,29 @@ def home(folder: RunFolder, kind: str, step: int, identity: Mapping[str, Any]) -
     return kind if alike else f"{kind}/{settings_name(identity)}"
 
 
-def make_room(folder: RunFolder, kind: str, step: int, identity: Mapping[str, Any]) -> None:
-    """Move aside what stands in the place of the run's own settings, which are these, and was made with others."""
+def examples_place(place: str, kind: str) -> str:
+    """Where the examples of results go that go to `place`, a folder of the kind; probes of all kinds show theirs in RUN/examples."""
+    return place.replace(kind, "examples", 1)
+
+
+def make_room(folder: RunFolder, kind: str, step: int, identity: Mapping[str, Any], *, examples: bool = False) -> None:
+    """Move aside what stands in the place of the run's own settings, which are these, and was made with others.
+
+    examples: results of this kind have examples beside them, which go along once the results are whole.
+    """
     identity = json.loads(json.dumps(identity))
     there = _kept(folder, kind, step)
     if there is None or _of(there, identity) == identity:
         return
     aside = f"{kind}/{settings_name(_of(there, identity))}"
-    folder.file(aside, step).parent.mkdir(parents=True, exist_ok=True)
+    moves = [(name(kind, step), name(aside, step)) for name in (folder.pieces, folder.sums, folder.probes)]
+    if examples and folder.file(kind, step).exists():
+        moves.append((folder.file("examples", step), folder.file(examples_place(aside, kind), step)))
     # The JSON file last: it is what says that the others are there.
-    for name in (folder.pieces, folder.sums, folder.probes, folder.file):
-        if name(kind, step).exists():
-            os.replace(name(kind, step), name(aside, step))
+    for source, target in (*moves, (folder.file(kind, step), folder.file(aside, step))):
+        if source.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(source, target)
 
 
 def _kept(folder: RunFolder, kind: str, step: int) -> dict[str, Any] | None:

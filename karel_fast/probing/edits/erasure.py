@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 _SMALLEST = 1e-5
-"""Of the largest variance: directions with less are taken as empty."""
+"""Of the largest variance: directions with less are taken as empty. Also the smallest covariance that counts of whitened states, whose
+variance is 1 in every direction, with labels of 0 and 1."""
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,14 @@ from karel_fast.probing.edits.rotation import learn_rotation
 from karel_fast.probing.edits.scores import record_of
 from karel_fast.probing.edits.subspace_rows import Site, choose_site, subspace_rows, untrained_rows
 from karel_fast.probing.edits.subspaces import principal_basis
-from karel_fast.probing.pieces import remove_pieces
+from karel_fast.probing.pieces import is_finished, remove_pieces
 from karel_fast.probing.steer_settings import SteerConfig
 from karel_fast.probing.untrained import untrained_model
 from karel_fast.runs.folder import RunFolder
 from karel_fast.runs.side_by_side import home
 from karel_fast.runs.snapshots import open_snapshot, read_card, weights_digest
 from karel_fast.support.checks import InputError
-from karel_fast.support.files import read_json_if_whole, write_json
+from karel_fast.support.files import write_json
 from karel_fast.support.locks import alone
 from karel_fast.support.stored import stored
 
@@ -58,9 +58,7 @@ def steer_snapshot(
     identity = {"experiment": config.to_json(), "weights": weights_digest(snapshot)}
     place = home(folder, KIND, step, {"experiment": config.to_json()})
     target = folder.file(place, step)
-    found = read_json_if_whole(target) or {}
-    if all(found.get(key) == value for key, value in identity.items()):
-        remove_pieces(folder.pieces(place, step))
+    if is_finished(folder, place, step, identity):
         return target
     tokenizer = program_tokenizer(Recipe.from_json(card["recipe"]), card["layout"])
     model = open_snapshot(snapshot, tokenizer).to(device).eval()

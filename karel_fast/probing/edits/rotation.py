@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
 
 from karel_fast.data.sampling.symbols import PAD
-from karel_fast.model import Capture, Transformer
+from karel_fast.model import Capture
 from karel_fast.model.scoring import hidden_states
 from karel_fast.probing.edits.exchange import Exchange
 
@@ -67,7 +67,7 @@ def learn_rotation(
             basis = frame.weight[: ranks[step % len(ranks)]]
             x_BTD, change_BTD, wanted_BS = (part[batch].to(exchange.device) for part in (x_nTD, change_nTD, wanted_nS))
             moved_BTD = F.pad((change_BTD @ basis.mT) @ basis, (0, 0, 0, wanted_BS.shape[1]))
-            logits_BSV = logits_from(model, x_BTD + moved_BTD, layer, length - 1)[:, :-1]
+            logits_BSV = model.lm_head(model.blocks_from(layer, x_BTD + moved_BTD, first=length - 1))[:, :-1]
             loss = F.cross_entropy(logits_BSV.flatten(0, 1), wanted_BS.flatten(), ignore_index=-1)
             optimizer.zero_grad()
             loss.backward()
@@ -80,14 +80,6 @@ def learn_rotation(
         for parameter in frozen:
             parameter.requires_grad_(True)
     return frame.weight.detach().cpu().clone()
-
-
-def logits_from(model: Transformer, x_BTD: Tensor, layer: int, first: int) -> Tensor:
-    """Logits (B, T - first, V) of whole rows whose state `layer` is given: what lies below it is not computed again."""
-    sin, cos = model.sin[: x_BTD.shape[1]], model.cos[: x_BTD.shape[1]]
-    for index in range(layer, len(model.h)):
-        x_BTD = model.h[index](x_BTD, sin, cos, first=first if index == len(model.h) - 1 else 0)
-    return model.lm_head(model.ln_f(x_BTD))
 
 
 def other_programs(exchange: Exchange) -> np.ndarray:

@@ -45,12 +45,14 @@ def one_hot(labels: np.ndarray) -> np.ndarray:
 class Reading:
     """The states of both sides at the edited tokens, less their mean at each token, and a label.
 
-    states: (m, D). labels: (m, G). means: (T, D). rows, tokens: where each is.
+    states: (m, D). labels: (m, G). means: (T, D). rows, tokens: where each is; rows first of the base side and then of the other,
+    `pairs` of each, whether or not a pair has edited tokens.
     """
 
     def __init__(self, exchange: Exchange, layer: int, mask: np.ndarray, label: str) -> None:
         both = torch.cat([exchange.states(side, layer) for side in ("base", "other")])
         labels = np.concatenate([labels_of(exchange, side, label) for side in ("base", "other")])
+        self.pairs = len(exchange)
         where = np.nonzero(np.concatenate([mask, mask]))
         self.rows, self.tokens = where
         here = both[where]
@@ -87,11 +89,15 @@ def random_basis(width: int, rank: int, seed: int) -> Tensor:
 
 def label_probe(reading: Reading, seed: int) -> ProbeResult:
     """A linear probe of the label, learnt on four fifths of the pairs; a tenth each chooses and tests."""
-    pairs = int(reading.rows.max()) // 2 + 1
-    part = np.random.default_rng(seed).choice([TRAIN, VALIDATION, TEST], size=pairs, p=[0.8, 0.1, 0.1])
+    part = np.random.default_rng(seed).choice([TRAIN, VALIDATION, TEST], size=reading.pairs, p=[0.8, 0.1, 0.1])
     task = Task({"feature": reading.label}, reading.labels[:, :, None], QUARTERS)
     return train_probes(
-        reading.states, [task], part[reading.rows % pairs], depths={"linear": ()}, seeds=(seed,), keep_weights=True
+        reading.states,
+        [task],
+        part[reading.rows % reading.pairs],
+        depths={"linear": ()},
+        seeds=(seed,),
+        keep_weights=True,
     )[0]
 
 

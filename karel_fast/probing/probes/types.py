@@ -1,4 +1,4 @@
-"""What a probe is told, and what comes back: settings, tasks, weights and scores."""
+"""What a probe is told, and what comes back: tasks, weights and scores."""
 
 from __future__ import annotations
 
