@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from command_line import Cli
 from probed_model import RECIPE, make_model
 
@@ -44,6 +45,12 @@ def test_what_is_opened(run: Path, lab: Lab) -> None:
     assert lab.path == snapshot_path(run, 100)
     assert kf.load(run, step=0).path == kf.load(snapshot_path(run, 0)).path == snapshot_path(run, 0)
     assert lab.recipe == RECIPE
+
+
+def test_opening_changes_no_random_state(run: Path) -> None:
+    state = torch.get_rng_state()
+    kf.load(run, device="cpu")
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_the_model_that_is_kept_in_the_tree() -> None:

@@ -87,6 +87,16 @@ def test_float16_weights_are_read_as_float32(tmp_path):
     assert {p.dtype for p in from_hf(tmp_path).parameters()} == {torch.float32}
 
 
+def test_opening_draws_nothing(tmp_path):
+    model = tiny_model()
+    to_hf(model, tmp_path)
+    state = torch.get_rng_state()
+    opened = from_hf(tmp_path)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert {tensor.device.type for tensor in (*opened.parameters(), *opened.buffers())} == {"cpu"}
+    assert all(torch.equal(tensor, dict(model.named_buffers())[name]) for name, tensor in opened.named_buffers())
+
+
 def test_wrong_tensors():
     model = tiny_model()
     stock = to_stock(model)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import CodeGenConfig
 
+from karel_fast.model.rotary import rotary_table
 from karel_fast.model.tensors import read_tensors, write_tensors
 from karel_fast.model.transformer import CODEGEN_GROUPS, Transformer, check_config
 from karel_fast.support.checks import real, whole
@@ -61,7 +62,7 @@ def to_stock(model: Transformer) -> dict[str, Tensor]:
 
 
 def from_stock(config: CodeGenConfig, stock: Mapping[str, Tensor], where: str = "weights") -> Transformer:
-    """A Transformer with these stock weights, in float32.
+    """A Transformer with these stock weights, in float32; torch's own random state stays as it is.
 
     Raises ValueError if a tensor is missing, unexpected or of the wrong shape, naming `where`.
     """
@@ -72,8 +73,9 @@ def from_stock(config: CodeGenConfig, stock: Mapping[str, Tensor], where: str = 
             f"{where}: the tensors do not match config.json (they are of {len(blocks)} blocks, n_layer is {config.n_layer}); "
             "is this folder a complete CodeGen snapshot?"
         )
-    with torch.device("meta"):
-        expected = {name: tensor.shape for name, tensor in Transformer(config).state_dict().items()}
+    with torch.device("meta"):  # its shapes alone: no weights are drawn, which takes time and torch's random state
+        model = Transformer(config)
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     # Old CodeGen checkpoints carry their causal mask as a tensor; it is no weight.
     given = {name: tensor for name, tensor in stock.items() if not name.endswith("attn.causal_mask")}
     names = {name: name if name.startswith("lm_head.") else f"transformer.{name}" for name in expected}
@@ -93,8 +95,10 @@ def from_stock(config: CodeGenConfig, stock: Mapping[str, Tensor], where: str = 
             )
         tensor = tensor.to(torch.float32)
         state[name] = tensor[rows] if name.endswith("attn.qkv_proj.weight") else tensor
-    model = Transformer(config)
+    model = model.to_empty(device="cpu")
     model.load_state_dict(state)
+    with torch.device("cpu"):
+        model.sin, model.cos = rotary_table(config.n_positions, config.rotary_dim)
     return model
 
 
