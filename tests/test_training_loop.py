@@ -198,7 +198,11 @@ def test_the_compiled_step_is_the_same(tmp_path):
 
 
 WORKER = """
-import sys
+import atexit, os, sys
+from pathlib import Path
+import torch.distributed as dist
+open_at_the_end = Path(sys.argv[1], "open-" + os.environ["RANK"])
+atexit.register(lambda: open_at_the_end.write_text(str(dist.is_initialized())))
 sys.path.insert(0, sys.argv[2])
 from test_training_loop import go
 for reduce in ("fp32", "bf16"):
@@ -220,6 +224,7 @@ def test_two_processes_are_one(tmp_path):
     ]
     done = subprocess.run([*command, str(tmp_path), here], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert [(tmp_path / f"open-{rank}").read_text() for rank in (0, 1)] == ["False", "False"]
     go(tmp_path / "one", 4)
     for reduce, tolerance in (("fp32", 1e-4), ("bf16", 2e-2)):
         np.testing.assert_allclose(losses(tmp_path / "one"), losses(tmp_path / reduce), rtol=tolerance)

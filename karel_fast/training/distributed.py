@@ -7,6 +7,7 @@ is exactly the gradient of one process with the same global batch (up to roundin
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Processes:
     world: int = 1
 
     def barrier(self) -> None:
+        """Wait until every process is here."""
         if self.world > 1:
             dist.barrier()
 
@@ -71,8 +73,9 @@ class Processes:
 def join_processes(device: torch.device) -> tuple[Processes, torch.device]:
     """Join the processes that torchrun started (nccl on CUDA, gloo on CPU); alone if there are none.
 
-    Returns who we are and our device (CUDA: that of our local rank). Raises InputError for an environment that names only some of
-    what torchrun sets.
+    Returns who we are and our device (CUDA: that of our local rank). A group that is opened here serves all trainings of this
+    process and is closed at its end; one that the caller has opened stays the caller's. Raises InputError for an environment
+    that names only some of what torchrun sets.
     """
     if not _among_others():
         return Processes(), device
@@ -81,7 +84,15 @@ def join_processes(device: torch.device) -> tuple[Processes, torch.device]:
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # Not sooner: a group opened again finds the addresses of the one before it in torchrun's store, and may wait there for ever.
+        atexit.register(_leave)
     return Processes(dist.get_rank(), dist.get_world_size()), device
+
+
+def _leave() -> None:
+    """Close the group, unless somebody has done so."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _among_others() -> bool:
