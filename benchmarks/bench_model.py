@@ -51,12 +51,11 @@ def bench_train(compare: Compare, bench: Workbench) -> None:
     loss = ours()
     assert peer() == pytest.approx(loss, rel=bench.tolerance)
     assert compiled_peer() == pytest.approx(loss, rel=bench.tolerance)
-    flops = bench.model.flops_per_token(bench.tokens_BT.shape[1]) * bench.tokens_BT.numel()
     peak = peak_flops(bench.device, bench.dtype)
     limit = "peak rate (data sheet)" if cuda else "rate of a large product"
     mfu = {} if peak is None else {
         f"MFU: share of the {limit}": Figure(
-            lambda seconds: 100 * flops / seconds[OURS] / peak, target=50 if cuda else None, at_least=True, unit=" %"
+            lambda seconds: 100 * bench.step_flops / seconds[OURS] / peak, target=50 if cuda else None, at_least=True, unit=" %"
         )
     }  # fmt: skip
     compare(

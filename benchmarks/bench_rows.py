@@ -52,11 +52,11 @@ def bench_train(compare: Compare, benches: Benches) -> None:
     peer = compact.stock_step(compact.dtype, True)
     assert np.isfinite(ours())
     assert plain() == pytest.approx(peer(), rel=compact.tolerance)
-    length = pairs.tokens_BT.shape[1] - 1
-    flops = pairs.model.flops_per_token(length) * length * len(pairs.tokens_BT)
     peak = peak_flops(pairs.device, pairs.dtype)
     limit = {} if peak is None else {
-        "share of a large product's rate": Figure(lambda seconds: 100 * flops / seconds[OURS] / peak, unit=" %")
+        "share of a large product's rate": Figure(
+            lambda seconds: 100 * pairs.step_flops / seconds[OURS] / peak, unit=" %"
+        )
     }  # fmt: skip
     compare(
         ours,

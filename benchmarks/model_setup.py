@@ -116,6 +116,12 @@ class Workbench:
 
         return run
 
+    @property
+    def step_flops(self) -> float:
+        """Floating-point operations of a training step with the loss of all tokens; a row's last token is only a target."""
+        rows, length = self.tokens_BT.shape
+        return rows * (length - 1) * self.model.flops_per_token(length - 1)
+
     # Training: forward, backward, clipping and a step of the optimizer that changes nothing. Each returns the loss.
 
     def our_step(self, optimizer: OptimizerName, loss: Literal["all", "program"] = "all") -> Callable[[], float]:
