@@ -34,7 +34,7 @@ RECIPES = (
     Recipe(height=6, width=7, control=ControlFlow(while_weight=3, repeat_weight=3), lengths=(4, 9)),
 )
 AT_ONCE = 2_000  # samples
-EVERY = 20  # of so many rounds one has its first samples run by the reference, too
+EVERY = 20  # of so many rounds as many as there are recipes have their first samples run by the reference, too
 FOR_REFERENCE = 100
 
 app = typer.Typer(add_completion=False)

@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from karel_fast.support.checks import nearest
 from karel_fast.support.progress import Progress
 
 
@@ -75,12 +76,20 @@ def kills(
     only: Annotated[str | None, typer.Option(help="Kill this command alone, of those that are killed: probe.")] = None,
 ) -> None:
     """Kill commands with SIGKILL at random moments, go on, and compare what is there at the end with what an undisturbed call leaves."""
+    names = [work.name for work in WORKS]
+    if only is not None and only not in names:
+        raise typer.BadParameter(f"is {only!r}; {nearest(only, names)}", param_hint="--only")
+    shares = {work.name: work.share for work in WORKS} if only is None else {only: 1.0}
+    wanted_by_name = {name: round(shares.get(name, 0.0) * count) for name in names}
+    if not any(wanted > 0 for wanted in wanted_by_name.values()):
+        typer.echo(f"--count {count}: no command's share of it is a whole kill; give more, or --only one", err=True)
+        raise typer.Exit(1)
     dice = random.Random(seed)
     figures = []
     with tempfile.TemporaryDirectory() as place, Progress() as progress:
         undisturbed: dict[str, Path] = {}
         for work in WORKS:
-            wanted = count if work.name == only else 0 if only else round(work.share * count)
+            wanted = wanted_by_name[work.name]
             folder = undisturbed[work.name] = _begin(work, Path(place) / work.name / "run", undisturbed)
             start = time.perf_counter()
             _call(work, folder, None)
