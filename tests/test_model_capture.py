@@ -138,6 +138,10 @@ def test_scoring_batches_are_the_whole(model, every):
             torch.testing.assert_close(torch.cat(parts), model(TOKENS, capture=capture)[1], atol=1e-6, rtol=1e-6)
     with pytest.raises(ValueError, match="vocabulary"):
         next(hidden_states(model, tokens + 20, Capture(), compile=False))
+    with pytest.raises(ValueError, match="tokens has token -1 in row 0 at position 0"):
+        next(hidden_states(model, torch.tensor([[-1, 3, 5]]), Capture(), compile=False))
+    with pytest.raises(ValueError, match="batch_size=0"):
+        next(hidden_states(model, tokens, Capture(), batch_size=0, compile=False))
     with pytest.raises(ValueError, match="capture layer 9"):
         next(hidden_states(model, tokens, Capture([9]), compile=False))
 

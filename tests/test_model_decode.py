@@ -135,6 +135,7 @@ def test_wrong_prompts_and_grammars():
     for prompts, steps, message in (
         (PROMPTS, STEPS + 1, "n_positions"),
         (PROMPTS + VOCABULARY, STEPS, "vocabulary"),
+        (PROMPTS - (np.arange(len(PROMPTS)) == 4)[:, None] * 99, STEPS, "prompts has token -.* in row 4 at position 0"),
         (PROMPTS[0], STEPS, r"\(n, P\)"),
         (PROMPTS[:0], STEPS, r"\(n, P\)"),
         (PROMPTS.astype(float), STEPS, "integers"),

@@ -220,6 +220,15 @@ def test_an_edit_that_leaves_the_numbers_is_told_so(model):
         write_programs(model, TOKENS[:, :PROMPT].numpy(), GRAMMAR, STEPS, intervention=edit, compile=False, **IDS)
 
 
+@pytest.mark.parametrize("positions", [PICKED, PICKED_ROWS])
+def test_positions_are_named_as_a_capture_names_them(model, positions):
+    expected = model(TOKENS, intervention=Intervention.add(torch.ones(WIDTH), layers=[1], positions=positions))
+    for named in (positions.numpy(), positions.tolist()):
+        assert torch.equal(Capture([1], named).positions, positions)
+        edit = Intervention.add(torch.ones(WIDTH), layers=[1], positions=named)
+        assert torch.equal(model(TOKENS, intervention=edit), expected)
+
+
 def test_wrong_requests(model):
     assert kf.model.Intervention is Intervention
     vector, where = torch.zeros(WIDTH), {"layers": [1], "positions": PICKED}
@@ -241,8 +250,10 @@ def test_wrong_requests(model):
             make()
     with pytest.raises(TypeError, match="floating-point"):
         Intervention.add(vector.long(), **where)
-    with pytest.raises(TypeError, match="positions is list"):
-        Intervention.add(vector, layers=[1], positions=[1, 2])
+    with pytest.raises(TypeError, match="positions is set"):
+        Intervention.add(vector, layers=[1], positions={1, 2})
+    with pytest.raises(ValueError, match="twice"):
+        Intervention.add(vector, layers=[1], positions=[2, 1, 2])
     for intervention, message in (
         (Intervention.add(vector, layers=[4], positions=PICKED), "intervention layer 4: this model has states 0..3"),
         (Intervention.add(vector, layers=[1], positions=PICKED + CONTEXT), f"position {CONTEXT + 17}"),

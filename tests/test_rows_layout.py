@@ -193,7 +193,7 @@ def test_tokens_outside_the_code_are_refused(case: Case) -> None:
         with pytest.raises(IndexError):
             case.model()(torch.from_numpy(rows))
     rows[3, 2] = most
-    with pytest.raises(ValueError, match=f"tokens reach {most}"):
+    with pytest.raises(ValueError, match=f"tokens has token {most} in row 3 at position 2"):
         list(hidden_states(case.model(), rows, Capture("mean"), compile=False))
 
 

@@ -306,7 +306,10 @@ def test_what_cannot_be_resumed(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (lambda s, n: tiny_rows(s, n) + VOCABULARY, "vocabulary is"),
+        (
+            lambda s, n: tiny_rows(s, n) + VOCABULARY,
+            r"rows\(0, 8\) has token \d+ in row 0 at position 0: the vocabulary is",
+        ),
         (lambda s, n: tiny_rows(s, n + 1), "need integers"),
         (lambda s, n: tiny_rows(s, n).astype(float), "need integers"),
         (lambda s, n: tiny_rows(s, n)[:, : 16 if s == 0 else 15], "15 tokens a row"),

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from karel_fast.model.cache import Cache, WritingAttention
 from karel_fast.model.compiling import compiled
-from karel_fast.model.decode import Decoder, Generated, GrammarTables, Tables, read_out
+from karel_fast.model.decode import NO_ACTION, Decoder, Generated, GrammarTables, Tables, read_out
 from karel_fast.model.device import autocast
 from karel_fast.model.transformer import Transformer
 
@@ -43,7 +43,7 @@ class Beams:
         tokens = self.tokens[:, rank]
         codes = self.action_of_token[tokens]
         lengths = (codes >= 0).sum(axis=1)
-        actions = np.full((len(tokens), max(1, int(lengths.max()))), 255, np.uint8)
+        actions = np.full((len(tokens), max(1, int(lengths.max()))), NO_ACTION, np.uint8)
         # Row by row, in order: the actions without what stands between them.
         actions[np.arange(actions.shape[1]) < lengths[:, None]] = codes[codes >= 0]
         valid = np.isfinite(self.log_probability[:, rank])

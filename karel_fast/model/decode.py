@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from karel_fast.model.batches import row_batches
+from karel_fast.model.batches import check_tokens, row_batches
 from karel_fast.model.cache import Cache, ReadingAttention, WritingAttention
 from karel_fast.model.capture import Capture, Recorder
 from karel_fast.model.compiling import compiled
@@ -26,6 +26,9 @@ from karel_fast.model.device import autocast
 from karel_fast.model.intervention import Editor, Intervention, check_finite
 from karel_fast.model.sampling import Sampling, draw_tokens, uniform_numbers
 from karel_fast.model.transformer import Transformer
+
+NO_ACTION = 255
+"""Pads action codes."""
 
 
 class GrammarTables(Protocol):
@@ -190,15 +193,9 @@ class Decoder:
     ) -> Iterator[ReadPrompts]:
         """Prefill integers (n, P), batch by batch; a short last batch is filled up so that the same graph serves it."""
         prompts_nP = np.asarray(prompts.cpu() if isinstance(prompts, Tensor) else prompts)
-        if prompts_nP.ndim != 2 or 0 in prompts_nP.shape or not np.issubdtype(prompts_nP.dtype, np.integer):
-            raise ValueError(
-                f"prompts of {prompts_nP.dtype} and shape {prompts_nP.shape}: need integers (n, P), neither 0"
-            )
+        check_tokens("prompts", prompts_nP, "(n, P)", self.model.tokens)
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: use at least 1")
-        low, high, vocabulary = int(prompts_nP.min()), int(prompts_nP.max()), self.model.tokens
-        if low < 0 or high >= vocabulary:
-            raise ValueError(f"prompts hold token {low if low < 0 else high}: the vocabulary is 0..{vocabulary - 1}")
         rows, length = prompts_nP.shape
         whole = length + self.steps
         self.model.check_length(whole)
@@ -226,7 +223,7 @@ class Decoder:
         new: Cache = [(k.new_zeros(shape), v.new_zeros(shape)) for k, v in read.cache]
         writer = Writer(
             tokens=torch.full((rows, self.steps), tables.pad_id, device=device),
-            actions=torch.full((rows, self.max_actions), 255, dtype=torch.uint8, device=device),
+            actions=torch.full((rows, self.max_actions), NO_ACTION, dtype=torch.uint8, device=device),
             lengths=torch.zeros(rows, dtype=torch.int64, device=device),
             state=torch.full((rows,), self.start_state, device=device),
             finished=torch.zeros(rows, dtype=torch.bool, device=device),
@@ -264,9 +261,11 @@ class Decoder:
 
 @dataclass(slots=True)
 class Tables:
-    next_state: Tensor
-    allowed: Tensor
-    action_of_token: Tensor
+    """A grammar on the model's device, of G states, and the tokens that end and pad a program."""
+
+    next_state: Tensor  # int64 (G, V)
+    allowed: Tensor  # bool (G, V)
+    action_of_token: Tensor  # int64 (V,), -1 for tokens that are no action
     pad_id: int
     end_id: int
 

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from karel_fast.model.selection import Positions, check_fit, last_position, span, state_numbers
+from karel_fast.model.selection import Positions, as_positions, check_fit, last_position, span, state_numbers
 from karel_fast.support.checks import NotFiniteError
 
 ORTHONORMAL = 1e-4
@@ -37,8 +37,8 @@ class Intervention:
     orthonormal; without a basis on the whole state. Vectors and values are broadcast against (B, K, L, D), factors against
     (B, K, L, 1): (D,) is for all alike, (L, D) for each layer its own, (B, 1, 1, D) for each row.
 
-    layers: state numbers 0..N. positions: "program" (those that predict a program token), "all", or a LongTensor of
-    token indices, none of them twice: (K,) for all rows alike, (B, K) for each row its own. In decoding they count from
+    layers: state numbers 0..N. positions: "program" (those that predict a program token), "all", or token indices, a tensor,
+    an array or a list, none of them twice: (K,) for all rows alike, (B, K) for each row its own. In decoding they count from
     the prompt's beginning and may lie in the prompt or in what is written.
     final_norm: state N after the final LayerNorm, as `Capture` has it by default, or before.
 
@@ -59,6 +59,7 @@ class Intervention:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", state_numbers(self.layers))
+        object.__setattr__(self, "positions", as_positions(self.positions))
         object.__setattr__(self, "_last_position", last_position(self.positions))
         if isinstance(self.positions, Tensor):
             ordered = self.positions.sort(dim=-1).values

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from karel_fast.model.batches import row_batches
+from karel_fast.model.batches import check_tokens, row_batches
 from karel_fast.model.capture import Capture
 from karel_fast.model.compiling import compiled
 from karel_fast.model.device import autocast
@@ -39,13 +39,10 @@ def hidden_states(
     makes a number that is not finite.
     """
     tokens = np.asarray(tokens.cpu() if isinstance(tokens, Tensor) else tokens)
-    if tokens.ndim != 2 or 0 in tokens.shape or not np.issubdtype(tokens.dtype, np.integer) or batch_size < 1:
-        raise ValueError(
-            f"tokens of {tokens.dtype}, shape {tokens.shape}, batch_size={batch_size}: need integers (n, T)"
-        )
+    check_tokens("tokens", tokens, "(n, T)", model.tokens)
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}: use at least 1")
     rows, length = tokens.shape
-    if int(tokens.min()) < 0 or int(tokens.max()) >= model.tokens:
-        raise ValueError(f"tokens reach {tokens.max()}: the vocabulary is 0..{model.tokens - 1}")
     model.check_length(length)
     capture.check(rows, length, model.states)
     if intervention is not None:

@@ -17,7 +17,7 @@ Positions = Literal["program", "all"] | Tensor
 
 
 def as_positions(positions: Any) -> Any:
-    """Positions, an array or a list as a tensor; anything else as it is."""
+    """Positions, an array, a list or a tuple as a tensor; anything else as it is."""
     return torch.as_tensor(np.asarray(positions)) if isinstance(positions, np.ndarray | list | tuple) else positions
 
 
@@ -35,10 +35,10 @@ def last_position(positions: Positions) -> int:
     """The largest token index of a tensor, else -1. Raises TypeError or ValueError for what names no positions."""
     if isinstance(positions, str):
         if positions not in ("program", "all"):
-            raise ValueError(f'positions={positions!r}: use "program", "all" or an integer tensor')
+            raise ValueError(f'positions={positions!r}: use "program", "all" or token indices')
         return -1
     if not isinstance(positions, Tensor):
-        raise TypeError(f'positions is {type(positions).__name__}: use "program", "all" or an integer tensor')
+        raise TypeError(f'positions is {type(positions).__name__}: use "program", "all" or token indices')
     if positions.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"positions must be an integer tensor, not {positions.dtype}")
     if positions.ndim not in (1, 2) or positions.numel() == 0:

@@ -20,6 +20,7 @@ from transformers import CodeGenConfig
 
 from karel_fast.data.sampling.active_examples import ActiveExamples
 from karel_fast.model import Transformer
+from karel_fast.model.batches import check_tokens
 from karel_fast.model.compiling import compiled
 from karel_fast.model.device import autocast, memory_advice, peak_flops, repeatable, resolve_device, resolve_precision
 from karel_fast.model.transformer import fresh_model
@@ -344,10 +345,10 @@ class _Run:
     def fetch(self, start: int, count: int) -> np.ndarray:
         """Rows from the source, checked: (count, T) int64."""
         rows = self.rows(start, count)
-        if rows.ndim != 2 or len(rows) != count or not np.issubdtype(rows.dtype, np.integer):
-            raise ValueError(
-                f"rows({start}, {count}) gave {rows.dtype} of shape {rows.shape}: need integers ({count}, T)"
-            )
+        name = f"rows({start}, {count})"
+        check_tokens(name, rows, f"({count}, T)", self.model.tokens)
+        if len(rows) != count:
+            raise ValueError(f"{name} has {len(rows)} rows: need integers ({count}, T)")
         if self.length is None:
             self.length = rows.shape[1]
             self.model.check_length(self.length - 1)
@@ -355,14 +356,7 @@ class _Run:
             if self.length <= prompt:
                 raise ValueError(f"rows of {self.length} tokens hold no target after a prompt of {prompt}")
         if rows.shape[1] != self.length:
-            raise ValueError(f"rows({start}, {count}) has {rows.shape[1]} tokens a row, the earlier ones {self.length}")
-        low, high = int(rows.min()), int(rows.max())
-        if low < 0 or high >= self.model.tokens:
-            raise ValueError(
-                f"rows({start}, {count}) has token {low if low < 0 else high}: the model's vocabulary is "
-                f"0..{self.model.tokens - 1}; "
-                "make the model for this tokenizer"
-            )
+            raise ValueError(f"{name} has {rows.shape[1]} tokens a row, the earlier ones {self.length}")
         return rows.astype(np.int64)
 
     def update(self, batch: np.ndarray, lr: float, learned: _Loss) -> tuple[Tensor, Tensor]:
