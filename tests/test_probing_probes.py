@@ -287,7 +287,7 @@ class TestWrongInput:
             self.task(labels[..., 0])
         with pytest.raises(ValueError, match="seeds must differ"):
             train_probes(states, [self.task(labels)], parts, seeds=(1, 1))
-        with pytest.raises(ValueError, match="epochs must be at least 1"):
+        with pytest.raises(ValueError, match="epochs is 0; give a whole number of at least 1"):
             ProbeConfig(epochs=0)
         with pytest.raises(ValueError, match="precision must be"):
             ProbeConfig(precision="float16")

@@ -131,7 +131,7 @@ def test_the_command(tmp_path):
     assert done.exit_code == 0
     assert "direction  linear  0       lift " in done.stdout
     wrong = CliRunner().invoke(app, [str(tmp_path), "--initialisations", "-1"])
-    assert "RankRun.initialisations must be at least 0" in str(wrong.exception)
+    assert "initialisations is -1; give a whole number of at least 0" in str(wrong.exception)
     none = CliRunner().invoke(app, [str(tmp_path), "--step", "7"])
     assert "holds no snapshot of step 7" in str(none.exception)
     write_run(tmp_path / "other", "adversarial")

@@ -372,7 +372,7 @@ def test_commands(run):
         (["--engine", "slurm"], "--engine is 'slurm'"),
         (["--features", "speed"], "unknown feature 'speed'"),
         (["--semantics", "original,move>fly"], "names no action"),
-        (["--batch-size", "0"], "batch_size must be at least 1"),
+        (["--batch-size", "0"], "batch_size is 0; give a whole number of at least 1"),
         (["--decode-batch-size", "0"], "decode_batch_size is 0"),
         (["--max-rows", "train=0,validation=1,test=1"], "max_rows.train is 0"),
         (["--address", "auto"], "give --engine ray too"),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import inspect
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import get_type_hints
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -18,11 +23,13 @@ from karel_fast.cli.training import evaluate_command, train_command
 from karel_fast.data import Recipe
 from karel_fast.experiment.preset import load_preset, preset_names, read_changes, tables
 from karel_fast.model.shape import DecodingConfig, ModelShape
+from karel_fast.probing.latent_settings import LatentGrid
+from karel_fast.probing.rank_settings import RankRun
 from karel_fast.probing.settings import DEPTHS, Grid, ProbeConfig, ProbeRun
 from karel_fast.probing.steer_settings import SteerConfig
 from karel_fast.support.checks import InputError
 from karel_fast.support.settings import build, default_of, flat_fields, flat_types
-from karel_fast.training.config import DataConfig, EvaluationConfig, TrainConfig
+from karel_fast.training.config import DataConfig, EvaluationConfig, SearchConfig, TrainConfig
 
 KINDS = (DataConfig, ModelShape, TrainConfig, EvaluationConfig, DecodingConfig, ProbeRun, SteerConfig)
 COMMANDS = {
@@ -258,3 +265,93 @@ def test_a_table_that_is_none(tmp_path, table, value):
     (tmp_path / "x.toml").write_text(f"{table} = {value}\n")
     with pytest.raises(InputError, match=rf"x\.toml: {table} is .*; give a table of settings, \[{table}\]"):
         load_preset(str(tmp_path / "x.toml"), {"training": {"steps": 1}})
+
+
+def numbers(kind: type) -> list[tuple[type, str]]:
+    """The settings of a class and its parts that are whole numbers, with the class that each belongs to."""
+    found = []
+    for field in dataclasses.fields(kind):
+        if "part" in field.metadata:
+            found += numbers(field.metadata["part"])
+        elif get_type_hints(kind)[field.name] in (int, int | None):
+            found.append((kind, field.name))
+    return found
+
+
+ALL = (*KINDS, SearchConfig, RankRun, LatentGrid)
+
+
+@pytest.mark.parametrize(("kind", "name"), sorted({pair for kind in ALL for pair in numbers(kind)}, key=str))
+def test_whole_numbers_are_kept_as_plain_ones(kind, name):
+    given = {first: 1 for first, names in NEEDED.items() if name in names}
+    value = default_of(flat_fields(kind)[name]) or {"actions": 9}.get(name, 2)
+    made = kind(**given, **{name: np.int64(value)})
+    assert type(getattr(made, name)) is int
+    assert getattr(made, name) == value
+    for wrong in (value + 0.5, float(value), str(value), True):
+        with pytest.raises(TypeError, match=f"{name} is {wrong!r}; give a whole number"):
+            kind(**given, **{name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (Grid, "seeds", (3, 4)), (Grid, "offsets", (-1, 2)), (RankRun, "seeds", (3, 4)), (RankRun, "offsets", (0, 1)),
+        (SteerConfig, "ranks", (1, 4)), (SteerConfig, "layers", (0, 2)), (ProbeRun, "layers", (0, 2)),
+        (LatentGrid, "seeds", (3,)), (LatentGrid, "token_offsets", (-1, -3)),
+    ],
+)  # fmt: skip
+def test_lists_of_whole_numbers_too(kind, name, value):
+    made = kind(**{name: tuple(np.array(value))})
+    assert getattr(made, name) == value
+    assert {type(number) for number in getattr(made, name)} == {int}
+    with pytest.raises(TypeError, match=name):
+        kind(**{name: (value[0] + 0.5,)})
+
+
+def test_tables_of_whole_numbers_too():
+    counts = {"train": 5, "validation": 6, "test": 7}
+    given = {split: np.int32(count) for split, count in counts.items()}
+    for kind, name in ((ProbeRun, "programs"), (RankRun, "programs"), (LatentGrid, "programs"), (RankRun, "max_rows")):
+        kept = getattr(kind(**{name: given}), name)
+        assert json.dumps(kept) == json.dumps(counts)
+    grid = Grid(depths={"narrow": (np.int64(4),)}, actions={"train": (np.int64(2),)}, max_rows=given)
+    assert json.loads(json.dumps(grid.to_json()))["depths"] == {"narrow": [4]}
+    with pytest.raises(TypeError, match=r"actions\.train is 0\.5"):
+        Grid(actions={"train": (0.5,)})
+
+
+def test_numbers_are_kept_as_they_are_written():
+    """Results are found again by the text of their settings."""
+    made = ProbeConfig(learning_rate=np.float32(0.5), weight_decay=0)
+    assert json.dumps([made.learning_rate, made.weight_decay]) == "[0.5, 0]"
+    for wrong in (
+        {"learning_rate": 0.0},
+        {"learning_rate": math.inf},
+        {"weight_decay": math.inf},
+        {"weight_decay": -1},
+    ):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} is"):
+            ProbeConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("made", "digest"),
+    [
+        (ProbeConfig(), "7002b748037ef296"),
+        (ProbeConfig(weight_decay=0, schedule="exponential"), "b854a29635006949"),
+        (Grid(), "57d70c5617cedc57"),
+        (Grid(depths=("mlp1", "linear"), actions={"train": (0, 1)}, worlds="first"), "a924d61d98da132e"),
+        (ProbeRun(), "26b890a660b1078d"),
+        (ProbeRun(layers=(0, 2), protocol="paper"), "d17d526901519d17"),
+        (ProbeRun.of(protocol="paper", seeds=(7,)), "955fa90898b462a5"),
+        (RankRun(), "d7d8edba5e3e3817"),
+        (RankRun(depths={"wide": (9, 8)}), "233aadad2b6019d7"),
+        (SteerConfig(), "a47db9489123745f"),
+        (SteerConfig(layers=[1, 2], carries=1), "1a5594314bff1fef"),
+        (LatentGrid(), "da788acc524d5c75"),
+        (LatentGrid(actions=4, config=ProbeConfig(best_on_test=True)), "0e86e7cbb6f65a97"),
+    ],
+)
+def test_the_text_that_stored_results_are_found_by(made, digest):
+    assert hashlib.sha256(json.dumps(made.to_json()).encode()).hexdigest()[:16] == digest

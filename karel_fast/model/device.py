@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from karel_fast.model.compiling import compiles_bf16_rightly
+from karel_fast.model.shape import PRECISIONS
 from karel_fast.support.checks import InputError, one_of
 from karel_fast.support.machine import processor
 
@@ -41,7 +42,7 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
 
     Raises ValueError for another name, InputError for bf16 by name, where compiled code computes something else of it.
     """
-    one_of("precision", name, ("auto", "bf16", "fp32"))
+    one_of("precision", name, PRECISIONS)
     wanted = _multiplies_bf16_faster(device) if name == "auto" else name == "bf16"
     if wanted and device.type == "cpu" and not compiles_bf16_rightly():
         if name == "bf16":

@@ -35,7 +35,7 @@ class Sampling:
             raise ValueError(f"temperature={self.temperature!r}: use a number from 0 to 100")
         if not 0.0 < self.top_p <= 1.0:
             raise ValueError(f"top_p={self.top_p!r}: use a number above 0, at most 1")
-        whole("seed", self.seed, 0, 2**64 - 1)
+        object.__setattr__(self, "seed", whole("seed", self.seed, 0, 2**64 - 1))
 
 
 def uniform_numbers(seed: int, draw: int, rows: np.ndarray, steps: int) -> np.ndarray:

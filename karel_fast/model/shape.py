@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from karel_fast.support.checks import whole
-from karel_fast.support.settings import named, setting
+from karel_fast.support.checks import one_of
+from karel_fast.support.settings import keep_whole, named, setting
+
+Precision = Literal["auto", "bf16", "fp32"]
+"""auto: bf16 where the device multiplies it faster."""
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 @named
@@ -20,14 +24,11 @@ class ModelShape:
     rotary_dim: int | None = setting(None, "Dimensions of each head that are rotated (without it: half of them).")
 
     def __post_init__(self) -> None:
-        for name in ("layers", "width", "heads"):
-            whole(name, getattr(self, name), 1)
-        if self.rotary_dim is not None:
-            whole("rotary_dim", self.rotary_dim, 2)
-            if self.rotary_dim % 2 or self.rotary_dim > self.width // self.heads:
-                raise ValueError(
-                    f"rotary_dim is {self.rotary_dim}; use an even number up to the head width {self.width // self.heads}"
-                )
+        keep_whole(self, ("layers", "width", "heads"), 1)
+        keep_whole(self, ("rotary_dim",), 2)
+        head = self.width // self.heads
+        if self.rotary_dim is not None and (self.rotary_dim % 2 or self.rotary_dim > head):
+            raise ValueError(f"rotary_dim is {self.rotary_dim}; use an even number up to the head width {head}")
 
 
 @named
@@ -38,11 +39,8 @@ class DecodingConfig:
     decode_batch_size: int = setting(256, "Programs decoded together.")
     compile_decoding: bool = setting(True, "Compile decoding; not worth its minute for few programs.")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N.")
-    precision: Literal["auto", "bf16", "fp32"] = setting(
-        "auto", "Of decoding and of the probes' products: auto, bf16 or fp32."
-    )
+    precision: Precision = setting("auto", "Of decoding and of the probes' products: auto, bf16 or fp32.")
 
     def __post_init__(self) -> None:
-        whole("decode_batch_size", self.decode_batch_size, 1)
-        if self.precision not in ("auto", "bf16", "fp32"):
-            raise ValueError(f"precision is {self.precision!r}; use one of auto, bf16, fp32")
+        keep_whole(self, ("decode_batch_size",), 1)
+        one_of("precision", self.precision, PRECISIONS)

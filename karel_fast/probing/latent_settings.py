@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from karel_fast.probing.features import CODE_FEATURES, sources_of
 from karel_fast.probing.settings import DEPTHS, Grid, ProbeConfig, check_splits
-from karel_fast.support.checks import distinct, one_of, whole
-from karel_fast.support.settings import named, part, setting
+from karel_fast.support.checks import distinct, one_of
+from karel_fast.support.settings import keep_all_whole, keep_whole, named, part, setting, to_json
 
 REFERENCE_TOKENS = 3
 """Tokens of an action in the published code's text, in which offsets are counted."""
@@ -62,19 +62,20 @@ class LatentGrid:
             if not getattr(self, name):
                 raise ValueError(f"LatentGrid.{name} is empty: name at least one")
             distinct(name, getattr(self, name))
+        keep_all_whole(self, ("token_offsets",), -1000)
         for offset in self.token_offsets:
-            if whole("a token offset", offset, -1000) >= 0:
+            if offset >= 0:
                 raise ValueError(f"token offset {offset}: only states back are read here; use a number below 0")
         for name in self.withhold:
             one_of("withhold", name, ("input", "space"))
         for name in self.learn_on:
             one_of("learn_on", name, POSITIONS)
-        if self.actions is not None:
-            whole("actions", self.actions, 3, 200)
-        whole("initialisations", self.initialisations, 0)
-        whole("test_start", self.test_start, 0)
-        check_splits("programs", self.programs)
-        object.__setattr__(self, "depths", self.grid(-1, (0, 1, 2), 0).depths)
+        keep_whole(self, ("actions",), 3, 200)
+        keep_whole(self, ("initialisations", "test_start"), 0)
+        object.__setattr__(self, "programs", check_splits("programs", self.programs))
+        checked = self.grid(-1, (0, 1, 2), 0)
+        for name in ("depths", "seeds"):
+            object.__setattr__(self, name, getattr(checked, name))
 
     def grid(self, offset: int, learn_on: tuple[int, ...], longest: int) -> Grid:
         """The probes of states `offset` actions back, learnt where the state is that after one of the actions `learn_on`."""
@@ -93,9 +94,7 @@ class LatentGrid:
         )
 
     def to_json(self) -> dict[str, Any]:
-        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-        depths = {name: list(units) for name, units in self.depths.items()}
-        return {**values, "depths": depths, "config": self.config.to_json(), **sources_of(self.features)}
+        return {**to_json(self), "config": self.config.to_json(), **sources_of(self.features)}
 
 
 def place_of(token_offset: int, tokens_per_action: int) -> tuple[int, int]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from karel_fast.probing.features import sources_of
 from karel_fast.probing.settings import Grid, ProbeConfig, ProbeRun
-from karel_fast.support.settings import named, part, setting
+from karel_fast.support.settings import keep_whole, named, part, setting, to_json
 
 
 @named
@@ -40,12 +40,13 @@ class RankRun:
     labelings_at_once: int = setting(10, "Meanings probed per piece: a killed call loses at most one piece.")
 
     def __post_init__(self) -> None:
-        for name in ("initialisations", "labelings_at_once"):
-            least = int(name != "initialisations")
-            if getattr(self, name) < least:
-                raise ValueError(f"RankRun.{name} must be at least {least}, got {getattr(self, name)}")
-        object.__setattr__(self, "depths", self.grid(("original",)).depths)
-        self.probe_run()  # which checks the rest
+        keep_whole(self, ("initialisations",), 0)
+        keep_whole(self, ("labelings_at_once",), 1)
+        checked = self.probe_run()
+        for name in ("depths", "offsets", "seeds", "max_rows"):
+            object.__setattr__(self, name, getattr(checked.grid, name))
+        for name in ("programs", "test_start"):
+            object.__setattr__(self, name, getattr(checked, name))
 
     def grid(self, semantics: tuple[str, ...], features: tuple[str, ...] | None = None) -> Grid:
         """The probes of some meanings; no controls."""
@@ -73,10 +74,4 @@ class RankRun:
         )
 
     def to_json(self) -> dict[str, Any]:
-        values = asdict(self)
-        return {
-            **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()},
-            "depths": {name: list(units) for name, units in self.depths.items()},
-            "config": self.config.to_json(),
-            **sources_of(self.features),
-        }
+        return {**to_json(self), "config": self.config.to_json(), **sources_of(self.features)}

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from math import inf
 from typing import Any, Literal
 
 from karel_fast.karel.language.semantics import resolve_semantics
 from karel_fast.probing.features import CODE_FEATURES, PAPER_FEATURES, resolve_feature, sources_of
 from karel_fast.support.checks import distinct, one_of, whole
 from karel_fast.support.checksums import file_sum
-from karel_fast.support.settings import build, bundle, default_of, named, part, setting
+from karel_fast.support.settings import (
+    build,
+    bundle,
+    default_of,
+    keep_all_whole,
+    keep_real,
+    keep_whole,
+    named,
+    part,
+    plain,
+    setting,
+    to_json,
+    whole_list,
+)
 
 PROBE_SPLITS = ("train", "validation", "test")
 MOST_OFFSET = 1000  # states, far beyond any program's
@@ -55,22 +69,19 @@ class ProbeConfig:
     group_bytes: int | None = setting(None, "Memory for one group of probes; it changes speed only.")
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "least_steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"ProbeConfig.{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(f"ProbeConfig.learning_rate must be above 0, got {self.learning_rate}")
-        if not 0 <= self.weight_decay < float("inf"):
-            raise ValueError(f"ProbeConfig.weight_decay must be 0 or more, got {self.weight_decay}")
-        if self.group_bytes is not None:
-            whole("group_bytes", self.group_bytes, 1)
+        keep_whole(self, ("epochs", "least_steps", "batch_size", "group_bytes"), 1)
+        keep_real(self, ("learning_rate", "weight_decay"), 0, inf)
+        if not 0 < self.learning_rate < inf:
+            raise ValueError(f"learning_rate is {self.learning_rate}; give a finite number above 0")
+        if self.weight_decay == inf:
+            raise ValueError("weight_decay is inf; give a finite number of at least 0")
         one_of("schedule", self.schedule, ("linear", "exponential"))
         one_of("normalization", self.normalization, ("none", "batch"))
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"ProbeConfig.precision must be 'float32' or 'bfloat16', got {self.precision!r}")
 
     def to_json(self) -> dict[str, Any]:
-        return _without_later(self, asdict(self))
+        return _without_later(self, to_json(self))
 
 
 @named
@@ -120,19 +131,19 @@ class Grid:
             if not getattr(self, name):
                 raise ValueError(f"Grid.{name} is empty: name at least one")
         object.__setattr__(self, "depths", _depths(self.depths))
-        for seed in self.seeds:
-            whole("seeds", seed, 0, 2**63 - 1)
-        for offset in self.offsets:
-            whole("offsets", offset, -MOST_OFFSET, MOST_OFFSET)
+        keep_all_whole(self, ("seeds",), 0, 2**63 - 1)
+        keep_all_whole(self, ("offsets",), -MOST_OFFSET, MOST_OFFSET)
         for feature in self.features:
             resolve_feature(feature)
         for name in self.semantics:
             resolve_semantics(name)
         for name in ("features", "offsets", "semantics", "seeds"):
             distinct(name, getattr(self, name))
-        check_splits("max_rows", self.max_rows)
+        object.__setattr__(self, "max_rows", check_splits("max_rows", self.max_rows))
         for split in self.actions:
             one_of("a split of actions", split, PROBE_SPLITS)
+        actions = {split: whole_list(f"actions.{split}", places, 0) for split, places in self.actions.items()}
+        object.__setattr__(self, "actions", actions)
         one_of("outcome", self.outcome, ("all", "correct", "wrong"))
         one_of("split_by", self.split_by, ("specification", "program"))
         one_of("worlds", self.worlds, ("all", "first"))
@@ -144,8 +155,7 @@ class Grid:
         return layers * each * (len(self.offsets) * (1 + untrained) + controls)
 
     def to_json(self) -> dict[str, Any]:
-        values = {k: _plain(v) for k, v in asdict(self).items()}
-        return _without_later(self, values) | sources_of(self.features)
+        return _without_later(self, to_json(self)) | sources_of(self.features)
 
 
 @named
@@ -216,14 +226,13 @@ class ProbeRun:
         return made
 
     def __post_init__(self) -> None:
-        check_splits("programs", self.programs)
-        whole("examples", self.examples, 0)
-        whole("test_start", self.test_start, 0)
-        whole("initialisations", self.initialisations, 1)
+        object.__setattr__(self, "programs", check_splits("programs", self.programs))
+        keep_whole(self, ("examples", "test_start"), 0)
+        keep_whole(self, ("initialisations", "shortest"), 1)
         if isinstance(self.layers, str):
             one_of("layers", self.layers, ("mean", "all"))
         else:
-            check_layers(self.layers)
+            object.__setattr__(self, "layers", check_layers(self.layers))
         one_of("programs_from", self.programs_from, ("written", "reference"))
         if self.withhold is not None:
             one_of("withhold", self.withhold, ("input", "space"))
@@ -241,8 +250,6 @@ class ProbeRun:
             raise ValueError(
                 f"protocol {self.protocol!r} is of programs that the model writes; leave out programs_from, or protocol"
             )
-        if self.shortest is not None:
-            whole("shortest", self.shortest, 1)
         if self.specifications is not None:
             for name, asked in (("shortest", self.shortest), ("test_start", self.test_start), ("ideal", self.ideal)):
                 if asked:
@@ -271,16 +278,15 @@ class ProbeRun:
         return "closer" if self.closer else "probing"
 
     def to_json(self) -> dict[str, Any]:
-        layers = self.layers if isinstance(self.layers, str) else list(self.layers)
         values = {
             "protocol": self.protocol,
             "shortest": self.shortest,
             "specifications": self.specifications_digest,
             "grid": self.grid.to_json(),
             "config": self.config.to_json(),
-            "programs": dict(self.programs),
+            "programs": plain(self.programs),
             "test_start": self.test_start,
-            "layers": layers,
+            "layers": plain(self.layers),
             "untrained": self.untrained,
             "initialisations": self.initialisations,
             "examples": self.examples,
@@ -336,15 +342,15 @@ def _without_later(owner: Any, values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in later or value != later[name]}
 
 
-def check_layers(layers: Sequence[int], last: int | None = None) -> None:
-    """Raises ValueError or TypeError for a list of states that is empty, names one twice, or one that no model, or none of `last`
-    blocks, has.
+def check_layers(layers: Sequence[int], last: int | None = None) -> tuple[int, ...]:
+    """The states as plain ints. Raises ValueError or TypeError for a list that is empty, names one twice, or one that no model, or
+    none of `last` blocks, has.
     """
-    if not layers:
+    numbers = whole_list("layers", layers, 0, last)
+    if not numbers:
         raise ValueError("layers is empty: name at least one state")
-    for layer in layers:
-        whole("layers", layer, 0, last)
-    distinct("layers", layers)
+    distinct("layers", numbers)
+    return numbers
 
 
 def _depths(depths: Mapping[str, tuple[int, ...]] | tuple[str, ...]) -> dict[str, tuple[int, ...]]:
@@ -357,26 +363,17 @@ def _depths(depths: Mapping[str, tuple[int, ...]] | tuple[str, ...]) -> dict[str
             raise ValueError(
                 f"depths.{name} is {units!r}; give a list of hidden units, an empty one for a linear probe"
             )
-        for number in units:
-            whole(f"depths.{name}", number, 1)
-    return _deepest_last({name: tuple(units) for name, units in depths.items()})
+    return _deepest_last({name: whole_list(f"depths.{name}", units, 1) for name, units in depths.items()})
 
 
 def _deepest_last(depths: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     return dict(sorted(depths.items(), key=lambda one: len(one[1])))
 
 
-def check_splits(name: str, counts: Mapping[str, int]) -> None:
-    """Raise ValueError unless there is a count of at least 1 for every split of probes."""
+def check_splits(name: str, counts: Mapping[str, int]) -> dict[str, int]:
+    """The counts as plain ints. ValueError or TypeError unless there is one of at least 1 for every split of probes."""
     given = list(counts)  # names without numbers, if it is no mapping
     if not isinstance(counts, Mapping) or sorted(given) != sorted(PROBE_SPLITS):
         example = ",".join(f"{split}={count}" for split, count in zip(PROBE_SPLITS, (16000, 1600, 1600), strict=True))
         raise ValueError(f"{name} is of {', '.join(map(str, given))}; give {', '.join(PROBE_SPLITS)}, as in {example}")
-    for split, count in counts.items():
-        whole(f"{name}.{split}", count, 1)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
+    return {split: whole(f"{name}.{split}", count, 1) for split, count in counts.items()}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from karel_fast.probing.settings import Layers, check_layers
-from karel_fast.support.checks import distinct, one_of, real, whole
-from karel_fast.support.settings import named, setting
+from karel_fast.support.checks import distinct, one_of
+from karel_fast.support.settings import keep_all_whole, keep_real, keep_whole, named, setting, to_json
 
 KINDS = ("turned", "moved", "marked", "ending", "written")
 """What differs between the two specifications of a pair: `karel_fast.probing.edits.pairs` says what each is."""
@@ -63,21 +63,19 @@ class SteerConfig:
         if isinstance(self.layers, str):
             one_of("layers", self.layers, ("all",))
         else:
-            check_layers(self.layers)
+            object.__setattr__(self, "layers", check_layers(self.layers))
         if not self.ranks:
             raise ValueError("ranks is empty: name at least one")
-        for rank in self.ranks:
-            whole("ranks", rank, 1)
+        keep_all_whole(self, ("ranks",), 1)
         for name in ("kinds", "subspace_kinds", "ranks"):
             distinct(name, getattr(self, name))
-        for name in ("choice_pairs", "map_pairs", "test_pairs", "rotation_steps", "rotation_batch", "erasure_train"):
-            whole(name, getattr(self, name), 1)
-        whole("train_pairs", self.train_pairs, 20)
-        whole("given", self.given, 2)
-        for name in ("test_start", "erased", "seed"):
-            whole(name, getattr(self, name), 0)
-        real("carries", self.carries, 0, 1)
-        real("rotation_rate", self.rotation_rate, 0, 1)
+        keep_whole(
+            self, ("choice_pairs", "map_pairs", "test_pairs", "rotation_steps", "rotation_batch", "erasure_train"), 1
+        )
+        keep_whole(self, ("train_pairs",), 20)
+        keep_whole(self, ("given",), 2)
+        keep_whole(self, ("test_start", "erased", "seed"), 0)
+        keep_real(self, ("carries", "rotation_rate"), 0, 1)
 
     def to_json(self) -> dict[str, Any]:
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return to_json(self)

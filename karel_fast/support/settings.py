@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field
 from types import NoneType, UnionType
 from typing import Any, SupportsFloat, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from karel_fast.support.checks import InputError, nearest
+from karel_fast.support.checks import InputError, nearest, real, whole
 
 Kind = TypeVar("Kind", bound=type)
 
@@ -140,6 +140,53 @@ def check_used(settings: Any, names: Sequence[str], needed: str) -> None:
     for name in names:
         if getattr(settings, name) != default_of(known[name]):
             raise ValueError(f"{name} decides nothing without {needed}; give {needed}, or leave out {name}")
+
+
+def keep_whole(settings: Any, names: Sequence[str], lowest: int, highest: int | None = None) -> None:
+    """Check settings of an object that is being made, and keep them as plain ints; None stays where it is the default.
+
+    Raises TypeError or ValueError as `whole`.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None or type(settings).__dataclass_fields__[name].default is not None:
+            object.__setattr__(settings, name, whole(name, value, lowest, highest))
+
+
+def keep_all_whole(settings: Any, names: Sequence[str], lowest: int, highest: int | None = None) -> None:
+    """The same of settings that are lists: they are kept as tuples of plain ints."""
+    for name in names:
+        object.__setattr__(settings, name, whole_list(name, getattr(settings, name), lowest, highest))
+
+
+def whole_list(name: str, values: object, lowest: int, highest: int | None = None) -> tuple[int, ...]:
+    """A list of whole numbers as a tuple of plain ints. TypeError for what is no list; else as `whole`."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} is {values!r}; give a list of whole numbers")
+    return tuple(whole(name, value, lowest, highest) for value in values)
+
+
+def keep_real(settings: Any, names: Sequence[str], lowest: float, highest: float) -> None:
+    """Check settings that are numbers, and keep them as plain floats; errors as `real`.
+
+    A plain int stays one: results are found again by the text of their settings, in which 0 and 0.0 differ.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        number = real(name, value, lowest, highest)
+        object.__setattr__(settings, name, value if type(value) is int else number)
+
+
+def to_json(settings: Any) -> dict[str, Any]:
+    """The settings as JSON has them: lists for tuples, tables for parts and mappings."""
+    return {name: plain(value) for name, value in dataclasses.asdict(settings).items()}
+
+
+def plain(value: Any) -> Any:
+    """A setting's value as JSON has it."""
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, tuple | list) else value
 
 
 def fits(kind: Any, value: Any) -> bool:

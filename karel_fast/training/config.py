@@ -9,13 +9,16 @@ from typing import Any, Literal, get_args
 
 from karel_fast.data.sampling.active_examples import ActiveExamples
 from karel_fast.data.sampling.philox import INDEX_BITS
+from karel_fast.data.sampling.recipe import SPLITS, Split
+from karel_fast.model.shape import PRECISIONS, Precision
 from karel_fast.runs.folder import LOSS_TARGETS, LossTargets
 from karel_fast.support.checks import InputError, one_of, real, whole
-from karel_fast.support.settings import check_used, named, part, setting
+from karel_fast.support.settings import check_used, keep_whole, named, part, setting
 from karel_fast.training.schedule import SCHEDULES, Schedule, first_difference
 
 OptimizerName = Literal["muon", "adamw"]
 OPTIMIZERS: tuple[str, ...] = get_args(OptimizerName)
+Reduced = Literal["fp32", "bf16"]
 
 # Of an optimizer's moving means: with 1 they would never move.
 MOST_MEMORY = 0.999999
@@ -38,8 +41,8 @@ class DataConfig:
     active: ActiveExamples = part(ActiveExamples)
 
     def __post_init__(self) -> None:
-        whole("samples", self.samples, 0)
-        whole("first_sample", self.first_sample, 0, 2**INDEX_BITS - 1)
+        keep_whole(self, ("samples",), 0)
+        keep_whole(self, ("first_sample",), 0, 2**INDEX_BITS - 1)
 
 
 @named
@@ -76,9 +79,7 @@ class TrainConfig:
     program_after: int = setting(
         0, "Updates after which only the program is a target, whatever loss says; 0: loss says it to the end."
     )
-    precision: Literal["auto", "bf16", "fp32"] = setting(
-        "auto", "bf16, fp32, or auto: bf16 where the device multiplies it faster."
-    )
+    precision: Precision = setting("auto", "bf16, fp32, or auto: bf16 where the device multiplies it faster.")
     compile: bool = setting(True, "Compile the training step.")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N.")
     seed: int = setting(0, "Of the initial weights.")
@@ -88,21 +89,12 @@ class TrainConfig:
     )
     log_every: int = setting(10, "Updates between reports.")
     tensorboard: bool = setting(False, "Write TensorBoard files, too.")
-    reduce: Literal["fp32", "bf16"] = setting("fp32", "Type that gradients travel in between processes: fp32 or bf16.")
+    reduce: Reduced = setting("fp32", "Type that gradients travel in between processes: fp32 or bf16.")
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("steps", 1),
-            ("batch_size", 1),
-            ("accumulate", 1),
-            ("snapshot_every", 1),
-            ("log_every", 1),
-            ("warmup", 0),
-            ("program_after", 0),
-            ("seed", 0),
-        ):
-            object.__setattr__(self, name, whole(name, getattr(self, name), least))
-        whole("seed", self.seed, 0, 2**64 - 1)
+        keep_whole(self, ("steps", "batch_size", "accumulate", "snapshot_every", "log_every"), 1)
+        keep_whole(self, ("warmup", "program_after"), 0)
+        keep_whole(self, ("seed",), 0, 2**64 - 1)
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}")
         for name, low, high in (
@@ -113,7 +105,7 @@ class TrainConfig:
             object.__setattr__(self, name, real(name, getattr(self, name), low, high))
         for name, choices in (
             ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("loss", LOSS_TARGETS),
-            ("precision", ("auto", "bf16", "fp32")), ("reduce", ("fp32", "bf16")),
+            ("precision", PRECISIONS), ("reduce", get_args(Reduced)),
         ):  # fmt: skip
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}={getattr(self, name)!r}: use one of {', '.join(choices)}")
@@ -260,9 +252,8 @@ class SearchConfig:
     length_penalty: float = setting(0.0, "Of that search: log-probabilities are divided by tokens to this power.")
 
     def __post_init__(self) -> None:
-        whole("draws", self.draws, 0)
-        whole("draw_seed", self.draw_seed, 0, 2**64 - 1)
-        whole("beam_width", self.beam_width, 0)
+        keep_whole(self, ("draws", "beam_width"), 0)
+        keep_whole(self, ("draw_seed",), 0, 2**64 - 1)
         for name, low, high in (("temperature", 0, 100), ("top_p", 0, 1), ("length_penalty", 0, 10)):
             object.__setattr__(self, name, real(name, getattr(self, name), low, high))
         if self.top_p == 0:
@@ -286,7 +277,7 @@ class EvaluationConfig:
         None,
         "Specifications for snapshots before a run's last one (without it: as many as for that).",
     )
-    split: Literal["train", "val", "test"] = setting("test", "train, val or test.")
+    split: Split = setting("test", "train, val or test.")
     start: int = setting(0, "First specification of the split.")
     shortest: int | None = setting(
         None, "Actions of the shortest programs behind the specifications (default: the recipe's)."
@@ -308,13 +299,9 @@ class EvaluationConfig:
                     raise ValueError(
                         f"{name} is about specifications all of whose examples are true; leave it out, or active_examples"
                     )
-        whole("specifications", self.specifications, 1)
-        if self.on_the_way is not None:
-            whole("on_the_way", self.on_the_way, 1)
-        one_of("split", self.split, ("train", "val", "test"))
-        whole("start", self.start, 0)
-        if self.shortest is not None:
-            whole("shortest", self.shortest, 1)
+        keep_whole(self, ("specifications", "on_the_way", "shortest"), 1)
+        keep_whole(self, ("start",), 0)
+        one_of("split", self.split, SPLITS)
 
     def check_outputs(self) -> None:
         """Raise InputError if these settings ask for what a model has not that writes outputs, and no programs."""

@@ -18,8 +18,8 @@ from karel_fast.karel.execution import run
 from karel_fast.karel.language.semantics import NAMED_SEMANTICS, resolve_semantics
 from karel_fast.karel.status import Status
 from karel_fast.karel.world import Worlds
-from karel_fast.support.checks import nearest, whole
-from karel_fast.support.settings import check_used, named, setting
+from karel_fast.support.checks import nearest
+from karel_fast.support.settings import check_used, keep_whole, named, setting
 
 _STAND_INS = ("input", "random")
 _FAR = 1 << (INDEX_BITS - 1)  # samples that training never comes to: their worlds stand for random ones
@@ -45,8 +45,7 @@ class ActiveExamples:
     )
 
     def __post_init__(self) -> None:
-        if self.active_examples is not None:
-            whole("active_examples", self.active_examples, 0)
+        keep_whole(self, ("active_examples",), 0)
         if self.inactive_outputs not in _STAND_INS:
             try:
                 resolve_semantics(self.inactive_outputs)

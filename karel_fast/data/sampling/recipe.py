@@ -18,7 +18,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -29,7 +29,8 @@ from karel_fast.karel.language.vocabulary import ACTION_NAMES, CONDITION_NAMES
 from karel_fast.support.checks import nearest, real, whole
 from karel_fast.support.files import parse_json
 
-SPLITS = ("train", "val", "test")
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[str, ...] = get_args(Split)
 MAX_LENGTH = 200
 LEAST_STEP_LIMIT = 1000
 # Words that were added to the vocabulary later weigh nothing unless a recipe says so.
