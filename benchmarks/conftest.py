@@ -7,12 +7,10 @@ machine's speed meets all of them alike.
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +18,8 @@ import pytest
 
 import karel_fast as kf
 from karel_fast.cli.bench import SIZES
+from karel_fast.support.machine import processor
 
-CPUINFO = Path("/proc/cpuinfo")
 SETTINGS = pytest.StashKey[dict[str, dict[str, Any]]]()  # of each group of benchmarks, for the machine's description
 
 
@@ -146,17 +144,9 @@ def _comparison(who: str, other: Contender | Figure, seconds: dict[str, float]) 
 
 
 def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, Any]) -> None:
-    model = (
-        next(
-            (line.split(":")[1].strip() for line in CPUINFO.read_text().splitlines() if line.startswith("model name")),
-            "",
-        )
-        if (CPUINFO.exists())
-        else platform.processor()
-    )
     machine_info["karel_fast"] = {
         "version": kf.__version__,
-        "processor": model,
+        "processor": processor()["model"],
         "backends": kf.available_backends(),
         "numpy": np.__version__,
         "settings": config.stash.get(SETTINGS, {}),

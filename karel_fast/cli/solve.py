@@ -15,6 +15,7 @@ from karel_fast.cli.worlds import STANDARD_INPUT, draw_runs, read_worlds
 from karel_fast.data.sampling.recipe import PRESETS, Recipe
 from karel_fast.exact.graph import END
 from karel_fast.exact.solution import MAX_STATES, Solution, solve
+from karel_fast.exact.solution_files import SHARD_SIZE, SolutionSet, read_solutions, write_solutions
 from karel_fast.karel.execution import run
 from karel_fast.karel.language import Action, resolve_semantics
 from karel_fast.support.progress import Progress
@@ -78,15 +79,13 @@ def solve_samples_command(
     recipe: Annotated[str, typer.Option(help="A preset's name or a recipe's JSON file.")] = "paper",
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     start: Annotated[int, typer.Option(help="Number of the first.")] = 0,
-    shard_size: Annotated[int, typer.Option(help="Specifications per file.")] = 5_000,
+    shard_size: Annotated[int, typer.Option(help="Specifications per file.")] = SHARD_SIZE,
     shards: Annotated[str, typer.Option(help="k/n solves the k-th of n slices only, for job arrays.")] = "1/1",
     engine: Engine = "local",
     address: Address = None,
     threads: Threads = None,
 ) -> None:
     """Solve specifications of a recipe's split exactly, and store what is found: one row each."""
-    from karel_fast.exact.solution_files import SolutionSet, read_solutions, write_solutions
-
     wanted = SolutionSet(read_recipe(recipe), split, count, start, shard_size)
     part = part_of(shards)
     check_engine(engine, address)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from karel_fast.data.sampling.symbols import PAD
 from karel_fast.exact.graph import END
 from karel_fast.exact.problem import Problem
 from karel_fast.karel.backends.reference import State
@@ -23,8 +24,6 @@ from karel_fast.karel.language import Action
 from karel_fast.karel.status import Status
 from karel_fast.karel.world import Worlds
 from karel_fast.support.checks import InputError
-
-PADDING = 255
 
 
 @dataclass
@@ -228,7 +227,7 @@ def solve(problem: Problem, max_states: int, threads: int) -> dict[str, NDArray[
         **{name: np.zeros(n) for name in ("mass", "mode_mass")},
         **{name: np.full(n, np.nan) for name in ("entropy", "generalises")},
         **{name: np.full(n, -1, np.int32) for name in ("shortest", "mode_lengths")},
-        **{name: np.full((n, longest), PADDING, np.uint8) for name in ("shortest_actions", "mode_actions")},
+        **{name: np.full((n, longest), PAD, np.uint8) for name in ("shortest_actions", "mode_actions")},
         **{name: np.full((n, longest + 1), np.nan) for name in ("reach", "token_entropy")},
         "mode_generalises": np.zeros(n, np.bool_),
     }
