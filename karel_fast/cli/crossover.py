@@ -9,7 +9,7 @@ import typer
 
 from karel_fast.cli.options import OtherSettings
 from karel_fast.cli.snapshots import tell_settings
-from karel_fast.cli.tables import columns
+from karel_fast.cli.tables import columns, percent
 
 if TYPE_CHECKING:
     from karel_fast.analysis.crossover import Crossover
@@ -59,7 +59,7 @@ def _print(found: Crossover) -> None:
     heads = ("a under a", "a under b", "b under a", "b under b", "interaction", "95 % from", "to", "p")
     lines = [["feature", "probe", "offset", "measure", *heads]]
     for row in (row for row in found.rows if row["measure"] in names):
-        numbers = ["-" if row[n] is None else f"{100 * row[n]:.1f}" for n in (*CELLS, "interaction", "low", "high")]
+        numbers = [percent(row[name]) for name in (*CELLS, "interaction", "low", "high")]
         p = "-" if row["p"] is None else f"{row['p']:.3f}"
         lines.append([row["feature"], row["depth"], str(row["offset"]), names[row["measure"]], *numbers, p])
     for line in columns(lines, left=4):

@@ -11,7 +11,7 @@ import typer
 
 from karel_fast.cli.options import Address, Engine, Plugins, check_engine, with_settings
 from karel_fast.cli.snapshots import on_one_snapshot
-from karel_fast.cli.tables import columns
+from karel_fast.cli.tables import columns, percent
 from karel_fast.model.shape import DecodingConfig
 from karel_fast.probing.latent_settings import LatentGrid
 from karel_fast.support.memory import freed_memory_kept
@@ -71,7 +71,7 @@ def _print(found: dict[str, Any]) -> None:
                 wanted = (feature, tokens, name, depth)
                 held = [r for r in rows if (r["feature"], r["tokens"], r["semantics"], r["depth"]) == wanted]
                 values = [mean(v for r in held for v in r[kind] if v is not None) for kind in ("unseen", "seen")]
-                shown = ["-" if value is None else f"{100 * value:.1f}" for value in values]
+                shown = [percent(value) for value in values]
                 cells.append(f"{shown[0]} ({shown[1]})")
             lines.append([feature, str(tokens), *cells])
     for line in columns(lines):

@@ -9,7 +9,7 @@ import typer
 
 from karel_fast.cli.options import Plugins, with_settings
 from karel_fast.cli.snapshots import on_one_snapshot
-from karel_fast.cli.tables import columns
+from karel_fast.cli.tables import columns, percent
 from karel_fast.model.shape import DecodingConfig
 from karel_fast.probing.rank_settings import RankRun
 from karel_fast.support.memory import freed_memory_kept
@@ -54,7 +54,7 @@ def _print(ranks: list[Rank]) -> None:
     lines = [["feature", "probe", "offset", "ranked by", "own", "median", "best", "rank", "p", "best mapping"]]
     for rank in ranks:
         row = rank.to_json()
-        numbers = ["-" if row[name] is None else f"{100 * row[name]:.1f}" for name in ("own", "median", "best")]
+        numbers = [percent(row[name]) for name in ("own", "median", "best")]
         place = f"{rank.rank} of {len(rank.values)}"
         lines.append(
             [rank.feature, rank.depth, str(rank.offset), KINDS[rank.kind], *numbers, place, f"{rank.p:.3f}", rank.best]

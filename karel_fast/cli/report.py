@@ -10,7 +10,7 @@ import typer
 
 from karel_fast.cli.options import OtherSettings
 from karel_fast.cli.snapshots import tell_settings
-from karel_fast.cli.tables import columns
+from karel_fast.cli.tables import columns, percent
 from karel_fast.support.checks import one_of
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _print_places(rows: Sequence[Mapping[str, Any]]) -> None:
     typer.echo(f"By place: actions {'before' if rows[0]['side'] == 'start' else 'after'} the predicted one; in %.")
     lines = [["actions", "pairs", *titles]]
     for row in rows:
-        cells = ["-" if row[name] is None else f"{100 * row[name]:.1f}" for name in names]
+        cells = [percent(row[name]) for name in names]
         lines.append([str(row["distance"]), str(row["pairs"]), *cells])
     for line in columns(lines):
         typer.echo(line)

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 
+def percent(value: float | None) -> str:
+    """A share in percent, or a difference of shares in points; - where there is none."""
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
 def columns(lines: Sequence[Sequence[str]], left: int = 1, aligned: str | None = None) -> Iterator[str]:
     """The lines in columns two spaces apart: the first `left` columns flush left, all others flush right; or as `aligned`
     says, a letter l or r for each.
