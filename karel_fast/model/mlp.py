@@ -15,6 +15,8 @@ from transformers import CodeGenConfig
 
 
 class MLP(nn.Module):
+    """(B, T, D) -> (B, T, D), through an inner layer of config.n_inner, or 4 D."""
+
     def __init__(self, config: CodeGenConfig) -> None:
         super().__init__()
         inner = config.n_inner if config.n_inner is not None else 4 * config.n_embd

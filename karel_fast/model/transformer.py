@@ -141,6 +141,8 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
+    """LayerNorm, then attention and MLP side by side; both are added to the residual stream."""
+
     def __init__(self, config: CodeGenConfig) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
@@ -260,6 +262,10 @@ class Transformer(nn.Module):
         intervention: Intervention | None = None,
         logits_from: int = 0,
     ) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits (B, T - logits_from, V), with a capture the hidden states as well; arguments and errors as the class says.
+
+        Raises ValueError for tokens that are no integers (B, T), or a logits_from that is not among them, too.
+        """
         tokens_BT = self.as_tokens(tokens_BT)
         rows, length = tokens_BT.shape
         if not 0 <= logits_from < length:
@@ -345,6 +351,7 @@ class Transformer(nn.Module):
         )  # a stream's rows are bytes
 
     def check_length(self, length: int) -> None:
+        """Raise ValueError for sequences of more tokens than the context has."""
         if length > self.config.n_positions:
             raise ValueError(
                 f"sequence of {length} tokens: this model's context is n_positions={self.config.n_positions}"

@@ -79,6 +79,7 @@ class Rows:
 
 
 def setting_of(split: Split) -> Setting:
+    """What decides the classes of its labels: the worlds' size, and the most actions of a program."""
     return Setting(split.inputs.height, split.inputs.width, split.table.max_actions)
 
 

@@ -30,6 +30,7 @@ def _arguments(programs: CompiledPrograms, worlds: Worlds) -> dict[str, Any]:
 def run_batch(
     programs: CompiledPrograms, worlds: Worlds, performed: np.ndarray, max_steps: int, crash: bool, threads: int
 ) -> Arrays:
+    """As `reference.run_batch`, whose `semantics` is called `performed` here; threads: how many work at most."""
     return _core.run(
         **_arguments(programs, worlds), performed=performed, max_steps=max_steps, crash=crash, threads=threads
     )
@@ -38,6 +39,7 @@ def run_batch(
 def trace_batch(
     programs: CompiledPrograms, worlds: Worlds, performed: np.ndarray, max_steps: int, crash: bool, threads: int
 ) -> Arrays:
+    """As `reference.trace_batch`, whose `semantics` is called `performed` here; threads: how many work at most."""
     width = trace_width(run_batch, programs, worlds, performed, max_steps, crash, threads)
     arrays = _core.trace(
         **_arguments(programs, worlds),

@@ -289,6 +289,7 @@ _NO_TRACE = (
 def run_batch(
     programs: CompiledPrograms, worlds: Worlds, performed: np.ndarray, max_steps: int, crash: bool, threads: int
 ) -> Arrays:
+    """As `reference.run_batch`, whose `semantics` is called `performed` here; threads: how many work at most."""
     check_batch(programs, worlds)
     batch = _Batch(programs, worlds)
     markers = np.empty_like(batch.markers)
@@ -321,6 +322,7 @@ def run_batch(
 def trace_batch(
     programs: CompiledPrograms, worlds: Worlds, performed: np.ndarray, max_steps: int, crash: bool, threads: int
 ) -> Arrays:
+    """As `reference.trace_batch`, whose `semantics` is called `performed` here; threads: how many work at most."""
     check_batch(programs, worlds)
     width = trace_width(run_batch, programs, worlds, performed, max_steps, crash, threads)
     batch = _Batch(programs, worlds)
