@@ -58,28 +58,6 @@ def test_the_originals_printing_of_blocks(tmp_path):
     assert import_jsonl(path).programs[0] == kf.parse("def run() { if (front_is_clear()) { turn_left() }; move() }")
 
 
-@pytest.mark.parametrize(
-    ("records", "says"),
-    [
-        (["{"], "line 1: not valid JSON"),
-        (["[]"], "line 1: a record"),
-        ([], "no records"),
-        ([RECORD, {"code": RECORD["code"]}], "line 2"),
-        ([{"code": "def run() { move() }"}], "no input0"),
-        ([{**RECORD, "code": "def run() { jump() }"}], "line 1: .*jump"),
-        ([RECORD, {**RECORD, "input0": "####\n#..#\n####"}], "line 2, input0: "),
-        (["", RECORD, {**RECORD, "output0": RECORD["input0"]}], "line 3: output0"),
-        ([RECORD, {**RECORD, "input1": RECORD["input0"], "output1": RECORD["output0"]}], "line 2: another number"),
-        ([{**RECORD, "input1": RECORD["input0"]}], "2 inputs but 1 outputs"),
-        ([{**RECORD, "code": "def run() { repeat (500) { move() } }"}], "500"),
-        ([{**RECORD, "code": "def run() { " + "; ".join(["turn_left()"] * 204) + " }"}], "described"),
-    ],
-)
-def test_wrong_files(tmp_path, records, says):
-    with pytest.raises(ValueError, match=says):
-        import_jsonl(write(tmp_path, *records))
-
-
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 def test_trace_command(tmp_path, suffix, cli):
     samples = generate(Recipe.control_flow(), "train", 0, 600)
@@ -154,6 +132,18 @@ LOOP = "def run() { while (front_is_clear()) { turn_left(); turn_right() } }"
 @pytest.mark.parametrize(
     ("records", "says"),
     [
+        (["{"], "line 1: not valid JSON"),
+        (["[]"], "line 1: a record"),
+        ([], "no records"),
+        ([RECORD, {"code": RECORD["code"]}], "line 2"),
+        ([{"code": "def run() { move() }"}], "no input0"),
+        ([{**RECORD, "code": "def run() { jump() }"}], "line 1: .*jump"),
+        ([RECORD, {**RECORD, "input0": "####\n#..#\n####"}], "line 2, input0: "),
+        (["", RECORD, {**RECORD, "output0": RECORD["input0"]}], "line 3: output0"),
+        ([RECORD, {**RECORD, "input1": RECORD["input0"], "output1": RECORD["output0"]}], "line 2: another number"),
+        ([{**RECORD, "input1": RECORD["input0"]}], "2 inputs but 1 outputs"),
+        ([{**RECORD, "code": "def run() { repeat (500) { move() } }"}], "500"),
+        ([{**RECORD, "code": "def run() { " + "; ".join(["turn_left()"] * 204) + " }"}], "described"),
         ([{"code": LOOP, "input0": WORLD}], r"line 1: its program does not come to its end on input0 .*step limit"),
         ([{"code": "def run() { move() }", "input0": WORLD, "input2": WORLD}], r"line 1: it has input2 and no input1"),
         ([{"code": "def run() { move() }", "input0": WORLD},
@@ -171,7 +161,7 @@ LOOP = "def run() { while (front_is_clear()) { turn_left(); turn_right() } }"
          r"x.jsonl: worlds of 3 x 3 and 3 x 4 cells"),
     ],
 )  # fmt: skip
-def test_records_that_would_be_read_wrong(tmp_path, records, says):
+def test_wrong_files(tmp_path, records, says):
     with pytest.raises(ValueError, match=says):
         import_jsonl(write(tmp_path, *records))
 

@@ -14,7 +14,6 @@ from stored_shards import RECIPE, WAIT, stored
 from karel_fast.data import Recipe, ShardError, open_shards, verify, write_shards
 from karel_fast.data.storage import packing
 from karel_fast.support.files import write_whole
-from karel_fast.support.locks import locked
 
 
 @pytest.fixture
@@ -73,13 +72,6 @@ def test_two_processes_in_one_folder(tmp_path):
         process.kill()
         process.wait(WAIT)
         process.stdout.close()
-
-
-def test_locks_end_with_their_process(tmp_path):
-    with locked(tmp_path / "lock", "busy"):
-        pass
-    with locked(tmp_path / "lock", "busy"):
-        pass
 
 
 def test_resuming_makes_nothing_again(copy):

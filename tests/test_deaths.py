@@ -98,6 +98,26 @@ def every_death(
         number += every
 
 
+def every_death_leaves_the_same(
+    work: Callable[[Path], Any], made: Path, place: Path, every: int
+) -> tuple[int, set[str]]:
+    """Die as in `every_death`, each time in a folder with a copy of the run `made`, which must end with the files of an undisturbed
+    work; how many operations there are, and the names of those files.
+    """
+
+    def begin(folder: Path) -> None:
+        shutil.copytree(made, folder / "run")
+
+    begin(place / "whole")
+    work(place / "whole")
+    wanted = files_of(place / "whole" / "run")
+
+    def check(folder: Path) -> None:
+        assert files_of(folder / "run") == wanted
+
+    return every_death(work, check, place, begin, every), set(wanted)
+
+
 def test_shards(tmp_path: Path) -> None:
     def write(folder: Path) -> None:
         write_shards(RECIPE, "train", folder, count=25, shard_size=10, threads=1)
@@ -224,22 +244,13 @@ def test_probing(tmp_path: Path, in_pieces: bool) -> None:
     card = {"recipe": PROBED.to_json(), "recipe_hash": PROBED.hash, "layout": "compact"}
     write_snapshot(made, 100, make_model(Tokenizer(PROBED), seed=100), card)
 
-    def begin(folder: Path) -> None:
-        shutil.copytree(made, folder / "run")
-
     def work(folder: Path) -> None:
         run = folder / "run"
         probe_snapshot(run, list_snapshots(run)[-1], asked, compile_model=False)
 
-    begin(tmp_path / "whole")
-    work(tmp_path / "whole")
-    wanted = files_of(tmp_path / "whole" / "run")
-    assert {"probing/step-000100.json", "probing/step-000100.npz", "examples/step-000100.json"} < wanted.keys()
-
-    def check(folder: Path) -> None:
-        assert files_of(folder / "run") == wanted
-
-    assert every_death(work, check, tmp_path, begin, every=17) > 60
+    deaths, files = every_death_leaves_the_same(work, made, tmp_path, every=17)
+    assert {"probing/step-000100.json", "probing/step-000100.npz", "examples/step-000100.json"} < files
+    assert deaths > 60
 
 
 def test_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,14 +268,5 @@ def test_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def work(folder: Path) -> None:
         page.write_report(folder / "run")
 
-    def begin(folder: Path) -> None:
-        shutil.copytree(made, folder / "run")
-
-    begin(tmp_path / "whole")
-    work(tmp_path / "whole")
-    wanted = files_of(tmp_path / "whole" / "run")
-
-    def check(folder: Path) -> None:
-        assert files_of(folder / "run") == wanted
-
-    assert every_death(work, check, tmp_path, begin, every=3) > 15
+    deaths, _ = every_death_leaves_the_same(work, made, tmp_path, every=3)
+    assert deaths > 15
