@@ -29,7 +29,7 @@ from karel_fast.support.row_code import vocabulary_text
 from karel_fast.training.config import SearchConfig
 from karel_fast.training.divergence import divergence_metrics
 from karel_fast.training.search import search_metrics
-from karel_fast.training.text import perplexity, program_loss, text_metrics, token_losses
+from karel_fast.training.text import action_counts, perplexity, program_loss, text_metrics, token_losses
 from karel_fast.training.written import generated_programs, one_for_all, satisfied
 
 DIVERSITY_SAMPLES = 1000
@@ -96,13 +96,7 @@ def evaluate(
         raise ValueError(
             "a model of the interpreter's rows writes outputs, not programs: use training.interpret.interpret"
         )
-    model = snapshot if isinstance(snapshot, Transformer) else open_snapshot(snapshot, tokenizer, any_recipe)
-    name = "the model" if isinstance(snapshot, Transformer) else str(snapshot)
-    check_finite_weights(model, name)
-    check_vocabulary(model, tokenizer)
-    place = resolve_device(device)
-    dtype = resolve_precision(precision, place)
-    model = model.to(place).eval()
+    model, name, dtype = ready_model(snapshot, tokenizer, device, precision, any_recipe)
     seen, mask = samples, None
     if active is not None and not active.all_active:
         if ideal or (search is not None and (search.draws or search.beam_width)):
@@ -199,6 +193,22 @@ def _most_frequent(
     }
 
 
+def ready_model(
+    snapshot: str | Path | Transformer,
+    tokenizer: Tokenizer,
+    device: str,
+    precision: str,
+    any_recipe: bool,
+) -> tuple[Transformer, str, torch.dtype]:
+    """The model on its device, in eval mode and checked, what to call it, and the type of its products; errors as `evaluate`."""
+    model = snapshot if isinstance(snapshot, Transformer) else open_snapshot(snapshot, tokenizer, any_recipe)
+    name = "the model" if isinstance(snapshot, Transformer) else str(snapshot)
+    check_finite_weights(model, name)
+    check_vocabulary(model, tokenizer)
+    place = resolve_device(device)
+    return model.to(place).eval(), name, resolve_precision(precision, place)
+
+
 def check_finite_weights(model: Transformer, name: str) -> None:
     """Raise NotFiniteError, naming the model and the weight, unless all weights are finite."""
     for weight, values in model.named_parameters():
@@ -247,8 +257,3 @@ def check_vocabulary(model: Transformer, tokenizer: Tokenizer) -> None:
             f"{vocabulary_text(tokenizer.vocab_size, tokenizer.row_code)}: not the same vocabulary"
         )
     model.check_length(tokenizer.sequence_length)
-
-
-def action_counts(tokenizer: Tokenizer, programs: np.ndarray) -> np.ndarray:
-    """How many actions are written in each row of program tokens."""
-    return np.isin(programs, tokenizer.action_ids).sum(axis=1)

@@ -20,11 +20,10 @@ from karel_fast.model import Transformer
 from karel_fast.model.batches import row_batches
 from karel_fast.model.compiling import compiled
 from karel_fast.model.decode import write_programs
-from karel_fast.model.device import autocast, memory_advice, resolve_device, resolve_precision
-from karel_fast.runs.snapshots import open_snapshot
+from karel_fast.model.device import autocast, memory_advice
 from karel_fast.support.checks import NotFiniteError
-from karel_fast.training.evaluate import check_finite_weights, check_vocabulary
-from karel_fast.training.text import entropy
+from karel_fast.training.evaluate import ready_model
+from karel_fast.training.text import action_counts, copy_loss, entropy
 
 
 def interpret(
@@ -57,13 +56,7 @@ def interpret(
     """
     if len(samples) == 0:
         raise ValueError("there is no sample to evaluate on")
-    model = snapshot if isinstance(snapshot, Transformer) else open_snapshot(snapshot, tokenizer, any_recipe)
-    name = "the model" if isinstance(snapshot, Transformer) else str(snapshot)
-    check_finite_weights(model, name)
-    check_vocabulary(model, tokenizer)
-    place = resolve_device(device)
-    dtype = resolve_precision(precision, place)
-    model = model.to(place).eval()
+    model, name, dtype = ready_model(snapshot, tokenizer, device, precision, any_recipe)
     rows_nT = tokenizer.encode(samples)
     with memory_advice(f"lower batch_size ({batch_size})"):
         made = write_programs(
@@ -83,8 +76,7 @@ def interpret(
     del teacher["specification_accuracy"]
     right_nE = (made.tokens[:, places_EC] == outputs_nEC).all(axis=2)
     copied_nE = (inputs_nEC == outputs_nEC).all(axis=2)
-    lengths = np.isin(rows_nT[:, : tokenizer.prompt_length], tokenizer.action_ids).sum(axis=1)
-    pairs = inputs_nEC.astype(np.int64) * tokenizer.vocab_size + outputs_nEC
+    lengths = action_counts(tokenizer, rows_nT[:, : tokenizer.prompt_length])
     return {
         "samples": len(samples),
         **written,
@@ -93,7 +85,7 @@ def interpret(
         **{f"copy_{name}": value for name, value in copied.items() if not name.startswith("changed")},
         "frequent_cell_accuracy": float(np.bincount(outputs_nEC.ravel()).max() / outputs_nEC.size),
         "unigram_output_loss": entropy(outputs_nEC),
-        "copy_output_loss": entropy(pairs) - entropy(inputs_nEC),
+        "copy_output_loss": copy_loss(inputs_nEC, outputs_nEC),
         "changed_cells": float((inputs_nEC != outputs_nEC).mean()),
         "by_program_length": {
             str(length): {

@@ -90,7 +90,7 @@ def prompt_metrics(tokenizer: Tokenizer, rows_nT: np.ndarray, losses_nT: np.ndar
         "output_loss": outputs_nEC.mean(axis=(0, 2), dtype=np.float64).tolist(),
         "unigram_input_loss": entropy(before_nEC),
         "unigram_output_loss": entropy(after_nEC),
-        "copy_output_loss": entropy(before_nEC * len(tokenizer.cell_ids) + after_nEC) - entropy(before_nEC),
+        "copy_output_loss": copy_loss(before_nEC, after_nEC),
         "uniform_cell_loss": math.log(len(tokenizer.cell_ids)),
         "unigram_program_loss": entropy(program[program != tokenizer.pad_id]),
         "uniform_program_loss": uniform_program_loss(tokenizer, program),
@@ -107,7 +107,7 @@ def length_metrics(
     reference program of that length, and how many of their written programs are correct. by_written_length: {length:
     {"correct", "wrong"}}, how many programs of that length were written.
     """
-    theirs = np.isin(reference, tokenizer.action_ids).sum(axis=1)
+    theirs = action_counts(tokenizer, reference)
     longer = np.sign(generated.lengths.astype(np.int64) - theirs)[correct]
     signs = {"shorter": -1, "equal": 0, "longer": 1}
     return {
@@ -159,6 +159,17 @@ def entropy(values: np.ndarray) -> float:
     """Of the values' frequencies, in nats."""
     _, counts = np.unique(values, return_counts=True)
     return float(stats.entropy(counts))
+
+
+def copy_loss(before: np.ndarray, after: np.ndarray) -> float:
+    """The entropy in nats of values given those at the same places before; integers of one shape, 0 or more."""
+    pairs = before.astype(np.int64) * (int(after.max()) + 1) + after
+    return entropy(pairs) - entropy(before)
+
+
+def action_counts(tokenizer: Tokenizer, rows: np.ndarray) -> np.ndarray:
+    """How many actions are written in each row of tokens (n, S)."""
+    return np.isin(rows, tokenizer.action_ids).sum(axis=1)
 
 
 def uniform_program_loss(tokenizer: Tokenizer, programs: np.ndarray) -> float:
