@@ -28,7 +28,7 @@ ProgramBatch program_batch(const array& content, const array& starts, const arra
 WorldBatch world_batch(const array& walls, const array& markers, const array& robot) {
     if (walls.ndim() != 3) throw py::value_error("walls must have shape (N, H, W)");
     const auto count = walls.shape(0), height = walls.shape(1), width = walls.shape(2);
-    if (height > max_side || width > max_side) throw py::value_error("worlds must be at most 64 cells each side");
+    check_sides(height, width);
     return {count,
             static_cast<int>(height),
             static_cast<int>(width),

@@ -86,7 +86,7 @@ array encode_samples(const py::handle& layout_source, int row_length, bool wide,
     if (walls.ndim() != 3 || symbols.ndim() != 2) throw py::value_error("walls must have 3 and symbols 2 dimensions");
     if (examples < 1 || threads < 1) throw py::value_error("examples and threads must be at least 1");
     const auto count = symbols.shape(0), height = walls.shape(1), width = walls.shape(2), n = count * examples;
-    if (height < min_side || height > max_side || width < min_side || width > max_side) throw py::value_error("worlds must be 3..64 cells each side");
+    check_sides(height, width);
     const auto bytes = [&](const array& flags, const char* name) {
         return reinterpret_cast<const std::uint8_t*>(checked<bool>(flags, name, {n, height, width}));
     };

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "symbols.hpp"
+#include "world.hpp"
 
 namespace karel {
 namespace {
@@ -349,7 +350,7 @@ void require(bool holds, const char* what) {
 }  // namespace
 
 void check_plan(const Plan& plan) {
-    require(plan.height >= 3 && plan.height <= 64 && plan.width >= 3 && plan.width <= 64, "worlds must be 3..64 cells each side");
+    check_sides(plan.height, plan.width);
     require(plan.shown >= 1 && plan.shown <= plan.worlds && plan.worlds <= max_worlds, "1..200 worlds a sample");
     require(plan.wall_end <= 65535 && plan.wall_end <= plan.marker_end && plan.marker_end <= 65536, "thresholds");
     require(plan.shortest >= 1 && plan.shortest <= plan.longest && plan.longest <= max_length, "lengths");

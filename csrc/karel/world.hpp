@@ -57,13 +57,14 @@ struct Geometry {
     }
 };
 
-inline void check_sides(const WorldBatch& worlds) {
-    if (worlds.height < min_side || worlds.height > max_side || worlds.width < min_side || worlds.width > max_side) {
+inline void check_sides(std::int64_t height, std::int64_t width) {
+    if (height < min_side || height > max_side || width < min_side || width > max_side) {
         throw std::invalid_argument("worlds must be " + std::to_string(min_side) + ".." + std::to_string(max_side) +
-                                    " cells each side, got " + std::to_string(worlds.height) + " x " +
-                                    std::to_string(worlds.width));
+                                    " cells each side, got " + std::to_string(height) + " x " + std::to_string(width));
     }
 }
+
+inline void check_sides(const WorldBatch& worlds) { check_sides(worlds.height, worlds.width); }
 
 // The kernels treat the outer ring as wall whatever the array says, so a robot that starts inside can never leave; that it
 // does is therefore all that memory safety needs.
