@@ -95,7 +95,7 @@ def _graph(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 KNOWN_PROCESSOR = "skylake-avx512"
-"""Has the instructions that all processors with AVX512 have."""
+"""Its instructions all processors with AVX512 have but Xeon Phi, which g++ knows."""
 
 
 @functools.cache
