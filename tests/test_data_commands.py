@@ -1,5 +1,8 @@
 """`karel-fast generate` and `karel-fast verify`."""
 
+import os
+from pathlib import Path
+
 import pytest
 from stored_shards import RECIPE, digests, stored
 
@@ -52,6 +55,15 @@ def test_no_command_writes_over_what_it_reads(tmp_path, cli, refused):
     ):
         refused("which is the same file; name another one", *command)
     assert (records.read_bytes(), recipe.read_bytes()) == before
+
+
+def test_where_metrics_cannot_be_written_is_said_before_the_work(tmp_path, monkeypatch, refused):
+    (tmp_path / "file").write_text("")
+    evaluate = ("evaluate", "no-run", "--output")
+    refused("it is a folder, not a file; give a file", *evaluate, tmp_path)
+    refused("file is a file, not a folder; give another place", *evaluate, tmp_path / "file" / "metrics.json")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    refused("may not be written to; give another place", *evaluate, tmp_path / "new" / "metrics.json")
 
 
 def test_a_file_too_large_for_memory(tmp_path, monkeypatch, cli):

@@ -191,3 +191,9 @@ def test_losses_of_other_targets_are_other_curves():
         (ax,) = training_figures.loss_plot(Run("r", {}, log, {}, {}, {}, {}, [])).figure.axes
         assert [line.get_label() for line in ax.lines] == ["training"]
         assert ax.get_legend() is None
+
+
+def test_series_are_told_apart_beyond_the_colours():
+    looks = [style.look(index) for index in range(36)]
+    assert len({tuple(map(str, each.values())) for each in looks}) == 36
+    assert [each["marker"] for each in looks[:6]] == list(style.MARKERS)  # as in figures that are kept

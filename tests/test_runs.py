@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 
 import fake_run
 import numpy as np
@@ -151,6 +152,16 @@ def test_reports_of_one_run_wait_for_each_other(tmp_path, monkeypatch):
     lock.parent.mkdir()
     with locked(lock), pytest.raises(BlockingIOError, match=r"report\.html: another process is making these results"):
         page.write_report(run)
+
+
+def test_a_folder_that_takes_no_lock_is_named_itself(tmp_path, monkeypatch):
+    def refused(self, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", self.lock_file)
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refused)
+    with pytest.raises(PermissionError) as raised, locked(tmp_path / ".lock"):
+        pass
+    assert (raised.value.filename, raised.value.errno) == (str(tmp_path), errno.EACCES)
 
 
 def test_what_killed_writers_left_half_written_is_removed(tmp_path, monkeypatch):

@@ -137,10 +137,12 @@ def evaluate_command(
     from karel_fast.data.tokens.interpreter import make_tokenizer
     from karel_fast.runs.origin import model_folder, origin
     from karel_fast.runs.snapshots import list_snapshots
-    from karel_fast.support.files import check_apart, write_text
+    from karel_fast.support.files import check_apart, check_file, write_text
     from karel_fast.training.by_settings import metrics_by_settings
 
     check_apart({"--output": output}, {"--data": data, "--recipe": recipe})
+    if output is not None:
+        check_file("--output", output)  # it is written after minutes
     if data is not None:
         for name in ("split", "specifications", "on_the_way", "shortest"):
             if getattr(config, name) != getattr(EvaluationConfig(), name):

@@ -78,9 +78,10 @@ def new_figure(
 
 
 def look(index: int) -> dict[str, Any]:
-    """Colour, marker and dash of series `index`."""
-    index %= len(PALETTE)
-    return {"color": PALETTE[index], "marker": MARKERS[index], "linestyle": DASHES[index]}
+    """Colour, marker and dash of series `index`: no two of 36 are alike."""
+    again, colour = divmod(index, len(PALETTE))
+    other = (colour + again) % len(PALETTE)  # a colour that comes again has another marker and dash
+    return {"color": PALETTE[colour], "marker": MARKERS[other], "linestyle": DASHES[other]}
 
 
 def render(figure: Figure, name: str) -> tuple[str, str, bytes]:

@@ -65,11 +65,23 @@ def write_json(
 
 
 def check_folder(name: str, path: str | Path) -> None:
-    """Raise InputError if no folder can be made at `path`, because it or a part of it is a file."""
+    """Raise InputError if no folder can be made at `path`, or nothing can be written there: a part of it is a file, or may not be
+    written to. For what is written after hours.
+    """
     path = Path(path)
     there = next((part for part in (path, *path.parents) if part.exists()), path)
     if there.exists() and not there.is_dir():
         raise InputError(f"{name} {path}: {there} is a file, not a folder; give another place")
+    if there.exists() and not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{name} {path}: {there} may not be written to; give another place")
+
+
+def check_file(name: str, path: str | Path) -> None:
+    """Raise InputError if no file can be written at `path`, as `check_folder` does for its folder."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{name} {path}: it is a folder, not a file; give a file")
+    check_folder(name, path.parent)
 
 
 def check_apart(outputs: Mapping[str, str | Path | None], inputs: Mapping[str, str | Path | None]) -> None:

@@ -25,6 +25,9 @@ def locked(path: Path, message: str | None = None, *, wait: float = 0) -> Iterat
         lock.acquire()
     except Timeout:
         raise BlockingIOError(message) from None
+    except PermissionError as error:
+        # Of the folder, which the reader knows, in place of a file that is none of theirs.
+        raise PermissionError(error.errno, error.strerror, str(path.parent)) from None
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno not in NO_LOCKS:
             raise
