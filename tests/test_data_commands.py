@@ -61,7 +61,11 @@ def test_where_metrics_cannot_be_written_is_said_before_the_work(tmp_path, monke
     (tmp_path / "file").write_text("")
     evaluate = ("evaluate", "no-run", "--output")
     refused("it is a folder, not a file; give a file", *evaluate, tmp_path)
-    refused("file is a file, not a folder; give another place", *evaluate, tmp_path / "file" / "metrics.json")
+    refused(
+        "metrics.json: " + str(tmp_path / "file") + " is a file, not a folder; give another place",
+        *evaluate,
+        tmp_path / "file" / "metrics.json",
+    )
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
     refused("may not be written to; give another place", *evaluate, tmp_path / "new" / "metrics.json")
 

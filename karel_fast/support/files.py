@@ -68,12 +68,7 @@ def check_folder(name: str, path: str | Path) -> None:
     """Raise InputError if no folder can be made at `path`, or nothing can be written there: a part of it is a file, or may not be
     written to. For what is written after hours.
     """
-    path = Path(path)
-    there = next((part for part in (path, *path.parents) if part.exists()), path)
-    if there.exists() and not there.is_dir():
-        raise InputError(f"{name} {path}: {there} is a file, not a folder; give another place")
-    if there.exists() and not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{name} {path}: {there} may not be written to; give another place")
+    _check_place(f"{name} {path}", Path(path))
 
 
 def check_file(name: str, path: str | Path) -> None:
@@ -81,7 +76,15 @@ def check_file(name: str, path: str | Path) -> None:
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{name} {path}: it is a folder, not a file; give a file")
-    check_folder(name, path.parent)
+    _check_place(f"{name} {path}", path.parent)
+
+
+def _check_place(named: str, folder: Path) -> None:
+    there = next((part for part in (folder, *folder.parents) if part.exists()), folder)
+    if there.exists() and not there.is_dir():
+        raise InputError(f"{named}: {there} is a file, not a folder; give another place")
+    if there.exists() and not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{named}: {there} may not be written to; give another place")
 
 
 def check_apart(outputs: Mapping[str, str | Path | None], inputs: Mapping[str, str | Path | None]) -> None:
