@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
 import subprocess
 import sys
+from typing import Annotated, get_args, get_origin
 
 import pytest
 from command_line import Cli, command_line
@@ -14,7 +16,7 @@ from command_line import Cli, command_line
 import karel_fast as kf
 from karel_fast import cli
 from karel_fast.cli import karel as commands
-from karel_fast.cli.options import whole_count
+from karel_fast.cli.numbers import whole_count
 from karel_fast.karel import backends
 from karel_fast.support.checks import InputError
 from karel_fast.support.version import VERSION
@@ -93,6 +95,19 @@ def test_counts_beyond_all(text):
     assert len(str(error.value)) < 200
 
 
+def test_every_number_is_refused_by_name():
+    """typer's own message leaves out what was given, so no option may take its numbers by typer's reading."""
+    options = [
+        (command.callback.__name__, name, *get_args(parameter.annotation))
+        for command in cli.app.registered_commands
+        for name, parameter in inspect.signature(command.callback, eval_str=True).parameters.items()
+        if get_origin(parameter.annotation) is Annotated
+    ]
+    numbers = [option for option in options if re.search(r"\b(int|float)\b", str(option[2]))]
+    assert len(numbers) > 100
+    assert [(command, name) for command, name, _, option in numbers if option.parser is None] == []
+
+
 def test_the_list_of_presets(call):
     code, out, _ = call("reproduce", "--list")
     assert code == 0
@@ -156,6 +171,10 @@ def test_run_takes_several_worlds(call, tmp_path):
         (("train", "x", "--recipe", "papper"), "papper"),
         (("train", "x", "--optimizer", "sgd"), "optimizer='sgd'"),
         (("train", "x", "--stepz", "3"), "--steps"),
+        (("train", "x", "--steps", "1.5"), "'1.5' is no whole number"),
+        (("train", "x", "--lr", "fast"), "'fast' is no number"),
+        (("probe", "x", "--step", "last"), "'last' is no whole number"),
+        (("generate", "--out", "x", "--count", "5", "--seed=-1"), "'-1' is too small; give at least 0"),
         (("train", "x", "--rotary-dim", "3"), "rotary_dim is 3"),
         (("probe", "x", "--offsets", "a"), "--offsets 'a' cannot be read"),
         (("evaluate", "nowhere"), "nowhere"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from karel_fast.cli.numbers import whole_option
 from karel_fast.cli.options import OtherSettings
 from karel_fast.cli.snapshots import tell_settings
 from karel_fast.cli.tables import columns, percent
@@ -27,7 +28,7 @@ def crossover_command(
     against: Annotated[list[Path], typer.Option(help="Folder of a run trained on the other meaning; may be repeated.")],
     feature: Annotated[str | None, typer.Option(help="Only this feature (default: all that the runs share).")] = None,
     depth: Annotated[str | None, typer.Option(help="Only this depth of the probes.")] = None,
-    offset: Annotated[int | None, typer.Option(help="Only states at this offset.")] = None,
+    offset: Annotated[int | None, whole_option("Only states at this offset.")] = None,
     readings: Annotated[
         str,
         typer.Option(help="Whose probes: probing, paper-grid, paper, or latent-grid (lift at places not learnt on)."),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from karel_fast.cli.options import SEMANTICS_HELP, Address, Backend, Engine, Threads, check_engine, whole_count
+from karel_fast.cli.numbers import decimal_option, whole_option
+from karel_fast.cli.options import SEMANTICS_HELP, Address, Backend, Engine, Threads, check_engine
 from karel_fast.data.storage.shards_writing import SHARD_SIZE
 from karel_fast.support.checks import InputError, one_of
 from karel_fast.support.files import check_apart, read_text
@@ -31,11 +32,11 @@ def generate_command(
             help="Folder for the shards, where a run that was killed goes on; or the file, for another --format."
         ),
     ],
-    count: Annotated[int, typer.Option(help="How many samples.", parser=whole_count, metavar="INT")],
+    count: Annotated[int, whole_option("How many samples.")],
     recipe: Annotated[str, typer.Option(help="A preset's name or a recipe's JSON file.")] = "paper",
     split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
-    seed: Annotated[int | None, typer.Option(help="Of the recipe; default: its own.", min=0)] = None,
-    shard_size: Annotated[int, typer.Option(help="Samples per shard.", parser=whole_count, metavar="INT")] = SHARD_SIZE,
+    seed: Annotated[int | None, whole_option("Of the recipe; default: its own.", least=0)] = None,
+    shard_size: Annotated[int, whole_option("Samples per shard.")] = SHARD_SIZE,
     format_: Annotated[
         str,
         typer.Option(
@@ -43,7 +44,7 @@ def generate_command(
             help="parquet: shards; or one file: text (as people read it), jsonl (the original's records), msr (the MSR data set's).",
         ),
     ] = "parquet",
-    start: Annotated[int, typer.Option(help="First sample of a file; shards begin at 0.", min=0)] = 0,
+    start: Annotated[int, whole_option("First sample of a file; shards begin at 0.", least=0)] = 0,
     card: Annotated[
         bool,
         typer.Option(
@@ -133,7 +134,7 @@ def _write_file(
 
 def verify_command(
     folder: Annotated[Path, typer.Argument(help="Folder of shards, a run's folder, a snapshot or a table.")],
-    fraction: Annotated[float, typer.Option(help="How much of the shards to look at, up to 1 for all.")] = 1.0,
+    fraction: Annotated[float, decimal_option("How much of the shards to look at, up to 1 for all.")] = 1.0,
     repair: Annotated[bool, typer.Option("--repair", help="Make shards that are missing or wrong again.")] = False,
     backend: Backend = None,
     threads: Threads = None,
@@ -181,7 +182,7 @@ def trace_command(
     source: Annotated[Path, typer.Argument(help="Programs and worlds: .jsonl or .parquet with code, input0, ..")],
     out: Annotated[Path, typer.Option(help="Parquet file to write.")],
     semantics: Annotated[str, typer.Option(help=SEMANTICS_HELP)] = "original",
-    max_steps: Annotated[int, typer.Option(help="Actions a run may take.")] = 1000,
+    max_steps: Annotated[int, whole_option("Actions a run may take.")] = 1000,
     on_error: Annotated[str, typer.Option(help="ignore or crash.")] = "ignore",
     backend: Backend = None,
     threads: Threads = None,

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from karel_fast.cli.numbers import whole_option
 from karel_fast.cli.options import SEMANTICS_HELP, Backend
 from karel_fast.cli.worlds import STANDARD_INPUT, animate_runs, draw_runs, read_named, read_worlds
 from karel_fast.karel.backends import (
@@ -49,7 +50,7 @@ def run_command(
     ],
     show_trace: Annotated[bool, typer.Option("--trace", help="Also show every step.")] = False,
     semantics: Annotated[str, typer.Option(help=SEMANTICS_HELP)] = "original",
-    max_steps: Annotated[int, typer.Option(help="Actions a run may take.")] = 1000,
+    max_steps: Annotated[int, whole_option("Actions a run may take.")] = 1000,
     on_error: Annotated[
         str, typer.Option(help="ignore: blocked moves and empty picks do nothing; crash: they stop the run.")
     ] = "ignore",

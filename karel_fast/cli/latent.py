@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from karel_fast.cli.numbers import whole_option
 from karel_fast.cli.options import Address, Engine, Plugins, check_engine, with_settings
 from karel_fast.cli.snapshots import on_one_snapshot
 from karel_fast.cli.tables import columns, percent
@@ -30,7 +31,7 @@ def latent_command(
     run: Annotated[Path, typer.Argument(help="Folder of the run, with its snapshots.")],
     grid: LatentGrid,
     decoding: DecodingConfig,
-    step: Annotated[int | None, typer.Option(help="The snapshot's step (default: the last).")] = None,
+    step: Annotated[int | None, whole_option("The snapshot's step (default: the last).")] = None,
     plugin: Plugins = None,
     engine: Engine = "local",
     address: Address = None,

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from karel_fast.data.sampling.philox import INDEX_BITS
+from karel_fast.cli.numbers import decimal_option, whole_option
 from karel_fast.support.checks import InputError, distinct, one_of
 from karel_fast.support.plugins import load_plugins
 from karel_fast.support.settings import build, default_of, flat_fields, flat_types
@@ -54,7 +52,7 @@ Plugins = Annotated[
 
 
 Backend = Annotated[str | None, typer.Option(help="cpp, numba or reference; by default the best available.")]
-Threads = Annotated[int | None, typer.Option(help="By default one per processor.")]
+Threads = Annotated[int | None, whole_option("By default one per processor.")]
 Engine = Annotated[str, typer.Option(help="local, or ray for a cluster.")]
 Address = Annotated[str | None, typer.Option(help="Of the Ray cluster; without one a local Ray starts.")]
 
@@ -64,26 +62,6 @@ def check_engine(engine: str, address: str | None) -> None:
     one_of("--engine", engine, ("local", "ray"))
     if address is not None and engine != "ray":
         raise InputError("--address is a Ray cluster's: give --engine ray too")
-
-
-def whole_count(text: str | int) -> int:
-    """A whole number as people write it: 1000000, 1_000_000, 1,000,000 or 1e6. InputError for anything else."""
-    plain = str(text)
-    given = repr(plain if len(plain) <= 40 else f"{plain[:20]}...{plain[-10:]}")
-    grouped = "," not in plain or re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+", plain)  # 1,5 is no 15
-    exact: Decimal | None = None
-    number: int | None = None
-    try:
-        exact = Decimal(plain.replace("_", "").replace(",", ""))
-        # 1e9999999 would take all memory as a whole number: its size is looked at before.
-        number = int(exact) if exact.adjusted() <= INDEX_BITS else None
-    except (ArithmeticError, ValueError):
-        pass
-    if exact is not None and exact.is_finite() and number is None:
-        raise InputError(f"{given} is far out of range; give at most {2**INDEX_BITS}")
-    if number is None or number != exact or not grouped:
-        raise InputError(f"{given} is no whole number; give one such as 1000000 or 1e6")
-    return number
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -130,9 +108,7 @@ def _options(kind: type) -> list[inspect.Parameter]:
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=_shown(types[name], default_of(field)),
-            annotation=Annotated[
-                _option_type(types[name]), typer.Option(help=field.metadata["help"], rich_help_panel=_title(kind))
-            ],
+            annotation=_option(types[name], help=field.metadata["help"], rich_help_panel=_title(kind)),
         )
         for name, field in flat_fields(kind).items()
     ]
@@ -143,11 +119,12 @@ def _title(kind: type) -> str:
     return " ".join(word for word in words if word != "config").capitalize()
 
 
-def _option_type(kind: Any) -> Any:
+def _option(kind: Any, **more: Any) -> Any:
     """What typer reads: the type itself where it is a plain one, text where it is more than that."""
     plain, optional = _without_none(kind)
     read = plain if plain in PLAIN else str
-    return read | None if optional else read
+    option = {int: whole_option, float: decimal_option}.get(read, typer.Option)
+    return Annotated[read | None if optional else read, option(**more)]
 
 
 def _without_none(kind: Any) -> tuple[Any, bool]:

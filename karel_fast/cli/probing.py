@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from karel_fast.cli.numbers import whole_option
 from karel_fast.cli.options import LAYOUT_HELP, Address, Engine, Plugins, check_engine, with_settings
 from karel_fast.cli.snapshots import tell_beside
 from karel_fast.cli.tables import columns
@@ -38,7 +39,7 @@ def probe_command(
     ],
     probe_run: ProbeRun,
     decoding: DecodingConfig,
-    step: Annotated[list[int] | None, typer.Option(help="Only the snapshot of this step; may be repeated.")] = None,
+    step: Annotated[list[int] | None, whole_option("Only the snapshot of this step; may be repeated.")] = None,
     recipe: Annotated[
         str | None,
         typer.Option(help="For a model from elsewhere: the recipe it was trained on, a preset's name or a JSON file."),

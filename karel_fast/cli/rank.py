@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from karel_fast.cli.numbers import whole_option
 from karel_fast.cli.options import Plugins, with_settings
 from karel_fast.cli.snapshots import on_one_snapshot
 from karel_fast.cli.tables import columns, percent
@@ -31,7 +32,7 @@ def rank_command(
     run: Annotated[Path, typer.Argument(help="Folder of the run, with its snapshots.")],
     rank_run: RankRun,
     decoding: DecodingConfig,
-    step: Annotated[int | None, typer.Option(help="The snapshot's step (default: the last).")] = None,
+    step: Annotated[int | None, whole_option("The snapshot's step (default: the last).")] = None,
     plugin: Plugins = None,
 ) -> None:
     """Probe a snapshot under every bijective mapping of the actions: where does the meaning of training stand?

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from karel_fast.cli.numbers import whole_option
 from karel_fast.cli.options import OtherSettings
 from karel_fast.cli.snapshots import tell_settings
 from karel_fast.cli.tables import columns, percent
@@ -57,7 +58,7 @@ def compare_command(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, the same experiment from other seeds.")],
     feature: Annotated[str | None, typer.Option(help="Feature that is probed (default: the first).")] = None,
     depth: Annotated[str | None, typer.Option(help="Depth of the probe (default: the deepest).")] = None,
-    offset: Annotated[int | None, typer.Option(help="Of the states that are read (default: 0).")] = None,
+    offset: Annotated[int | None, whole_option("Of the states that are read (default: 0).")] = None,
     by_place: Annotated[
         str | None, typer.Option(help="start or end: also print the lift by distance of the action from there.")
     ] = None,

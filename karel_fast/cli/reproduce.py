@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from karel_fast.cli.numbers import decimal_option, whole_option
 from karel_fast.cli.options import Plugins
 from karel_fast.support.checks import InputError
 from karel_fast.support.memory import freed_memory_kept
@@ -47,7 +48,7 @@ def reproduce_command(
     output: Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/PRESET, with -seedN.")] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Of the initial weights and of the training samples' order; default: the preset's.", min=0),
+        whole_option("Of the initial weights and of the training samples' order; default: the preset's.", least=0),
     ] = None,
     device: Annotated[
         str | None,
@@ -57,7 +58,7 @@ def reproduce_command(
         bool, typer.Option("--faithful", help="The original's model, optimizer, sequences and data instead of ours.")
     ] = False,
     minutes: Annotated[
-        float | None, typer.Option(help="Stop before so many have passed, with exit code 75: run it again to go on.")
+        float | None, decimal_option("Stop before so many have passed, with exit code 75: run it again to go on.")
     ] = None,
     set_: Annotated[
         list[str] | None,

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from karel_fast.cli.data import part_of, read_recipe
-from karel_fast.cli.options import SEMANTICS_HELP, Address, Engine, Threads, check_engine, whole_count
+from karel_fast.cli.numbers import whole_option
+from karel_fast.cli.options import SEMANTICS_HELP, Address, Engine, Threads, check_engine
 from karel_fast.cli.worlds import STANDARD_INPUT, draw_runs, read_worlds
 from karel_fast.data.sampling.recipe import PRESETS, Recipe
 from karel_fast.exact.graph import END
@@ -35,15 +36,13 @@ def solve_command(
     recipe: Annotated[
         str, typer.Option(help=f"Prior over programs: {', '.join(PRESETS)}, or a JSON file.")
     ] = "paper-short",
-    shortest: Annotated[
-        int | None, typer.Option(help="Actions of the shortest programs; default: the recipe's.")
-    ] = None,
-    longest: Annotated[int | None, typer.Option(help="Actions of the longest programs; default: the recipe's.")] = None,
+    shortest: Annotated[int | None, whole_option("Actions of the shortest programs; default: the recipe's.")] = None,
+    longest: Annotated[int | None, whole_option("Actions of the longest programs; default: the recipe's.")] = None,
     semantics: Annotated[
         str | None, typer.Option(help=f"Solve under this meaning; by default the recipe's. {SEMANTICS_HELP}")
     ] = None,
-    show: Annotated[int, typer.Option(min=0, help="Also print so many of the programs.")] = 0,
-    max_states: Annotated[int, typer.Option(help="States the search may keep, up to 200 bytes each.")] = MAX_STATES,
+    show: Annotated[int, whole_option("Also print so many of the programs.", least=0)] = 0,
+    max_states: Annotated[int, whole_option("States the search may keep, up to 200 bytes each.")] = MAX_STATES,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of drawings.")] = False,
 ) -> None:
     """Find every program that turns these worlds into those, and draw the run of the shortest."""
@@ -75,11 +74,11 @@ def solve_command(
 
 def solve_samples_command(
     out: Annotated[Path, typer.Option(help="Folder for Parquet files; a call that was killed goes on there.")],
-    count: Annotated[int, typer.Option(help="How many specifications.", parser=whole_count, metavar="INT")],
+    count: Annotated[int, whole_option("How many specifications.")],
     recipe: Annotated[str, typer.Option(help="A preset's name or a recipe's JSON file.")] = "paper",
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    start: Annotated[int, typer.Option(help="Number of the first.")] = 0,
-    shard_size: Annotated[int, typer.Option(help="Specifications per file.")] = SHARD_SIZE,
+    start: Annotated[int, whole_option("Number of the first.")] = 0,
+    shard_size: Annotated[int, whole_option("Specifications per file.")] = SHARD_SIZE,
     shards: Annotated[str, typer.Option(help="k/n solves the k-th of n slices only, for job arrays.")] = "1/1",
     engine: Engine = "local",
     address: Address = None,

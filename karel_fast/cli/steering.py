@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from karel_fast.cli.numbers import whole_option
 from karel_fast.cli.options import Plugins, with_settings
 from karel_fast.cli.snapshots import tell_beside, with_bar
 from karel_fast.cli.tables import columns
@@ -28,7 +29,7 @@ def register(app: typer.Typer) -> None:
 def steer_command(
     run: Annotated[Path, typer.Argument(help="Folder of the run, with its snapshots.")],
     config: SteerConfig,
-    step: Annotated[int | None, typer.Option(help="The snapshot's step (default: the last).")] = None,
+    step: Annotated[int | None, whole_option("The snapshot's step (default: the last).")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     plugin: Plugins = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
