@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from karel_fast.data import (
     write_msr,
     write_shards,
 )
-from karel_fast.data.storage.card import COLUMNS
+from karel_fast.data.storage.card import COLUMNS, card_text
+from karel_fast.data.storage.manifest import Manifest
 from karel_fast.data.storage.msr import grid_of, tensors_of
 from karel_fast.data.storage.packing import column_widths
 from karel_fast.support.checks import InputError
@@ -236,6 +238,8 @@ def test_a_card_says_what_there_is(tmp_path: Path) -> None:
     assert list(COLUMNS) == list(column_widths(RECIPE, traces=True))
     assert "split: validation\n    path: shard-*.parquet" in text
     assert "n<1K" in text
+    many = card_text(replace(Manifest.read(tmp_path), count=20_000_000, shard_size=1000))
+    assert "\n- 10M<n<100M\n" in many
     recipe = text.split("```json\n")[1].split("```")[0]
     assert Recipe.from_json(recipe) == RECIPE
     assert verify(tmp_path).rows == 12

@@ -341,6 +341,10 @@ def test_a_run_goes_on_by_its_folder(tmp_path, monkeypatch):
     (again, folder), (other, _) = begun
     assert (again.name, folder, again.training.steps, again.data.first_sample) == ("own", run, 6, 3 * 2**32)
     _write_config(again, run)  # it is the same experiment
+    reseeded = load_preset(str(run), {"training": {"seed": 4}})
+    assert reseeded.data.first_sample == 4 * 2**32  # another seed trains on other samples, from a run's folder too
+    _write_config(load_preset(str(run), {"data": {"first_sample": 5}}), tmp_path / "moved")
+    assert load_preset(str(tmp_path / "moved"), {"training": {"seed": 4}}).data.first_sample == 5  # it was asked for
     with pytest.raises(ValueError, match=r"another experiment: training.lr is not set there and 0.5 here"):
         _write_config(other, run)
     (run / "config.json").write_text("{}")

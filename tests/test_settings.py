@@ -233,6 +233,19 @@ def test_depths_by_name():
     assert on_the_command_line(ProbeRun, {"depths": ("linear", "mlp1")}).grid == Grid(depths=("linear", "mlp1"))
 
 
+def test_numbers_in_lists_are_written_as_elsewhere():
+    training, probing = flat_types(TrainConfig), flat_types(ProbeRun)
+    for name, kinds, text, value in (
+        ("extra_snapshots", training, "1e2", (100,)),
+        ("extra_snapshots", training, "log", "log"),
+        ("restarts", training, "1e2,1e3", (100, 1000)),
+        ("offsets", probing, "-1,1e1", (-1, 10)),
+        ("programs", probing, "train=1e3,test=20", {"train": 1000, "test": 20}),
+        ("depths", probing, "wide=64+1e2,linear=", {"wide": (64, 100), "linear": ()}),
+    ):
+        assert from_text(name, kinds[name], text) == value
+
+
 def test_presets_have_no_other_settings():
     for name in preset_names():
         source = load_preset(name).source

@@ -59,6 +59,14 @@ def test_every_snapshot_is_kept_as_it_is_printed_alone(run):
     ]
 
 
+def test_a_snapshot_named_from_inside_its_run(run, monkeypatch):
+    monkeypatch.chdir(run / "snapshots")
+    for name, count in (("step-000010", 5), ("step-000020", 9)):
+        assert json.loads(invoke(name, *OPTIONS, "--json").stdout)["samples"] == count
+    monkeypatch.chdir("step-000010")
+    assert json.loads(invoke(".", *OPTIONS, "--json").stdout)["samples"] == 5
+
+
 def test_what_is_done_is_not_done_again_and_other_weights_are(run, monkeypatch):
     first = evaluate_snapshot(run, run / "snapshots" / "step-000010", TOKENIZER, CONFIG, PLAIN)
     before = first.read_bytes()

@@ -10,8 +10,8 @@ import typer
 from karel_fast.cli.numbers import decimal_option, whole_option
 from karel_fast.cli.options import SEMANTICS_HELP, Address, Backend, Engine, Threads, check_engine
 from karel_fast.data.storage.shards_writing import SHARD_SIZE
-from karel_fast.support.checks import InputError, one_of
-from karel_fast.support.files import check_apart, read_text
+from karel_fast.support.checks import InputError, one_of, whole
+from karel_fast.support.files import check_apart, check_file, read_text
 from karel_fast.support.progress import Progress
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ def generate_command(
             if asked:
                 raise InputError(f"{option} is of a folder of shards: leave it out, or --format {format_}")
         check_apart({"--out": out}, {"--recipe": recipe})
+        check_file("--out", out)
+        whole("count", count, 1)
         _write_file(format_, chosen, split, start, count, out, backend, threads)
         typer.echo(str(out))
         return
@@ -147,6 +149,8 @@ def verify_command(
     from karel_fast.data.storage.manifest import manifest_file
     from karel_fast.data.storage.shards_verifying import verify
 
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder}: there is no such folder")
     if not manifest_file(folder).is_file() and not any(folder.glob("shard-*.parquet")):
         if repair:
             raise InputError(f"{folder}: --repair is for shards; restore a run's files from a copy, or make them again")
@@ -190,6 +194,7 @@ def trace_command(
     """Run programs of one's own and store every step of every run."""
     from karel_fast.data.storage.tracing import trace_file
 
+    check_file("--out", out)
     runs = trace_file(
         source, out, semantics=semantics, max_steps=max_steps, on_error=on_error, backend=backend, threads=threads
     )

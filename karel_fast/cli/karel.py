@@ -28,7 +28,7 @@ from karel_fast.karel.language import Action, Program, parse
 from karel_fast.karel.pictures import run_gif, run_svg
 from karel_fast.karel.status import Status
 from karel_fast.karel.world import Worlds
-from karel_fast.support.files import check_apart, write_bytes, write_text
+from karel_fast.support.files import check_apart, check_file, write_bytes, write_text
 from karel_fast.support.machine import processor
 
 NOT_ENDED = 3
@@ -68,6 +68,9 @@ def run_command(
         raise ValueError("only one of the program and --world can come from standard input")
     read = {"the program": program, "the world": world}
     check_apart({"--svg": svg, "--gif": gif}, {name: file for name, file in read.items() if file != STANDARD_INPUT})
+    for option, path in (("--svg", svg), ("--gif", gif)):
+        if path is not None:
+            check_file(option, path)
     parsed = read_named(program, parse)
     worlds = read_worlds(world)
     arguments: dict[str, Any] = {

@@ -13,8 +13,10 @@ from typing import Any
 
 import typer
 
-from karel_fast.data.sampling.philox import INDEX_BITS
 from karel_fast.support.checks import InputError
+
+MOST_DIGITS = 20
+"""Of a whole number: as many as the largest seed's, 2**64 - 1. 1e9999999 would take all memory before anything could refuse it."""
 
 
 def whole_option(help: str, least: int | None = None, **more: Any) -> Any:
@@ -49,12 +51,11 @@ def whole_count(text: str | int) -> int:
     number: int | None = None
     try:
         exact = Decimal(plain.replace("_", "").replace(",", ""))
-        # 1e9999999 would take all memory as a whole number: its size is looked at before.
-        number = int(exact) if exact.adjusted() <= INDEX_BITS else None
+        number = int(exact) if exact.adjusted() < MOST_DIGITS else None
     except (ArithmeticError, ValueError):
         pass
     if exact is not None and exact.is_finite() and number is None:
-        raise InputError(f"{_quoted(text)} is far out of range; give at most {2**INDEX_BITS}")
+        raise InputError(f"{_quoted(text)} is far out of range; give a number of at most {MOST_DIGITS} digits")
     if number is None or number != exact or not grouped:
         raise InputError(f"{_quoted(text)} is no whole number; give one such as 1000000 or 1e6")
     return number

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from karel_fast.cli.numbers import decimal_option, whole_option
+from karel_fast.cli.numbers import decimal_option, whole_count, whole_option
 from karel_fast.support.checks import InputError, distinct, one_of
 from karel_fast.support.plugins import load_plugins
 from karel_fast.support.settings import build, default_of, flat_fields, flat_types
@@ -172,14 +172,24 @@ def from_text(name: str, kind: Any, text: Any) -> Any:
                 return tuple(parts)
             pairs = dict(part.split("=", 1) for part in parts)
             if get_args(kind)[1] is int:
-                return {key: int(value) for key, value in pairs.items()}
-            return {key: tuple(int(number) for number in value.split("+") if number) for key, value in pairs.items()}
+                return {key: whole_count(value) for key, value in pairs.items()}
+            return {key: _whole_numbers(value.split("+")) for key, value in pairs.items()}
         if get_origin(kind) is tuple:
-            return tuple(get_args(kind)[0](part) for part in parts)
-        # A word, or a list of whole numbers.
-        return text if len(parts) == 1 and not parts[0].lstrip("-").isdecimal() else tuple(int(part) for part in parts)
+            return tuple(parts) if get_args(kind)[0] is str else _whole_numbers(parts)
+        try:
+            return _whole_numbers(parts)
+        except InputError:
+            if len(parts) > 1:
+                raise
+            return text  # a word
+    except InputError as error:
+        raise InputError(f"{option} {text!r} cannot be read: {error}") from error
     except ValueError as error:
         raise InputError(f"{option} {text!r} cannot be read: give a value like {_example(kind)}") from error
+
+
+def _whole_numbers(parts: list[str]) -> tuple[int, ...]:
+    return tuple(whole_count(part) for part in parts if part)
 
 
 def _example(kind: Any) -> str:

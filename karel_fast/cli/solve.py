@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,7 +52,9 @@ def solve_command(
     before, after = read_worlds(inputs), read_worlds(outputs)
     prior = _prior(recipe, shortest, longest, semantics)
     solution = solve(before, after, recipe=prior, examples=len(before), max_states=max_states)
-    listed = [str(program) for program in itertools.islice(solution.programs(0), show)] if show else []
+    listed = (
+        [str(program) for program in itertools.islice(solution.programs(0), min(show, sys.maxsize))] if show else []
+    )
     if as_json:
         typer.echo(json.dumps(_as_json(solution, listed), indent=1))
         return

@@ -168,8 +168,8 @@ def evaluate_command(
     chosen, layout = origin(snapshot, None if recipe is None else read_recipe(recipe), layout)
     tokenizer = make_tokenizer(chosen, layout)
     # A snapshot between two others of its run is on the way.
-    of_run = list_snapshots(snapshot.parent.parent)
-    count = config.count(last=not of_run or snapshot.name == of_run[-1].name)
+    of_run = list_snapshots(snapshot.resolve().parent.parent)
+    count = config.count(last=not of_run or snapshot.resolve().name == of_run[-1].name)
     samples = (
         generate(chosen.with_shortest(config.shortest), split=config.split, start=config.start, count=count)
         if data is None

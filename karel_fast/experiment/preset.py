@@ -167,6 +167,10 @@ def _begun(folder: Path) -> tuple[str, dict[str, Any]]:
         raise InputError(
             f"{folder / CONFIG} does not say what the run was begun with: give its preset, and --output {folder}"
         )
+    # Where the seed alone says which samples it trains on, another seed must say so anew.
+    seed, data = source.get("training", {}).get("seed"), source.get("data", {})
+    if isinstance(seed, int) and data.get("first_sample") == seed * SAMPLES_PER_SEED:
+        del data["first_sample"]
     return name, source
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from karel_fast.support.checks import InputError, one_line
+
 Item = TypeVar("Item")
 
 
@@ -23,7 +25,7 @@ def connected(address: str | None) -> Iterator[Any]:
     address: of an existing cluster ("auto", or ray://..); without one a local Ray is started, unless this process is
     connected already. What was begun here ends here, with the tasks that still run.
 
-    ModuleNotFoundError where Ray is not installed, ConnectionError where no cluster is.
+    ModuleNotFoundError where Ray is not installed, InputError where no cluster answers.
     """
     try:
         import ray
@@ -31,7 +33,14 @@ def connected(address: str | None) -> Iterator[Any]:
         raise ModuleNotFoundError('the ray engine needs Ray: pip install "karel_fast[ray]"') from error
     ours = not ray.is_initialized()
     if ours:
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        try:
+            ray.init(address=address, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        except (ConnectionError, ValueError) as error:
+            if address is None:
+                raise
+            raise InputError(
+                f"--address {address}: no Ray cluster answers there ({one_line(error)}); start one, or leave out --address"
+            ) from error
     try:
         yield ray
     finally:

@@ -44,6 +44,11 @@ _SIZES = (
     (100_000, "10K<n<100K"),
     (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"),
+    (100_000_000, "10M<n<100M"),
+    (1_000_000_000, "100M<n<1B"),
+    (10_000_000_000, "1B<n<10B"),
+    (100_000_000_000, "10B<n<100B"),
+    (1_000_000_000_000, "100B<n<1T"),
 )
 
 
@@ -68,7 +73,7 @@ def check_card(directory: str | Path) -> Path:
 def card_text(manifest: Manifest) -> str:
     """The card of a data set: YAML for the Hub, and what a reader needs to know."""
     recipe = manifest.recipe
-    size = next((name for most, name in _SIZES if manifest.count < most), "n>10M")
+    size = next((name for most, name in _SIZES if manifest.count < most), "n>1T")
     widths = column_widths(recipe, manifest.traces is not None)
     columns = [f"| `{name}` | {width} | {COLUMNS[name]} |" for name, width in widths.items()]
     worlds = recipe.worlds_per_sample
