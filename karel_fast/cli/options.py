@@ -182,8 +182,6 @@ def from_text(name: str, kind: Any, text: Any) -> Any:
             if len(parts) > 1:
                 raise
             return text  # a word
-    except InputError as error:
-        raise InputError(f"{option} {text!r} cannot be read: {error}") from error
     except ValueError as error:
         raise InputError(f"{option} {text!r} cannot be read: give a value like {_example(kind)}") from error
 

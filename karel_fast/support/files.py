@@ -22,11 +22,11 @@ def write_whole(path: str | Path, write: Callable[[Path], object], tag: str | No
     """Calls write(temporary path), then puts the file in place: after a crash `path` is the old file or the new one.
 
     The folder is made. `tag` keeps the temporary names of different writers apart; by default each process has its own.
-    If writing fails the temporary file is removed. InputError for a path that is a folder.
+    If writing fails the temporary file is removed. IsADirectoryError for a path that is a folder.
     """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path}: it is a folder, not a file; give a file")
+    if path.is_dir():  # "." has no name to make a temporary one of
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path, tag)
     try:
